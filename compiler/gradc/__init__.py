@@ -1,0 +1,1 @@
+"""gradc: a differentiation compiler."""

@@ -1,0 +1,1 @@
+"""Rendering of kept stages: text, counts."""

@@ -1,0 +1,1 @@
+"""The intermediate representations: plain data, no behaviour beyond verifying, showing and evaluating."""

@@ -1,0 +1,1 @@
+"""The loop IR: loop nests close to the target; no SymPy."""

@@ -1,0 +1,35 @@
+"""Names of tensors: unique within a program, readable where the user gave one."""
+
+from __future__ import annotations
+
+import re
+
+_PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,30}\Z")
+
+
+class NameSupply:
+    """Hands out names that were not used before: ``h``, ``h_2``, ``h_3``, or ``v1``, ``v2`` without a hint."""
+
+    def __init__(self, taken: tuple[str, ...] = ()) -> None:
+        self._used: dict[str, int] = dict.fromkeys(taken, 1)
+        self._count = 0
+
+    def fresh(self, hint: str = "") -> str:
+        """A new name, equal to `hint` if that is still free and a plain ASCII identifier."""
+        if not hint or not _PLAIN.match(hint):
+            return self._numbered()
+        while hint in self._used:
+            self._used[hint] += 1
+            candidate = f"{hint}_{self._used[hint]}"
+            if candidate not in self._used:
+                hint = candidate
+        self._used[hint] = 1
+        return hint
+
+    def _numbered(self) -> str:
+        while True:
+            self._count += 1
+            name = f"v{self._count}"
+            if name not in self._used:
+                self._used[name] = 1
+                return name

@@ -1,0 +1,111 @@
+"""Extents that turn out to be equal while a program is built.
+
+Every argument axis starts as a symbol of its own.  When two axes meet in a broadcast or a contraction their
+symbols are unified; the call-time check then follows from one symbol occurring twice.  Where Python needs a number
+(``range(n)``, ``if n > 3``) a symbol is *specialised* to its present value and the guard is recorded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from gradc.errors import ShapeError
+from gradc.ir import extents
+from gradc.ir.extents import Guard, Polynomial, Quotient, Size
+
+
+class ExtentSolver:
+    """Union of extents; `hints` holds the values that the symbols have in the call being traced."""
+
+    def __init__(self, hints: Mapping[str, int] | None = None) -> None:
+        self.hints: dict[str, int] = dict(hints or {})
+        self.bound: dict[str, Size] = {}
+        self.guards: dict[Guard, None] = {}
+        self.quotients: list[Quotient] = []
+
+    def resolve(self, size: Size) -> Size:
+        """`size` with every bound symbol replaced."""
+        while not isinstance(size, int) and any(name in self.bound for name in extents.symbols(size)):
+            size = extents.substitute(size, self.bound)
+        return size
+
+    def value(self, size: Size) -> int:
+        """The number that `size` is in the call being traced."""
+        return extents.evaluate(size, self.hints)
+
+    def unify(self, first: Size, second: Size, reason: str = "") -> Size:
+        """Make two extents equal and return the one to use; raises `ShapeError` where they cannot be."""
+        first, second = self.resolve(first), self.resolve(second)
+        if first is second or first == second:
+            return first
+        if isinstance(first, int) and isinstance(second, int):
+            raise ShapeError(f"extents {first} and {second} do not agree", why=reason)
+        self._check_hints(first, second, reason)
+        for symbol, other in ((second, first), (first, second)):
+            if extents.is_symbol(symbol) and str(symbol) not in extents.symbols(other):
+                self.bound[str(symbol)] = other
+                return other
+        self.guards[Guard(first, "==", second, reason)] = None
+        return first
+
+    def _check_hints(self, first: Size, second: Size, reason: str) -> None:
+        known = all(name in self.hints for size in (first, second) for name in extents.symbols(size))
+        if known and self.value(first) != self.value(second):
+            raise ShapeError(
+                f"extents {extents.show(first)} = {self.value(first)} and {extents.show(second)} = {self.value(second)} "
+                "do not agree",
+                why=reason,
+            )
+
+    def specialise(self, size: Size, reason: str = "") -> int:
+        """The number behind `size`, recording that the compiled program holds for this number only."""
+        size = self.resolve(size)
+        if isinstance(size, int):
+            return size
+        number = self.value(size)
+        if extents.is_symbol(size):
+            self.guards[Guard(size, "==", number, reason)] = None
+            self.bound[str(size)] = number
+        else:
+            self.guards[Guard(size, "==", number, reason)] = None
+        return number
+
+    def require(self, left: Size, relation: str, right: Size, reason: str = "") -> None:
+        """Record a guard unless it holds for every value of the symbols; it must hold in the call being traced."""
+        left, right = self.resolve(left), self.resolve(right)
+        guard = Guard(left, relation, right, reason)
+        constant = isinstance(left, int) and isinstance(right, int)
+        known = all(name in self.hints for size in (left, right) for name in extents.symbols(size))
+        if (constant or known) and not guard.holds(self.hints):
+            raise ShapeError(f"{guard} does not hold", why=reason)
+        if not constant:
+            self.guards[guard] = None
+
+    def divide(self, numerator: Size, denominator: Size, reason: str = "") -> Size:
+        """``numerator / denominator``, with a divisibility guard and a new symbol where it is not a polynomial."""
+        numerator, denominator = self.resolve(numerator), self.resolve(denominator)
+        exact = extents.divide_exactly(numerator, denominator)
+        if exact is not None:
+            return exact
+        if isinstance(numerator, int) and isinstance(denominator, int):
+            raise ShapeError(f"{denominator} does not divide {numerator}", why=reason)
+        for known in self.quotients:
+            if known.numerator is numerator and known.denominator is denominator:
+                return extents.symbol(known.symbol)
+        self.require(numerator, "divides", denominator, reason)
+        name = f"q{len(self.quotients) + 1}"
+        self.quotients.append(Quotient(name, numerator, denominator))
+        if all(s in self.hints for size in (numerator, denominator) for s in extents.symbols(size)):
+            divisor = self.value(denominator)
+            self.hints[name] = self.value(numerator) // divisor if divisor else 0
+        return extents.symbol(name)
+
+
+def is_one(size: Size) -> bool:
+    """Whether an axis broadcasts; a symbolic extent never does (extents of 1 are static)."""
+    return isinstance(size, int) and size == 1
+
+
+def substituted(sizes: tuple[Size, ...], solver: ExtentSolver) -> tuple[Size, ...]:
+    """Sizes with bound symbols replaced."""
+    return tuple(solver.resolve(size) if isinstance(size, Polynomial) else size for size in sizes)

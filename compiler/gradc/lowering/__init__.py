@@ -1,0 +1,1 @@
+"""(Program, Schedule) -> Kernels: the one door out of SymPy."""

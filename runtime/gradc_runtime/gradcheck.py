@@ -1,0 +1,275 @@
+"""Check a gradient against differences whose error is bounded by computation, not by a chosen tolerance.
+
+A tolerance that suits one function hides faults in another: here every comparison carries a bound on the
+error of its own numeric side, and a bound too wide to mean something is INCONCLUSIVE, never PASS.
+
+Method: centred differences with Richardson extrapolation and propagated round-off, Shanks' transformation at
+edges, difference-table noise (Moré and Wild, "Estimating computational noise", 2011). Of the estimates, the
+tightest one that nothing from smaller steps contradicts is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from gradc_runtime.gradcheck_arguments import Arguments, Flaw
+from gradc_runtime.gradcheck_estimate import EPS, Line
+from gradc_runtime.gradcheck_judge import Judgement, is_refuted, judge, quick_look, slope
+from gradc_runtime.gradcheck_report import Entry, GradientCheckError, Report, Verdict
+
+__all__ = ["Entry", "GradientCheckError", "Report", "Verdict", "check_gradient", "derivative"]
+
+CULPRITS = 4  # elements named per failing direction; a fault in every element needs no longer list
+REFUTED = frozenset({Verdict.WRONG, Verdict.KINK_WRONG})
+
+
+def derivative(f: Callable[[float], float], x: float, *, side: int = 0) -> tuple[float, float]:
+    """Differentiate a function of one float numerically, with a bound on the error.
+
+    Parameters
+    ----------
+    f : callable
+        A function of one float. Where it raises ArithmeticError or ValueError it counts as undefined.
+    x : float
+        The point.
+    side : {0, 1, -1}
+        Both sides, or the slope to the right or left only.
+
+    Returns
+    -------
+    value, bound : float
+        The derivative and a bound on its error. A bound of infinity means that the value is not to be
+        trusted: a kink or jump, an infinite slope, noise, or f(x) not finite.
+
+    Raises
+    ------
+    ValueError
+        If `side` is not 0, 1 or -1.
+
+    Notes
+    -----
+    The bound is computed from the function's values. It held at every point of a catalogue; for a function
+    whose trouble lies between the points looked at, no bound from values can be a proof.
+
+    Examples
+    --------
+    >>> import math
+    >>> value, bound = derivative(math.sin, 1.0)
+    >>> abs(value - math.cos(1.0)) <= bound < 1e-10
+    True
+    >>> derivative(abs, 0.0)
+    (0.0, inf)
+    """
+    if side not in (0, 1, -1):
+        raise ValueError(f"side is {side!r}; it must be 0 (both), 1 (right) or -1 (left)")
+    x = float(x)
+    line = Line(f, x, abs(x))
+    if not np.isfinite(line.value) or not np.isfinite(x):
+        return float("nan"), float("inf")
+    value, bound = slope(line, side)
+    return value, bound
+
+
+def check_gradient(
+    f: Callable[..., Any],
+    gradient: Callable[..., Any] | Sequence[Any],
+    arguments: Sequence[Any],
+    *,
+    wrt: Sequence[str] | None = None,
+    names: Sequence[str] | None = None,
+    probes: int = 3,
+    seed: int = 0,
+    elements: int = 64,
+    wide: Callable[..., Any] | None = None,
+) -> Report:
+    """Check the gradient of a scalar function of arrays and floats.
+
+    Up to `elements` elements, every element of an argument is checked by itself. A larger argument is checked
+    along `probes` random directions, and at its first and last element; when a direction fails, the guilty
+    elements are searched for by bisection and named. Shape and dtype of the gradient are compared with the
+    argument's, the inputs must come back with the same bits, and a second call must give the same bits.
+
+    Parameters
+    ----------
+    f : callable
+        `f(*arguments)` returns a real scalar. An exception at the given arguments propagates;
+        ArithmeticError and ValueError at displaced ones count as "undefined there".
+    gradient : callable or sequence
+        `gradient(*arguments)`, or its result: one array or float for each name of `wrt`, in that order. With
+        a single name it may be the bare array.
+    arguments : sequence of array_like
+        The point; it is copied and never written to.
+    wrt : sequence of str, optional
+        Arguments the gradient is taken to; by default all of floating dtype.
+    names : sequence of str, optional
+        Names of the arguments; by default `arg0`, `arg1`, ...
+    probes : int
+        Random directions for each large argument, ±Uniform(0.5, 1.5) in every element, seeded by
+        `(seed, name, probe)`.
+    seed : int
+        Seed of the directions.
+    elements : int
+        Largest size of an argument that is checked element by element.
+    wide : callable, optional
+        The same function in float64, for arguments of a shorter float; it receives their float64 copies.
+
+    Returns
+    -------
+    Report
+        True only if every verdict is PASS, KINK-OK or EDGE.
+
+    Raises
+    ------
+    TypeError
+        If `f` does not return a real scalar, or an argument to differentiate is not a real float.
+    ValueError
+        If `names`, `wrt` or the number of gradients do not fit the arguments.
+
+    Notes
+    -----
+    A function computed in float32 is never differenced: its rounding drowns its slope. For float32 arguments
+    the differences are taken of `wide`, or without it of `f` called with float64 copies; if `f` is then seen
+    to round to less than float64 the verdict is INCONCLUSIVE. A float32 gradient is allowed 64 of its eps,
+    relative to the larger of the element and the argument's root mean square gradient.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x = np.array([1.0, -2.0, 3.0])
+    >>> report = check_gradient(lambda x: float(np.sum(x**3)), lambda x: [3 * x**2], [x], names=["x"])
+    >>> bool(report)
+    True
+    >>> wrong = check_gradient(lambda x: float(np.sum(x**3)), [np.array([3.0, 12.0, 26.9])], [x], names=["x"])
+    >>> [(entry.argument, entry.index, str(entry.verdict)) for entry in wrong.entries if entry.index == (2,)]
+    [('x', (2,), 'WRONG')]
+    """
+    point = Arguments(f, wide, arguments, names, wrt)
+    flaws, gradients = point.settle(gradient)
+    entries = [_flawed(flaw) for flaw in flaws]
+    if point.usable:
+        for position, claim in gradients.items():
+            entries += _ArgumentCheck(point, position, claim).run(probes, seed, elements)
+        entries += [_flawed(flaw) for flaw in point.final_changes()]
+    return Report(tuple(entries), point.evaluations, seed)
+
+
+def _flawed(flaw: Flaw) -> Entry:
+    nan = float("nan")
+    return Entry(flaw.argument, flaw.what, nan, nan, float("inf"), flaw.verdict, flaw.detail)
+
+
+class _ArgumentCheck:
+    """The comparisons for one argument."""
+
+    def __init__(self, point: Arguments, position: int, claim: np.ndarray) -> None:
+        self.point = point
+        self.position = position
+        self.name = point.names[position]
+        self.shape = claim.shape
+        self.claim = claim.reshape(-1)
+        self.eps = point.precision(position)
+        finite = self.claim[np.isfinite(self.claim)]
+        largest = float(np.max(np.abs(finite), initial=0.0))
+        self.typical = largest * float(np.sqrt(np.mean((finite / largest) ** 2))) if largest else 0.0
+        self.entries: dict[int, Entry] = {}
+
+    def run(self, probes: int, seed: int, elements: int) -> list[Entry]:
+        size = self.claim.size
+        if size == 0:
+            return [Entry(self.name, "empty", 0.0, 0.0, 0.0, Verdict.PASS, "no elements")]
+        flaw = self.point.narrow(self.position)
+        if flaw:
+            return [_flawed(flaw)]
+        if size <= elements:
+            return [self.element(i) for i in range(size)]
+        holes = ~np.isfinite(self.claim)
+        for i in (0, size - 1, *np.flatnonzero(holes)[:CULPRITS].tolist()):
+            self.element(i)
+        directions: list[Entry] = []
+        for probe in range(probes):
+            v = self.point.direction(self.position, seed, probe)
+            v[holes] = 0.0
+            if v.any():
+                directions.append(self.direction(v, probe))
+        return [*directions, *(self.entries[i] for i in sorted(self.entries))]
+
+    def element(self, i: int) -> Entry:
+        """Judge one element, once."""
+        if i not in self.entries:
+            claim = float(self.claim[i])
+            found = judge(self.point.coordinate(self.position, i), claim, self.slack(abs(claim), 1.0))
+            place = tuple(int(k) for k in np.unravel_index(i, self.shape)) if self.shape else ()
+            self.entries[i] = self.entry(place, claim, found)
+        return self.entries[i]
+
+    def direction(self, v: np.ndarray, probe: int) -> Entry:
+        """Judge one direction; on failure find elements to blame, which join the entries."""
+        claim, slack = self.slope_along(v)
+        found = judge(self.point.along(self.position, v), claim, slack)
+        detail = found.detail
+        if found.verdict in REFUTED:
+            named = self.blame(v)
+            places = [list(np.unravel_index(i, self.shape)) for i in named]
+            text = (
+                f"element {', '.join(str([int(k) for k in p]) for p in places)}"
+                if named
+                else "no single element"
+            )
+            detail = f"{text} to blame{' and more' if len(named) == CULPRITS else ''}; {detail}"
+        return self.entry(f"direction {probe}", claim, replace(found, detail=detail))
+
+    def blame(self, v: np.ndarray) -> list[int]:
+        """Wrong elements found by halving the index set; each is confirmed by itself, then left out."""
+        rest = v.copy()
+        named = [i for i, e in self.entries.items() if e.verdict in REFUTED and rest[i]]
+        rest[named] = 0.0
+        while len(named) < CULPRITS and self.suspect(rest, careful=False):
+            for careful in (False, True):
+                i = self.descend(rest, careful=careful)
+                if self.element(i).verdict in REFUTED:
+                    break
+            else:
+                break
+            named.append(i)
+            rest[i] = 0.0
+        return sorted(named)
+
+    def descend(self, v: np.ndarray, *, careful: bool) -> int:
+        """Halve the support of a failing direction down to one element."""
+        left = np.flatnonzero(v)
+        while left.size > 1:
+            lower = left[: left.size // 2]
+            masked = np.zeros_like(v)
+            masked[lower] = v[lower]
+            left = lower if self.suspect(masked, careful=careful) else left[left.size // 2 :]
+        return int(left[0])
+
+    def suspect(self, v: np.ndarray, *, careful: bool) -> bool:
+        """Whether the claim fails along `v`: by the quick look, or with the full judgement."""
+        if not v.any():
+            return False
+        claim, slack = self.slope_along(v)
+        line = self.point.along(self.position, v)
+        if careful:
+            return judge(line, claim, slack).verdict in REFUTED
+        found = quick_look(line)
+        return is_refuted(found, claim, slack) or not np.isfinite(found.bound)
+
+    def slope_along(self, v: np.ndarray) -> tuple[float, float]:
+        """Return the claimed slope along `v`, and the rounding allowed to it."""
+        moving = np.flatnonzero(v)
+        terms = self.claim[moving] * v[moving]
+        return float(np.sum(terms)), self.slack(float(np.sum(np.abs(terms))), float(np.linalg.norm(v)))
+
+    def slack(self, size: float, length: float) -> float:
+        """Return the rounding allowed to a claim whose terms sum to `size` along a direction of `length`."""
+        if self.eps <= EPS:
+            return 8 * EPS * size
+        return 64 * self.eps * max(size, self.typical * length)
+
+    def entry(self, place: tuple[int, ...] | str, claim: float, found: Judgement) -> Entry:
+        return Entry(self.name, place, claim, found.numeric, found.bound, found.verdict, found.detail)

@@ -1,0 +1,296 @@
+"""The point of a gradient check: its arguments, what calls there reveal, and lines through it."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradc_runtime.gradcheck_estimate import EPS, Line, table_noise
+from gradc_runtime.gradcheck_report import Verdict
+
+Array = NDArray[Any]
+NARROW = 1e-10  # relative rounding above which a function is taken to compute in less than float64
+HINT = "pass wide=, the same function in float64"
+
+
+@dataclass(frozen=True, slots=True)
+class Flaw:
+    """A finding that is not a comparison of two slopes; `argument` is `f` for the function itself."""
+
+    argument: str
+    what: str
+    verdict: Verdict
+    detail: str
+
+
+def _copy(value: Any) -> Any:
+    return value.copy(order="K") if isinstance(value, np.ndarray) else value
+
+
+def _same_bits(a: Any, b: Any) -> bool:
+    """Whether two arrays or scalars are equal to the bit, nan included."""
+    a, b = np.asarray(a), np.asarray(b)
+    return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
+
+
+def _as_scalar(result: Any) -> float:
+    array = np.asarray(result)
+    if array.ndim or array.dtype.kind not in "fiub":
+        raise TypeError(
+            f"f returned {type(result).__name__} of shape {array.shape} and dtype {array.dtype}; a "
+            "gradient is checked for a function that returns one real number: reduce it, or take one element"
+        )
+    return float(array)
+
+
+class Arguments:
+    """The arguments of a check, copied, with a count of how often f was called on them."""
+
+    def __init__(
+        self,
+        f: Callable[..., Any],
+        wide: Callable[..., Any] | None,
+        arguments: Sequence[Any],
+        names: Sequence[str] | None,
+        wrt: Sequence[str] | None,
+    ) -> None:
+        self.values = [
+            _copy(a) if isinstance(a, np.ndarray | np.generic | int | float) else a for a in arguments
+        ]
+        self.names = [f"arg{i}" for i in range(len(self.values))] if names is None else list(names)
+        if len(self.names) != len(self.values) or len(set(self.names)) != len(self.names):
+            raise ValueError(
+                f"names {self.names} must be one different name for each of {len(self.values)} arguments"
+            )
+        self.positions = self._positions(wrt)
+        self.evaluations = 0
+        self.usable = True
+        self._f = f
+        self._numeric = wide or f
+        self._has_wide = wide is not None
+        self._work = [self._widened(value) for value in self.values]
+        self._mutates = False
+        self._result_dtype = np.dtype(np.float64)
+
+    def settle(self, gradient: Callable[..., Any] | Sequence[Any]) -> tuple[list[Flaw], dict[int, Array]]:
+        """Call f and the gradient twice; return what that shows, and the usable gradients by position."""
+        flaws = self._settle_function()
+        if callable(gradient):
+            first, changed = self._called(gradient)
+            flaws += self._changes(changed, "the gradient")
+            second, _ = self._called(gradient)
+            arrays = self._unpacked(first)
+            for i, (a, b) in enumerate(zip(arrays, self._unpacked(second), strict=True)):
+                if not _same_bits(a, b):
+                    text = "the gradient differs between two calls"
+                    flaws.append(
+                        Flaw(self.names[self.positions[i]], "second call", Verdict.NONDETERMINISTIC, text)
+                    )
+        else:
+            arrays = self._unpacked(gradient)
+        claims: dict[int, Array] = {}
+        for position, array in zip(self.positions, arrays, strict=True):
+            found, usable = self._form(position, array)
+            flaws += found
+            if usable:
+                with np.errstate(all="ignore"):
+                    claims[position] = array.astype(np.float64)
+        return flaws, claims
+
+    def coordinate(self, position: int, i: int) -> Line:
+        """Return the line along element `i` (in C order) of an argument, in the coordinate itself."""
+        value = self._work[position]
+        if not isinstance(value, np.ndarray):
+            return Line(lambda t: self._call_with(position, t), float(value), abs(float(value)))
+        flat = value.reshape(-1)  # a view: the working copy is C-contiguous
+        origin = float(flat[i])
+
+        def moved(t: float) -> float:
+            flat[i] = t
+            try:
+                return self._call()
+            finally:
+                flat[i] = origin
+
+        return Line(moved, origin, abs(origin))
+
+    def along(self, position: int, v: Array) -> Line:
+        """Return the line x + t*v through an argument, at t = 0; `v` in C order."""
+        value = self._work[position]
+        flat = value.reshape(-1)
+        origin = flat.copy()
+        moving = v != 0
+        step = np.empty_like(flat)
+
+        def moved(t: float) -> float:
+            np.multiply(v, t, out=step)
+            np.add(origin, step, out=flat, where=moving)
+            try:
+                return self._call()
+            finally:
+                flat[:] = origin
+
+        return Line(moved, 0.0, self._typical(position))
+
+    def direction(self, position: int, seed: int, probe: int) -> Array:
+        """Draw a direction, signs mixed, the same for the same (seed, name, probe) everywhere.
+
+        Elements much larger than typical move in proportion, lest a step vanish in their rounding.
+        """
+        digest = hashlib.sha256(f"{seed}/{self.names[position]}/{probe}".encode()).digest()
+        rng = np.random.default_rng(int.from_bytes(digest[:16], "little"))
+        x = self._work[position].reshape(-1)
+        v = rng.uniform(0.5, 1.5, x.size) * np.where(rng.random(x.size) < 0.5, -1.0, 1.0)
+        typical = self._typical(position)
+        with np.errstate(all="ignore"):
+            v *= np.maximum(1.0, np.abs(x) / typical) if typical else 1.0
+        return np.where(np.isfinite(x) & np.isfinite(v), v, 0.0)
+
+    def precision(self, position: int) -> float:
+        """Eps of the argument's own dtype, at least float64's."""
+        return max(EPS, float(np.finfo(np.asarray(self.values[position]).dtype).eps))
+
+    def narrow(self, position: int) -> Flaw | None:
+        """Say so if the function to be differenced rounds to less than float64."""
+        name = self.names[position]
+        if self._result_dtype.kind == "f" and self._result_dtype.itemsize < 8:
+            text = f"f returns {self._result_dtype}, which is not differenced: {HINT}"
+            return Flaw(name, "precision", Verdict.INCONCLUSIVE, text)
+        if self.precision(position) == EPS:
+            return None
+        size = np.asarray(self.values[position]).size
+        line = (
+            self.coordinate(position, 0)
+            if size == 1
+            else self.along(position, self.direction(position, 0, 0))
+        )
+        level = table_noise(line, 1e-7 * max(line.scale, 1.0), 17, robust=True)
+        if level is None or level <= NARROW * line.size():
+            return None
+        text = f"f rounds at {level / line.size():.0e} of its size: it computes in less than float64; {HINT}"
+        return Flaw(name, "precision", Verdict.INCONCLUSIVE, text)
+
+    def final_changes(self) -> list[Flaw]:
+        """Name inputs that some call during the differences has changed."""
+        now = [_same_bits(w, self._widened(v)) for w, v in zip(self._work, self.values, strict=True)]
+        return [] if self._mutates else self._changes([i for i, same in enumerate(now) if not same], "f")
+
+    def _positions(self, wrt: Sequence[str] | None) -> list[int]:
+        kinds = [getattr(np.asarray(v).dtype, "kind", "O") for v in self.values]
+        if wrt is None:
+            return [i for i, kind in enumerate(kinds) if kind == "f"]
+        unknown = [name for name in wrt if name not in self.names]
+        if unknown:
+            raise ValueError(f"wrt names {unknown}, which are not arguments; the arguments are {self.names}")
+        positions = [self.names.index(name) for name in wrt]
+        for i in positions:
+            if kinds[i] != "f":
+                dtype = np.asarray(self.values[i]).dtype
+                raise TypeError(
+                    f"{self.names[i]} is {dtype}; a gradient is checked for real floats: convert it"
+                )
+        return positions
+
+    def _widened(self, value: Any) -> Any:
+        array = np.asarray(value)
+        if array.dtype.kind != "f":
+            return _copy(value)
+        if isinstance(value, np.ndarray):
+            return np.array(value, dtype=np.float64, order="C")
+        return float(value)
+
+    def _typical(self, position: int) -> float:
+        x = np.abs(self._work[position].reshape(-1))
+        x = x[np.isfinite(x) & (x > 0)]
+        return float(np.median(x)) if x.size else 0.0
+
+    def _call(self) -> float:
+        self.evaluations += 1
+        result = self._numeric(*([_copy(w) for w in self._work] if self._mutates else self._work))
+        return math.nan if isinstance(result, complex) else _as_scalar(result)  # (-1) ** 0.5 in Python
+
+    def _call_with(self, position: int, t: float) -> float:
+        kept = self._work[position]
+        self._work[position] = t
+        try:
+            return self._call()
+        finally:
+            self._work[position] = kept
+
+    def _called(self, function: Callable[..., Any]) -> tuple[Any, list[int]]:
+        """Call on fresh copies; return the result and which copies were changed."""
+        copies = [_copy(value) for value in self.values]
+        with np.errstate(all="ignore"):
+            result = function(*copies)
+        if isinstance(result, np.ndarray):
+            result = result.copy()
+        elif isinstance(result, list | tuple):
+            result = [_copy(item) for item in result]
+        pairs = enumerate(zip(copies, self.values, strict=True))
+        return result, [i for i, (a, b) in pairs if isinstance(a, np.ndarray) and not _same_bits(a, b)]
+
+    def _changes(self, changed: list[int], who: str) -> list[Flaw]:
+        text = f"{who} writes to its input; a caller's data would be lost"
+        return [Flaw(self.names[i], "input", Verdict.WRONG, text) for i in changed]
+
+    def _settle_function(self) -> list[Flaw]:
+        first, changed = self._called(self._f)
+        second, _ = self._called(self._f)
+        self.evaluations += 2
+        self._mutates = bool(changed)
+        value = _as_scalar(first)
+        flaws = self._changes(changed, "f")
+        if not _same_bits(first, second):
+            text = f"f returned {value!r}, then {_as_scalar(second)!r}, for the same arguments"
+            flaws.append(Flaw("f", "second call", Verdict.NONDETERMINISTIC, text))
+            self.usable = False
+        if not math.isfinite(value):
+            flaws.append(
+                Flaw("f", "value", Verdict.UNDEFINED, f"f(x) = {value}: there is no derivative to compare")
+            )
+            self.usable = False
+        elif self.usable:
+            flaws += self._settle_numeric(value)
+        return flaws
+
+    def _settle_numeric(self, value: float) -> list[Flaw]:
+        """See which dtype the function to be differenced returns, and whether it is the same function."""
+        self.evaluations += 1
+        with np.errstate(all="ignore"):
+            result = self._numeric(*[_copy(w) for w in self._work])
+        self._result_dtype = np.asarray(result).dtype
+        other = _as_scalar(result)
+        if abs(other - value) <= 0.05 * (abs(other) + abs(value)):
+            return []
+        who = "wide" if self._has_wide else "f called with float64 arguments"
+        text = f"f returned {value!r} and {who} returned {other!r}: another function?"
+        return [Flaw("f", "wide", Verdict.INCONCLUSIVE, text)]
+
+    def _unpacked(self, gradient: Any) -> list[Array]:
+        count = len(self.positions)
+        bare = count == 1 and not isinstance(gradient, list | tuple)
+        parts = [gradient] if bare else list(gradient)
+        if len(parts) != count:
+            wanted = [self.names[i] for i in self.positions]
+            raise ValueError(
+                f"the gradient has {len(parts)} parts; {count} were expected, one for each of {wanted}"
+            )
+        return [np.asarray(part) for part in parts]
+
+    def _form(self, position: int, array: Array) -> tuple[list[Flaw], bool]:
+        """Flaws of shape and dtype, and whether the numbers can be compared all the same."""
+        expected, name = np.asarray(self.values[position]), self.names[position]
+        flaws: list[Flaw] = []
+        if array.shape != expected.shape:
+            text = f"the gradient has shape {array.shape}, the argument {expected.shape}"
+            flaws.append(Flaw(name, "shape", Verdict.WRONG, text))
+        if array.dtype != expected.dtype:
+            text = f"the gradient is {array.dtype}, the argument {expected.dtype}"
+            flaws.append(Flaw(name, "dtype", Verdict.WRONG, text))
+        return flaws, array.shape == expected.shape and array.dtype.kind in "fiub"

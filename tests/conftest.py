@@ -1,0 +1,99 @@
+"""What every test can have: a private kernel cache, fixed seeds, golden files, subprocesses."""
+
+import os
+import random
+import re
+import shutil
+import tempfile
+import zlib
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+
+import hypothesis
+import numpy as np
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+GOLDEN = REPOSITORY / "tests" / "golden" / "data"
+
+# The same examples on every run: a failure belongs to the change under test, not to the day. No deadline: the
+# first example of a kernel compiles it. `--hypothesis-profile=explore` is for looking further.
+hypothesis.settings.register_profile("repeat", derandomize=True, deadline=None, database=None)
+hypothesis.settings.register_profile("explore", deadline=None, max_examples=2000, print_blob=True)
+hypothesis.settings.load_profile("repeat")
+
+OWN_CACHE = pytest.StashKey[str]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true", help="write golden files instead of comparing")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Point the kernel cache away from the user's before gradc is imported; workers of one run share it."""
+    if not hasattr(config, "workerinput"):
+        config.stash[OWN_CACHE] = tempfile.mkdtemp(prefix="gradc-tests-")
+        os.environ["GRADC_CACHE_DIR"] = config.stash[OWN_CACHE]
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if OWN_CACHE in config.stash:
+        shutil.rmtree(config.stash[OWN_CACHE], ignore_errors=True)
+
+
+@pytest.fixture
+def seed(request: pytest.FixtureRequest) -> int:
+    """Return a number that depends on the test alone: not on the order of tests or the hash seed."""
+    return zlib.crc32(request.node.nodeid.encode())
+
+
+@pytest.fixture(autouse=True)
+def _fixed_global_seeds(seed: int) -> None:
+    """Seed the global generators too, for code under test that draws from them."""
+    random.seed(seed)
+    np.random.seed(seed)
+
+
+@pytest.fixture
+def rng(seed: int) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+@pytest.fixture(scope="session")
+def environment() -> dict[str, str]:
+    """Return variables under which a new interpreter finds the gradc under test, tree or wheel."""
+    specs = [find_spec(name) for name in ("gradc", "gradc_runtime")]
+    homes = dict.fromkeys(str(Path(spec.origin).parents[1]) for spec in specs if spec and spec.origin)
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(homes), "COLUMNS": "100", "NO_COLOR": "1"}
+
+
+@dataclass
+class Golden:
+    """Compares text with the file kept for the running test, or with `--update-golden` keeps the text."""
+
+    stem: Path
+    update: bool
+    seen: set[Path] = field(default_factory=set)
+
+    def __call__(self, text: str, part: str = "", suffix: str = ".txt") -> None:
+        """Compare `text`; `part` tells apart several texts of one test, `suffix` may make it a `.py` file."""
+        path = self.stem.with_name(f"{self.stem.name}{part and '.' + part}{suffix}")
+        assert path not in self.seen, f"two texts for {path.name} in one test: give each a `part`"
+        self.seen.add(path)
+        kept = text if text.endswith("\n") else text + "\n"
+        if self.update:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(kept.encode())
+        elif path.exists():
+            assert kept == path.read_bytes().decode(), f"{path}: if the change is right, --update-golden"
+        else:
+            pytest.fail(f"{path} is missing; read the text below, then run with --update-golden:\n{kept}")
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Golden:
+    """Compare text byte for byte with `tests/golden/data/<module>/<test>.txt`."""
+    module = request.path.stem.removeprefix("test_")
+    name = re.sub(r"[^\w.=-]+", "-", request.node.name.removeprefix("test_")).strip("-")
+    return Golden(GOLDEN / module / name, bool(request.config.getoption("--update-golden")))

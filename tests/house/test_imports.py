@@ -1,0 +1,45 @@
+"""What importing costs and reaches: the arrows of the architecture, measured in fresh interpreters."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def loaded_by(statement: str, environment: dict[str, str]) -> set[str]:
+    """Return the top-level packages that `statement` adds to those a bare interpreter has."""
+    program = (
+        "import sys; before = set(sys.modules); "
+        f"{statement}; print(*sorted({{name.partition('.')[0] for name in set(sys.modules) - before}}))"
+    )
+    command = [sys.executable, "-W", "error", "-c", program]
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    return set(run.stdout.split())
+
+
+@pytest.mark.parametrize("heavy", ["numba", "llvmlite", "scipy"])
+def test_import_gradc_is_light(heavy: str, environment: dict[str, str]):
+    assert heavy not in loaded_by("import gradc", environment)
+
+
+def test_import_of_the_runtime_loads_nothing_else(environment: dict[str, str]):
+    loaded = loaded_by("import gradc_runtime", environment)
+    assert "gradc_runtime" in loaded
+    assert loaded - {"gradc_runtime"} <= sys.stdlib_module_names
+
+
+def test_import_contracts_are_kept(environment: dict[str, str]):
+    program = "from importlinter.cli import lint_imports_command; lint_imports_command()"
+    command = [sys.executable, "-c", program, "--no-cache", "--no-logo"]
+    run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+@pytest.mark.parametrize("folder", ["compiler", "runtime"])
+def test_folders_are_not_packages(folder: str):
+    """`import compiler.gradc` would be a second copy of every class; an `__init__.py` would invite it."""
+    assert not (ROOT / folder / "__init__.py").exists()
