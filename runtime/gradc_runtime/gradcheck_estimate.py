@@ -18,8 +18,8 @@ EPS = float(np.finfo(np.float64).eps)
 WINDOW = 6
 QUICK_ROWS = 12
 FULL_ROWS = 44
-# Entries differ by less than their error when the leading power is fractional: h**0.25 needs a factor of 3.7.
-CAUTION = 4.0
+# Entries differ by less than their error when the leading power is fractional: h**0.25 needs a factor of 5.2.
+CAUTION = 6.0
 # A step outside the domain raises in `math` where NumPy returns nan: both mean "no value there".
 NO_VALUE = (ArithmeticError, ValueError)
 

@@ -49,12 +49,13 @@ class Side:
 
 def judge(line: Line, claim: float, slack: float) -> Judgement:
     """Judge `claim` as the derivative of `line` at its origin; `slack` is the rounding allowed to it."""
+    slack = slack if math.isfinite(claim) else 0.0  # a share of infinity would allow everything
     if not math.isfinite(line.value):
         return Judgement(math.nan, math.inf, Verdict.UNDEFINED, f"f(x) = {line.value}")
     quick = quick_look(line)
-    sharp = quick.bound <= QUICK_RESOLUTION * abs(quick.value) or _is_zero(line, quick, claim)
+    sharp = quick.bound <= QUICK_RESOLUTION * abs(quick.value) or _is_zero(line, quick, claim, slack)
     if sharp and is_supported(line, quick, claim, slack):
-        return _agreement(line, quick, claim)
+        return _agreement(line, quick, claim, slack)
     found = _thorough(line, claim, slack)
     if math.isnan(claim):
         return Judgement(found.numeric, found.bound, Verdict.WRONG, "the gradient is nan where f is finite")
@@ -84,7 +85,7 @@ def is_supported(line: Line, found: Estimate, claim: float, slack: float) -> boo
     """Whether the claim lies inside the bound, and the bound is small enough to mean something."""
     if not abs(claim - found.value) <= 2 * found.bound + slack or math.isinf(found.bound):
         return False
-    return found.bound <= RESOLUTION * abs(found.value) or _is_zero(line, found, claim)
+    return found.bound <= RESOLUTION * abs(found.value) or _is_zero(line, found, claim, slack)
 
 
 def slope(line: Line, side: int) -> Estimate:
@@ -92,7 +93,7 @@ def slope(line: Line, side: int) -> Estimate:
     noise = noise_level(line, thorough=True)
     if side:
         found = _side(line, side, noise)
-        return Estimate(found.value, found.bound)
+        return Estimate(found.value, found.bound if found.kind == "finite" else math.inf)
     left, right = _side(line, -1, noise), _side(line, 1, noise)
     centre = estimate(line, 0, noise)
     smooth = {left.kind, right.kind} <= {"finite", "unresolved"} and not _is_kink(line, left, right, noise)
@@ -104,13 +105,14 @@ def _bend(line: Line, h: float) -> float:
     return (line(x + h) - line.value - (line.value - line(x - h))) / h
 
 
-def _is_zero(line: Line, found: Estimate, claim: float) -> bool:
-    """Whether slope and claim both vanish within a bound that is mere rounding of the size of f.
+def _is_zero(line: Line, found: Estimate, claim: float, slack: float) -> bool:
+    """Whether slope and claim both vanish, and the bound is mere rounding of the size of f.
 
-    A relative bound means nothing for a derivative of 0; below an ulp of f per first step none is visible.
+    A relative bound means nothing for a derivative of 0. What changes f by less than its own rounding when x
+    moves by its own size is 0 for this purpose; a larger claim must be confirmed in its digits.
     """
-    floor = 64 * EPS * line.size() / max(line.scale, 4 * first_step(line.scale))
-    return max(abs(found.value), abs(claim)) <= 2 * found.bound and found.bound <= floor
+    ulp = EPS * line.size() / max(line.scale, 4 * first_step(line.scale))
+    return abs(found.value) <= 2 * found.bound <= 128 * ulp and abs(claim) <= max(4 * ulp, slack)
 
 
 def _thorough(line: Line, claim: float, slack: float) -> Judgement:
@@ -224,7 +226,7 @@ def _judge_smooth(line: Line, found: list[Estimate], claim: float, slack: float)
     if math.isinf(centre.bound):
         return _inconclusive(centre, "no estimate agrees with those from smaller steps")
     if is_supported(line, centre, claim, slack):
-        return _agreement(line, centre, claim)
+        return _agreement(line, centre, claim, slack)
     if not is_refuted(centre, claim, slack):
         return _inconclusive(centre, "the bound is too wide to confirm: f is too noisy for its slope here")
     vetoes = [
@@ -237,8 +239,8 @@ def _judge_smooth(line: Line, found: list[Estimate], claim: float, slack: float)
     return _wrong(centre, claim, "")
 
 
-def _agreement(line: Line, found: Estimate, claim: float) -> Judgement:
-    zero = found.bound > RESOLUTION * abs(found.value) and _is_zero(line, found, claim)
+def _agreement(line: Line, found: Estimate, claim: float, slack: float) -> Judgement:
+    zero = found.bound > RESOLUTION * abs(found.value) and _is_zero(line, found, claim, slack)
     return Judgement(*found, Verdict.PASS, "zero to within the rounding of f" if zero else "")
 
 

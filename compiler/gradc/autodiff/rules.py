@@ -143,6 +143,7 @@ def _rows() -> tuple[ScalarRule, ...]:
     gaussian = "DLMF 7.2.1"
     return (
         row("copy", lambda a, y: (one,), REAL, (0,)),
+        row("stop_gradient", _zero, REAL, (0,), kink="0 everywhere: by definition"),
         # arithmetic
         row("neg", lambda a, y: (-one,), REAL, (1,)),
         row("add", lambda a, b, y: (one, one), PAIR, (0, 0)),

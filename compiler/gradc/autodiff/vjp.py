@@ -15,10 +15,13 @@ from collections.abc import Sequence
 from typing import assert_never
 
 from gradc.autodiff.activity import useful, varying
-from gradc.autodiff.rules import Local, vjp_template
+from gradc.autodiff.adjoint import Adjoint
+from gradc.autodiff.calls import VJP
+from gradc.autodiff.reductions import body_of, exclusive_product, winners
+from gradc.autodiff.rules import vjp_template
 from gradc.errors import NoDerivativeRule
 from gradc.ir.extents import Size
-from gradc.ir.index.build import IDENTITY, Builder
+from gradc.ir.index.build import IDENTITY
 from gradc.ir.index.nodes import (
     Access,
     Accumulate,
@@ -28,165 +31,128 @@ from gradc.ir.index.nodes import (
     Call,
     Const,
     Equation,
-    Index,
     Operand,
-    Origin,
     Program,
     Reduce,
+    reads_of,
 )
 from gradc.ir.index.show import show_equation
 from gradc.ir.index.templates import Template, template
 
+# Per varying operand: its position, the template of its contribution, and the source of each of its operands
+# (a position among the primal operands, -1 for the cotangent, -2 for the result).
+Plan = tuple[tuple[int, Template, tuple[int, ...]], ...]
+_COTANGENT, _RESULT = -1, -2
 
-class Adjoint:
-    """The reverse pass over one program; `builder` holds the primal equations and receives the adjoint ones."""
 
-    def __init__(self, program: Program, wrt: Sequence[str], outputs: Sequence[str]) -> None:
-        self.program = program
-        self.builder = Builder.resume(program)
-        self.types = self.builder.types
-        self.active = varying(program, wrt) & (useful(program, outputs) | set(wrt))
-        self.cotangents: dict[str, str] = {}
+def _run(adjoint: Adjoint) -> None:
+    """Emit the contributions of every active equation, last equation first."""
+    cotangents, active = adjoint.cotangents, adjoint.active
+    for equation in reversed(adjoint.program.equations):
+        match equation:
+            case Assign():
+                if equation.out in cotangents and equation.out in active:
+                    _assign(adjoint, equation)
+            case Accumulate():
+                if equation.out in cotangents and equation.out in active:
+                    _contributions(adjoint, equation, Access(cotangents[equation.out], equation.target))
+            case Assemble():
+                if equation.out in cotangents and equation.out in active:
+                    _assemble(adjoint, equation)
+            case Call():
+                if any(out in cotangents and out in active for out in equation.outs):
+                    VJP[equation.operation](adjoint, equation)
+            case _:
+                assert_never(equation)
 
-    # --- used by the rules ------------------------------------------------------------------------------
 
-    def cotangent(self, name: str) -> str:
-        """The tensor that collects the cotangent of `name`, declared at its first contribution."""
-        found = self.cotangents.get(name)
-        if found is None:
-            type_ = self.types[name]
-            found = self.cotangents[name] = self.builder.declare(f"{name}_bar", type_.dtype, type_.shape)
-        return found
+def _assign(adjoint: Adjoint, equation: Assign) -> None:
+    reduce = equation.reduce
+    if reduce is None or reduce.op == "sum":
+        y_bar = Access(adjoint.cotangents[equation.out], IDENTITY[equation.rank])
+        _contributions(adjoint, equation, y_bar)
+    else:
+        _reduction(adjoint, equation, reduce)
 
-    def contribute(
-        self,
-        name: str,
-        indices: tuple[Index, ...],
-        space: tuple[Size, ...],
-        body: Template,
-        operands: tuple[Operand, ...],
-        origin: Origin | None,
-    ) -> None:
-        """``name_bar[indices] += body(operands)`` over `space`."""
-        self.builder.accumulate(self.cotangent(name), body, operands, space, indices, origin)
 
-    def contribute_tensor(self, name: str, contribution: str, origin: Origin | None) -> None:
-        """``name_bar += contribution``, tensors of one shape."""
-        shape = self.types[name].shape
-        identity = IDENTITY[len(shape)]
-        self.contribute(name, identity, shape, template("copy"), (Access(contribution, identity),), origin)
-
-    # --- the walk ---------------------------------------------------------------------------------------
-
-    def run(self) -> None:
-        """Emit the contributions of every active equation, last equation first."""
-        for equation in reversed(self.program.equations):
-            match equation:
-                case Assign() | Accumulate():
-                    if equation.out in self.cotangents and equation.out in self.active:
-                        self._equation(equation)
-                case Assemble():
-                    if equation.out in self.cotangents and equation.out in self.active:
-                        self._assemble(equation)
-                case Call():
-                    if any(out in self.cotangents for out in equation.outs):
-                        self._call(equation)
-                case _:
-                    assert_never(equation)
-
-    def _equation(self, equation: Assign | Accumulate) -> None:
-        reduce = equation.reduce if isinstance(equation, Assign) else None
-        if reduce is None or reduce.op == "sum":
-            self._sum(equation)
-        elif reduce.op in ("max", "min"):
-            self._extreme(equation)
-        else:
-            raise NoDerivativeRule(
-                f"the reduction {reduce.op} has no derivative here",
-                where=_place(equation),
-                do="reduce with sum or max",
-            )
-
-    def _sum(self, equation: Assign | Accumulate) -> None:
-        elementwise = isinstance(equation, Assign) and equation.reduce is None
-        target = IDENTITY[equation.rank] if isinstance(equation, Assign) else equation.target
-        y_bar = Access(self.cotangents[equation.out], target)
-        active = [
-            position
-            for position, operand in enumerate(equation.operands)
-            if isinstance(operand, Access) and operand.tensor in self.active
-        ]
-        for position in active:
-            local = vjp_template(equation.template, position, lone=len(active) == 1, with_result=elementwise)
-            if local is not None:
-                operand = equation.operands[position]
-                assert isinstance(operand, Access)
-                operands = _operands(local, equation, y_bar)
-                self.contribute(
-                    operand.tensor, operand.indices, equation.space, local.template, operands, equation.origin
-                )
-
-    def _extreme(self, equation: Assign) -> None:
-        """Max and min: the cotangent goes to the winners, split evenly among ties."""
-        operand = equation.operands[0]
-        assert equation.template.is_copy
+def _contributions(adjoint: Adjoint, equation: Assign | Accumulate, y_bar: Access) -> None:
+    """``operand_bar += y_bar * partial`` over the space of the equation, for every varying operand."""
+    active = adjoint.active
+    operands = equation.operands
+    varying_operands = tuple(
+        [at for at, o in enumerate(operands) if type(o) is Access and o.tensor in active]
+    )
+    elementwise = isinstance(equation, Assign) and equation.reduce is None
+    key = ("adjoint plan", varying_operands, elementwise)
+    plan = equation.template.cache.get(key)
+    if plan is None:
+        plan = _plan(equation.template, varying_operands, elementwise=elementwise)
+        equation.template.cache[key] = plan
+    for position, local, sources in plan:  # pyright: ignore[reportGeneralTypeIssues]
+        operand = operands[position]
         assert isinstance(operand, Access)
-        add, origin, space = self.builder, equation.origin, equation.space
-        kept = IDENTITY[equation.rank]
-        dtype = self.types[equation.out].dtype
-        bool_type = self.types[operand.tensor].dtype
-        assert bool_type is dtype
-        from gradc.ir.types import DType  # noqa: PLC0415
-
-        winner = add.assign(
-            "eq", (operand, Access(equation.out, kept)), space, DType.BOOL, name="winner", origin=origin
+        chosen: tuple[Operand, ...] = tuple(
+            [operands[s] if s >= 0 else y_bar if s == _COTANGENT else _result(equation) for s in sources]
         )
-        every = Access(winner, IDENTITY[len(space)])
-        ties = add.assign(
-            "copy",
-            (every,),
-            space,
-            dtype,
-            rank=equation.rank,
-            reduce=Reduce("sum", dtype),
-            name="ties",
-            origin=origin,
+        adjoint.contribute(
+            operand.tensor, operand.indices, equation.space, local, chosen, equation.origin
         )
-        share = add.pointwise("div", self.cotangents[equation.out], ties, name="share", origin=origin)
-        operands = (every, Access(share, kept), Const(0.0, dtype))
-        self.contribute(operand.tensor, operand.indices, space, template("select"), operands, origin)
-
-    def _assemble(self, equation: Assemble) -> None:
-        y_bar = self.cotangents[equation.out]
-        offset: Size = 0
-        for part in equation.parts:
-            shape = self.types[part].shape
-            if part in self.active:
-                identity = IDENTITY[len(shape)]
-                shifted = equation.axis if offset == 0 else Affine(((1, equation.axis),), offset)
-                indices = (*identity[: equation.axis], shifted, *identity[equation.axis + 1 :])
-                self.contribute(
-                    part, identity, shape, template("copy"), (Access(y_bar, indices),), equation.origin
-                )
-            offset = offset + shape[equation.axis]
-
-    def _call(self, equation: Call) -> None:
-        from gradc.autodiff.calls import VJP  # noqa: PLC0415  (the rules of calls use this class)
-
-        VJP[equation.operation](self, equation)
 
 
-def _operands(local: Local, equation: Assign | Accumulate, y_bar: Access) -> tuple[Operand, ...]:
-    def operand(source: int | str | tuple[str, int]) -> Operand:
-        if isinstance(source, int):
-            return equation.operands[source]
-        if source == "y_bar":
-            return y_bar
-        assert source == "y"
-        assert isinstance(equation, Assign)
-        return Access(equation.out, IDENTITY[equation.rank])
+def _plan(body: Template, positions: tuple[int, ...], *, elementwise: bool) -> Plan:
+    plan = []
+    for position in positions:
+        local = vjp_template(body, position, lone=len(positions) == 1, with_result=elementwise)
+        if local is not None:
+            sources = [s if isinstance(s, int) else _COTANGENT if s == "y_bar" else _RESULT for s in local.sources]
+            plan.append((position, local.template, tuple(sources)))
+    return tuple(plan)
 
-    return tuple(operand(source) for source in local.sources)
+
+def _result(equation: Assign | Accumulate) -> Access:
+    assert isinstance(equation, Assign)
+    return Access(equation.out, IDENTITY[equation.rank])
+
+
+def _reduction(adjoint: Adjoint, equation: Assign, reduce: Reduce) -> None:
+    """Max, min and prod: the cotangent of the body first, then that of its operands."""
+    builder, origin, space = adjoint.builder, equation.origin, equation.space
+    y_bar, kept = adjoint.cotangents[equation.out], IDENTITY[equation.rank]
+    dtype = adjoint.types[equation.out].dtype
+    body = body_of(builder, equation)
+    if reduce.op in ("max", "min"):
+        winner, ties = winners(builder, equation, body)
+        share = builder.pointwise("div", y_bar, ties, name="share", origin=origin)
+        local, operands = template("select"), (winner, Access(share, kept), Const(0.0, dtype))
+    elif reduce.op == "prod":
+        others = exclusive_product(builder, equation, body)
+        local, operands = template("mul"), (Access(y_bar, kept), others)
+    else:
+        raise NoDerivativeRule(
+            f"the reduction {reduce.op} has no derivative",
+            where=_place(equation),
+            why="its result is no floating-point number",
+            do="reduce with sum, prod, max or min",
+        )
+    if body is equation.operands[0]:
+        adjoint.contribute(body.tensor, body.indices, space, local, operands, origin)
+        return
+    body_bar = builder.assign(local, operands, space, dtype, name="body_bar", origin=origin)
+    inner = Assign(body.tensor, space, len(space), None, equation.template, equation.operands, origin)
+    _contributions(adjoint, inner, Access(body_bar, IDENTITY[len(space)]))
+
+
+def _assemble(adjoint: Adjoint, equation: Assemble) -> None:
+    y_bar, axis = adjoint.cotangents[equation.out], equation.axis
+    offset: Size = 0
+    for part in equation.parts:
+        shape = adjoint.types[part].shape
+        if part in adjoint.active:
+            identity = IDENTITY[len(shape)]
+            shifted = axis if offset == 0 else Affine(((1, axis),), offset)
+            source = Access(y_bar, (*identity[:axis], shifted, *identity[axis + 1 :]))
+            adjoint.contribute(part, identity, shape, template("copy"), (source,), equation.origin)
+        offset = offset + shape[axis]
 
 
 def _place(equation: Equation) -> str:
@@ -203,31 +169,42 @@ def vjp(program: Program, wrt: Sequence[str], outputs: Sequence[str] | None = No
     Requires: `program` is valid; every name in `wrt` is a floating-point input.
     Ensures: at most the sum of the rule rows' operations; build time linear in equations.
     """
-    seeded = [name for name in (outputs or program.outputs) if program.types[name].dtype.is_float]
-    adjoint = Adjoint(program, wrt, seeded)
-    seeds = [
-        adjoint.builder.input(f"{name}_bar", program.types[name].dtype, program.types[name].shape)
-        for name in seeded
-    ]
-    return _finish(adjoint, wrt, dict(zip(seeded, seeds, strict=True)))
+    chosen = program.outputs if outputs is None else outputs
+    seeded = [name for name in chosen if program.types[name].dtype.is_float]
+    adjoint = _start(program, wrt, seeded)
+    seeds = []
+    for name in seeded:
+        type_ = program.types[name]
+        seeds.append((name, adjoint.builder.input(f"{name}_bar", type_.dtype, type_.shape)))
+    return _finish(adjoint, wrt, seeds)
 
 
 def gradient(program: Program, wrt: Sequence[str]) -> Program:
-    """The program that computes the first output, a scalar, and its gradient with respect to `wrt`."""
+    """The program that computes the outputs of `program` and the gradient of the first one, a scalar, to `wrt`."""
     out = program.outputs[0]
-    adjoint = Adjoint(program, wrt, (out,))
     type_ = program.types[out]
+    adjoint = _start(program, wrt, (out,))
     one = adjoint.builder.assign(
         "copy", (Const(1.0, type_.dtype),), type_.shape, type_.dtype, name=f"{out}_bar"
     )
-    return _finish(adjoint, wrt, {out: one})
+    return _finish(adjoint, wrt, [(out, one)])
 
 
-def _finish(adjoint: Adjoint, wrt: Sequence[str], seeds: dict[str, str]) -> Program:
-    for name, seed in seeds.items():
-        if name in adjoint.active:
+def _start(program: Program, wrt: Sequence[str], seeded: Sequence[str]) -> Adjoint:
+    return Adjoint(program, varying(program, wrt) & (useful(program, seeded) | set(wrt)))
+
+
+def _finish(adjoint: Adjoint, wrt: Sequence[str], seeds: Sequence[tuple[str, str]]) -> Program:
+    read = {name for equation in adjoint.program.equations for name in reads_of(equation)}
+    times = [name for name, _ in seeds]
+    for name, seed in seeds:
+        if name not in adjoint.active:
+            continue
+        if name in read or name in wrt or times.count(name) > 1:
             adjoint.contribute_tensor(name, seed, None)
-    adjoint.run()
+        else:
+            adjoint.cotangents[name] = seed  # nothing else contributes: the seed is the cotangent
+    _run(adjoint)
     gradients = []
     for name in wrt:
         found = adjoint.cotangents.get(name)

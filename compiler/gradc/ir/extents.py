@@ -229,8 +229,9 @@ class Guard:
 
 @dataclass(frozen=True, slots=True)
 class Quotient:
-    """A symbol defined as ``numerator / denominator``; a guard records that the division is exact."""
+    """A symbol defined as ``numerator // denominator``; unless `floor`, a guard records that it is exact."""
 
     symbol: str
     numerator: Size
     denominator: Size
+    floor: bool = False

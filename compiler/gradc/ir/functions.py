@@ -43,6 +43,7 @@ def _table() -> dict[str, Function]:
     same, real, predicate, logical = Result.SAME, Result.FLOAT, Result.BOOL, Result.LOGICAL
     rows = (
         ("copy", 1, same, "np.copy({0})", "+{0}", "{0}"),
+        ("stop_gradient", 1, same, "np.copy({0})", "+{0}", "{0}"),
         # arithmetic
         ("neg", 1, same, "np.negative({0})", "-{0}", "-{0}"),
         ("add", 2, same, "np.add({0}, {1})", "{0} + {1}", "{0} + {1}"),

@@ -56,28 +56,30 @@ def load_array(path: str, *, max_bytes: int, max_elements: int, label: str = "fi
         raise InputRefused(
             "the file cannot be opened", where=where, why=why, do="write x=@name.npy", code="E_FILE_OPEN"
         ) from None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise InputRefused(
+            "this is not an ordinary file", where=where, do="save the array with np.save", code="E_FILE_KIND"
+        )
     with os.fdopen(descriptor, "rb") as file:
         return _read(file, where, max_bytes, max_elements)
 
 
 def _read(file: BinaryIO, where: str, max_bytes: int, max_elements: int) -> np.ndarray:
-    status = os.fstat(file.fileno())
-    if not stat.S_ISREG(status.st_mode):
-        raise InputRefused(
-            "this is not an ordinary file", where=where, do="save the array with np.save", code="E_FILE_KIND"
-        )
-    if status.st_size > max_bytes:
-        raise _over(f"the file has {status.st_size} bytes", where, "file_bytes", max_bytes)
+    """Measure an opened file, then read it through the same descriptor."""
+    file_bytes = os.fstat(file.fileno()).st_size
+    if file_bytes > max_bytes:
+        raise _over(f"the file has {file_bytes} bytes", where, "file_bytes", max_bytes)
     dtype, shape, header_bytes = _header(file, where)
     elements = math.prod(shape)
     if math.prod(max(1, size) for size in shape) > max_elements:
         raise _over(f"the array has {elements} elements", where, "elements", max_elements)
     declared = header_bytes + elements * dtype.itemsize
-    if declared != status.st_size:
+    if declared != file_bytes:
         raise InputRefused(
             "the file is damaged",
             where=where,
-            why=f"its header declares {declared} bytes, it has {status.st_size}",
+            why=f"its header declares {declared} bytes, it has {file_bytes}",
             do="save the array again with np.save",
             code="E_FILE_DAMAGED",
         )

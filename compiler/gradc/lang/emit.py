@@ -99,6 +99,12 @@ class Emitter:
         """The int64 tensor whose element is its own index along `axis` (``np.arange`` broadcast)."""
         return self._assign("copy", (IndexValue(axis),), shape, DType.INT64)
 
+    def index_predicate(
+        self, function: str, left: int | Affine, right: int | Affine, shape: tuple[Size, ...]
+    ) -> Value:
+        """A comparison of two combinations of a tensor's own indices: ``j >= i + 1`` is an upper triangle."""
+        return self._assign(function, (IndexValue(left), IndexValue(right)), shape, DType.BOOL)
+
     # --- elementwise ------------------------------------------------------------------------------------
 
     def elementwise(self, function: str | Template, *arguments: Arg, dtype: DType | None = None) -> Value:
@@ -242,7 +248,22 @@ class Emitter:
         )
         reduce = Reduce("sum", dtype) if len(order) > len(output) else None
         body = _product(len(accesses))
+        if dtype.is_bool:  # NumPy's sum of products of booleans is "any" of "and"
+            body = template("logical_and") if len(accesses) == 2 else body
+            reduce = Reduce("any", dtype) if reduce else None
         return self._assign(body, accesses, space, dtype, rank=len(output), reduce=reduce)
+
+    def sum_of_products(
+        self, operands: Sequence[tuple[Value, tuple[Index, ...]]], space: tuple[Size, ...], rank: int
+    ) -> Value:
+        """A contraction with affine indices, such as a convolution: sums the indices from `rank` on."""
+        dtype = operands[0][0].dtype
+        for value, _ in operands:
+            dtype = promote(dtype, value.dtype)
+        accesses = tuple(Access(self.cast(value, dtype).name, indices) for value, indices in operands)
+        return self._assign(
+            _product(len(accesses)), accesses, space, dtype, rank=rank, reduce=Reduce("sum", dtype)
+        )
 
     def _joined(self, known: Size, size: Size, label: str) -> Size:
         if is_one(known) or is_one(size):
@@ -333,8 +354,8 @@ class Emitter:
 
     def finish(self, outputs: Sequence[Value]) -> Program:
         """The program, with unified extents written in and the guards collected."""
-        self.builder.guards = list(self.solver.guards)
-        self.builder.quotients = list(self.solver.quotients)
+        self.builder.guards = self.solver.written_guards()
+        self.builder.quotients = self.solver.written_quotients()
         program = self.builder.finish(tuple(value.name for value in outputs))
         return _with_extents(program, self.solver) if self.solver.bound else program
 

@@ -143,7 +143,7 @@ class Builder:
         span = self._source.span(start, end)
         value = self._value(function, arguments, span)
         is_condition = function in _COMPARISONS or function in _LOGICAL
-        node = Apply(function, tuple(argument.node for argument in arguments), span)
+        node = Apply(function, tuple([argument.node for argument in arguments]), span)
         return self._add(node, _Kind.CONDITION if is_condition else self._kind(function, arguments), value)
 
     def _add(self, node: Node, kind: _Kind, value: float | None) -> Operand:
@@ -159,8 +159,10 @@ class Builder:
 
     def _kind(self, function: str, arguments: list[Operand]) -> _Kind:
         """Tell what a result is: a selection is what both of its arms are, all else here is a number."""
+        if function != "select":
+            return _Kind.NUMBER
         arms = {self._kinds[argument.node] for argument in arguments[1:]}
-        return arms.pop() if function == "select" and len(arms) == 1 else _Kind.NUMBER
+        return arms.pop() if len(arms) == 1 else _Kind.NUMBER
 
     def _check_kinds(self, function: str, arguments: list[Operand]) -> None:
         if function in _LOGICAL:
@@ -202,7 +204,7 @@ class Builder:
         values = [self._values[argument.node] for argument in arguments]
         if function == "pow":
             self._check_exponent(arguments[1], values[1])
-        if function in ("div", "mod") and values[1] == 0:
+        if function in ("div", "floor_divide", "mod") and values[1] == 0:
             where = self._source.span(arguments[1].start, arguments[1].end)
             raise self._source.refuse(where, "this divisor is 0", code="E_DIVISION_BY_ZERO")
         known = [value for value in values if value is not None]

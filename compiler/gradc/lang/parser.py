@@ -4,7 +4,7 @@ The grammar is Python's, cut down to formulas (`op` from loosest to tightest, al
 
     expression := operand | prefix expression | expression op expression
     operand    := number | name | "(" expression ")" | function "(" expression {"," expression} ")"
-    op         := or | and | (not) | < <= > >= == != | "|" | & | + - | * / % | (+ - ~) | **
+    op         := or | and | (not) | < <= > >= == != | "|" | & | + - | * / // % | (+ - ~) | **
 
 A comparison may be chained (``0 < x < 1``).  A name is a variable unless it is called; only ``pi``, ``e`` and
 ``inf`` are constants, and not even these if the caller has bound them.  ``and or not`` and ``& | ~`` join
@@ -77,7 +77,7 @@ _INFIX = {
         50: {"|": "logical_or"},
         60: {"&": "logical_and"},
         70: {"+": "add", "-": "sub"},
-        80: {"*": "mul", "/": "div", "%": "mod"},
+        80: {"*": "mul", "/": "div", "//": "floor_divide", "%": "mod"},
     }.items()
     for spelling, function in row.items()
 } | {"**": _Operator("pow", 100, 99)}  # right-associative

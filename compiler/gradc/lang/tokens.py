@@ -18,8 +18,8 @@ _TOKEN = re.compile(
     r"(?P<space>[ \t\r\n\f]+)"
     r"|(?P<number>(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)"
     r"|(?P<name>[A-Za-z_][A-Za-z0-9_]*)"
-    r"|(?P<refused>//|<<|>>|<>|&&|\|\||:=|=(?!=)|!(?!=))"
-    r"|(?P<operator>\*\*|<=|>=|==|!=|[-+*/%()<>,&|~])"
+    r"|(?P<refused><<|>>|<>|&&|\|\||:=|=(?!=)|!(?!=))"
+    r"|(?P<operator>\*\*|//|<=|>=|==|!=|[-+*/%()<>,&|~])"
 )
 
 # spelling -> (code, what, do)
@@ -36,7 +36,6 @@ _BRACES = ("E_CHARACTER", "braces are not part of an expression", "use parenthes
 _SHIFT = ("E_SHIFT", "bit shifts are not part of an expression", "write x*2**n")
 _REFUSED = {
     "^": ("E_CARET_POWER", "^ is not an operator here", "for a power use `**`: x**2"),
-    "//": ("E_FLOOR_DIVISION", "// is not an operator here", "write floor(a/b)"),
     "&&": ("E_OPERATOR", "&& is not an operator here", "write `and`"),
     "||": ("E_OPERATOR", "|| is not an operator here", "write `or`; for a norm sqrt(x**2 + y**2)"),
     "!": ("E_OPERATOR", "! is not an operator here", "write `not x`; for a factorial gamma(n + 1)"),

@@ -24,7 +24,17 @@ class ExtentSolver:
         self.quotients: list[Quotient] = []
 
     def resolve(self, size: Size) -> Size:
-        """`size` with every bound symbol replaced."""
+        """`size` with every bound symbol replaced and ``quotient * denominator`` multiplied out."""
+        size = self._substituted(size)
+        for quotient in reversed(self.quotients):
+            if not quotient.floor and quotient.symbol in extents.symbols(size):
+                denominator = self._substituted(quotient.denominator)
+                product = _multiplied_out(size, quotient.symbol, denominator, quotient.numerator)
+                if product is not size:
+                    return self.resolve(product)
+        return size
+
+    def _substituted(self, size: Size) -> Size:
         while not isinstance(size, int) and any(name in self.bound for name in extents.symbols(size)):
             size = extents.substitute(size, self.bound)
         return size
@@ -41,12 +51,27 @@ class ExtentSolver:
         if isinstance(first, int) and isinstance(second, int):
             raise ShapeError(f"extents {first} and {second} do not agree", why=reason)
         self._check_hints(first, second, reason)
+        derived = self._derived()
         for symbol, other in ((second, first), (first, second)):
-            if extents.is_symbol(symbol) and str(symbol) not in extents.symbols(other):
+            if extents.is_symbol(symbol) and str(symbol) not in self._dependencies(other):
+                if str(symbol) in derived:  # its value is computed, not read off an argument: check it
+                    self.guards[Guard(symbol, "==", other, reason)] = None
                 self.bound[str(symbol)] = other
                 return other
         self.guards[Guard(first, "==", second, reason)] = None
         return first
+
+    def _derived(self) -> set[str]:
+        return {quotient.symbol for quotient in self.quotients}
+
+    def _dependencies(self, size: Size) -> set[str]:
+        """Symbols that the value of `size` follows from, through the definitions of quotients."""
+        found = set(extents.symbols(size))
+        for quotient in reversed(self.quotients):
+            if quotient.symbol in found:
+                for part in (quotient.numerator, quotient.denominator):
+                    found.update(extents.symbols(self._substituted(part)))
+        return found
 
     def _check_hints(self, first: Size, second: Size, reason: str) -> None:
         known = all(name in self.hints for size in (first, second) for name in extents.symbols(size))
@@ -89,16 +114,82 @@ class ExtentSolver:
             return exact
         if isinstance(numerator, int) and isinstance(denominator, int):
             raise ShapeError(f"{denominator} does not divide {numerator}", why=reason)
+        if not self._known_quotient(numerator, denominator, floor=False):
+            self.require(numerator, "divides", denominator, reason)
+        return self._quotient(numerator, denominator, floor=False)
+
+    def divide_down(self, numerator: Size, denominator: int) -> Size:
+        """``numerator // denominator`` for any remainder; a new symbol where it is not a polynomial."""
+        numerator = self.resolve(numerator)
+        exact = extents.divide_exactly(numerator, denominator)
+        if exact is not None:
+            return exact
+        if isinstance(numerator, int):
+            return numerator // denominator
+        return self._quotient(numerator, denominator, floor=True)
+
+    def _known_quotient(self, numerator: Size, denominator: Size, *, floor: bool) -> Quotient | None:
         for known in self.quotients:
-            if known.numerator is numerator and known.denominator is denominator:
-                return extents.symbol(known.symbol)
-        self.require(numerator, "divides", denominator, reason)
+            if (known.numerator, known.denominator, known.floor) == (numerator, denominator, floor):
+                return known
+        return None
+
+    def _quotient(self, numerator: Size, denominator: Size, *, floor: bool) -> Size:
+        known = self._known_quotient(numerator, denominator, floor=floor)
+        if known is not None:
+            return extents.symbol(known.symbol)
         name = f"q{len(self.quotients) + 1}"
-        self.quotients.append(Quotient(name, numerator, denominator))
+        self.quotients.append(Quotient(name, numerator, denominator, floor))
         if all(s in self.hints for size in (numerator, denominator) for s in extents.symbols(size)):
             divisor = self.value(denominator)
             self.hints[name] = self.value(numerator) // divisor if divisor else 0
         return extents.symbol(name)
+
+    # --- for the finished program -----------------------------------------------------------------------
+
+    def _written(self, size: Size) -> Size:
+        """`size` in symbols that a caller can compute: those of arguments and the quotients."""
+        derived = self._derived()
+        while not isinstance(size, int):
+            names = [name for name in extents.symbols(size) if name in self.bound and name not in derived]
+            if not names:
+                break
+            size = extents.substitute(size, {name: self.bound[name] for name in names})
+        return size
+
+    def written_guards(self) -> list[Guard]:
+        """The guards that the types of the arguments do not imply already."""
+        result: dict[Guard, None] = {}
+        for guard in self.guards:
+            left, right = self._written(guard.left), self._written(guard.right)
+            trivial = left is right or (isinstance(left, int) and isinstance(right, int))
+            if not trivial:
+                result[Guard(left, guard.relation, right, guard.reason)] = None
+        return list(result)
+
+    def written_quotients(self) -> list[Quotient]:
+        """The definitions of the quotients, each over arguments and earlier quotients."""
+        return [
+            Quotient(q.symbol, self._written(q.numerator), self._written(q.denominator), q.floor)
+            for q in self.quotients
+        ]
+
+
+def _multiplied_out(size: Size, quotient: str, denominator: Size, numerator: Size) -> Size:
+    """`size` with ``quotient * denominator`` replaced by the numerator, where it occurs as such."""
+    if isinstance(size, int):
+        return size
+    factor: Size = 0
+    rest: Size = 0
+    for monomial, coefficient in size.terms:
+        names = list(monomial)
+        if quotient in names:
+            names.remove(quotient)
+            factor = factor + extents.product((coefficient, *map(extents.symbol, names)))
+        else:
+            rest = rest + extents.product((coefficient, *map(extents.symbol, names)))
+    multiple = extents.divide_exactly(factor, denominator)
+    return size if multiple is None else rest + multiple * numerator
 
 
 def is_one(size: Size) -> bool:

@@ -43,12 +43,13 @@ def bind_extents(program: Program, shapes: Mapping[str, tuple[int, ...]]) -> dic
     """Values of all extent symbols, from the shapes of the inputs; raises `GuardFailed` where they contradict."""
     values: dict[str, int] = {}
     pending: list[tuple[str, int, Size, int]] = []
+    derived = {quotient.symbol for quotient in program.quotients}
     for name in program.inputs:
         declared = program.types[name].shape
         if len(declared) != len(shapes[name]):
             raise GuardFailed(f"{name} has {len(shapes[name])} axes, the program takes {len(declared)}")
         for axis, (size, actual) in enumerate(zip(declared, shapes[name], strict=True)):
-            if is_symbol(size) and str(size) not in values:
+            if is_symbol(size) and str(size) not in values and str(size) not in derived:
                 values[str(size)] = actual
             else:
                 pending.append((name, axis, size, actual))
@@ -122,7 +123,8 @@ class Interpreter:
 
     def _accumulate(self, equation: Accumulate) -> None:
         type_ = self.program.types[equation.out]
-        space = self._sizes(equation.space)
+        # A shifted contribution has ``n - 1`` points: none where the axis is empty.
+        space = tuple(max(0, size) for size in self._sizes(equation.space))
         if equation.out not in self.values:
             self.values[equation.out] = self.numbers.zeros(self._sizes(type_.shape), type_.dtype)
         out = self.values[equation.out]

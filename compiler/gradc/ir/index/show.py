@@ -189,7 +189,7 @@ def show(program: Program) -> str:
     inputs = ", ".join(f"{name}: {show_type(program.types[name])}" for name in program.inputs)
     lines = [f"program {program.name}({inputs}) -> {', '.join(program.outputs)}"]
     lines += [
-        f"  where {q.symbol} = ({extents.show(q.numerator)}) / ({extents.show(q.denominator)})"
+        f"  where {q.symbol} = ({extents.show(q.numerator)}) {'//' if q.floor else '/'} ({extents.show(q.denominator)})"
         for q in program.quotients
     ]
     lines += [f"  requires {guard}" for guard in program.guards]

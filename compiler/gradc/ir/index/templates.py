@@ -175,7 +175,7 @@ def integer_power(exponent: int) -> Template:
 
 def _inventory_tape(name: str) -> Tape:
     sources: tuple[Source, ...] = tuple(Argument(position) for position in range(FUNCTIONS[name].arity))
-    if name == "copy":
+    if name in ("copy", "stop_gradient"):  # two meanings for autodiff, one value
         return Tape((), sources[0])
     return Tape((Instruction(name, sources),), Step(0))
 
@@ -206,6 +206,8 @@ class _Lineariser:
         if isinstance(expression, sympy.Pow):
             return self.visit_power(expression.base, expression.exp)
         name = type(expression).__name__
+        if name == "stop_gradient":
+            return self.visit(expression.args[0])
         if name not in FUNCTIONS:
             raise CompilerBug(f"a template holds {name}, which is not in the inventory", why=str(expression))
         return self.emit(name, *(self.visit(argument) for argument in expression.args))

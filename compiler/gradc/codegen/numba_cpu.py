@@ -1,0 +1,231 @@
+"""Kernel -> the text of a Python module that Numba compiles for the CPU.
+
+The module is plain Python over NumPy arrays: without a compiler it runs too, only slowly.  Statements are preceded
+by the equation they compute.  Same kernel, same bytes.
+"""
+
+from __future__ import annotations
+
+import builtins
+import keyword
+from collections.abc import Sequence
+from typing import assert_never
+
+from gradc.codegen.printer import Printer
+from gradc.ir.loop.nodes import (
+    AddTo,
+    Allocate,
+    CheckIndices,
+    Expr,
+    Extent,
+    For,
+    Kernel,
+    Let,
+    Library,
+    Product,
+    Require,
+    Statement,
+    Store,
+    Update,
+)
+
+SPECIAL = frozenset(("erfinv", "ndtr", "log_ndtr", "ndtri", "digamma", "polygamma"))
+_BUILTIN = frozenset(("abs", "bool"))
+_COMBINE = {
+    "sum": "plus({0}, {1})",
+    "prod": "{0} * {1}",
+    "max": "maximum({0}, {1})",
+    "min": "minimum({0}, {1})",
+    "any": "{0} or {1}",
+    "all": "{0} and {1}",
+}
+
+
+class _Module:
+    """One module under construction."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self.kernel = kernel
+        self.renamed: dict[str, str] = {}
+        self.printer = Printer(self.rename)
+        self.library: dict[str, None] = {}
+        self.reduce: dict[str, None] = {}
+        self.lines: list[str] = []
+
+    def rename(self, name: str) -> str:
+        """A name that shadows nothing the module uses."""
+        head, dot, rest = name.partition(".")
+        found = self.renamed.get(head)
+        if found is None:
+            found = head
+            while found in _RESERVED:
+                found += "_"
+            self.renamed[head] = found
+        return found + dot + rest
+
+    def text(self) -> str:
+        parameters = ", ".join(self.rename(parameter.name) for parameter in self.kernel.parameters)
+        self._body(self.kernel.body, 1)
+        results = ", ".join(self.rename(name) for name in self.kernel.results)
+        comma = "," if len(self.kernel.results) == 1 else ""
+        parts = [*self._head(), "", "", f"def {self.kernel.name}({parameters}):", *self.lines]
+        parts.append(f"    return ({results}{comma})" if comma else f"    return {results}")
+        return "\n".join(parts) + "\n"
+
+    def _head(self) -> list[str]:
+        quoted = [comment(line) for line in self.kernel.header]
+        used = self.printer.used
+        lines = ['"""' + (quoted[0] if quoted else self.kernel.name), *quoted[1:], '"""', ""]
+        if any(name.startswith("math.") for name in used):
+            lines.append("import math")
+            lines.append("")
+        if "np" in used or any("np." in line for line in self.lines):
+            lines.append("import numpy as np")
+        scalars = [name for name in used if "." not in name and name not in _BUILTIN | SPECIAL | {"np"}]
+        special = [name for name in used if name in SPECIAL]
+        for module, names in (
+            ("library", list(self.library)),
+            ("reduce", list(self.reduce)),
+            ("scalars", scalars),
+            ("special", special),
+        ):
+            if names:
+                lines.append(f"from gradc_runtime.{module} import {', '.join(sorted(names))}")
+        while lines[-1] == "":
+            lines.pop()
+        return lines
+
+    # --- statements -------------------------------------------------------------------------------------
+
+    def _body(self, statements: Sequence[Statement], depth: int) -> None:
+        """Print statements; a note that several statements share is printed once."""
+        last = ""
+        for statement in statements:
+            note = getattr(statement, "note", "")
+            if note and note != last:
+                self._line(depth, f"# {comment(note)}")
+                last = note
+            self._statement(statement, depth)
+
+    def _line(self, depth: int, text: str) -> None:
+        self.lines.append("    " * depth + text)
+
+    def _statement(self, statement: Statement, depth: int) -> None:
+        match statement:
+            case Extent(name, value) | Let(name, value):
+                self._line(depth, f"{self.rename(name)} = {self.printer.text(value)}")
+            case Require(condition, message):
+                self._line(depth, f"if not ({self.printer.text(condition)}):")
+                self._line(depth + 1, f"raise ValueError({comment(message)!r})")
+            case CheckIndices(tensor, extent):
+                self.library["check_indices"] = None
+                self._line(depth, f"check_indices({self.rename(tensor)}, {self.printer.text(extent)})")
+            case Allocate():
+                self._allocate(statement, depth)
+            case Update(name, op, value):
+                target = self.rename(name)
+                self._line(depth, f"{target} = {self._combined(op, target, value)}")
+            case Store(tensor, indices, value):
+                self._line(depth, f"{self._element(tensor, indices)} = {self.printer.text(value)}")
+            case AddTo(tensor, indices, op, value):
+                element = self._element(tensor, indices)
+                if op == "sum":
+                    self._line(depth, f"{element} += {self.printer.text(value)}")
+                else:
+                    self._line(depth, f"{element} = {self._combined(op, element, value)}")
+            case For(index, extent, body):
+                self._line(depth, f"for {self.rename(index)} in range({self.printer.text(extent)}):")
+                self._body(body, depth + 1)
+            case Product():
+                self._product(statement, depth)
+            case Library():
+                self._library(statement, depth)
+            case _:
+                assert_never(statement)
+
+    def _combined(self, op: str, target: str, value: Expr) -> str:
+        text = self.printer.text(value)
+        if op == "sum":
+            self.reduce["plus"] = None
+        elif op in ("max", "min"):
+            self.printer.used[f"{op}imum"] = None
+        elif op in ("prod", "any", "all"):
+            text = f"({text})"
+        return _COMBINE[op].format(target, text)
+
+    def _allocate(self, statement: Allocate, depth: int) -> None:
+        shape = ", ".join(self.printer.text(size) for size in statement.shape)
+        comma = "," if len(statement.shape) == 1 else ""
+        make = "zeros" if statement.zeroed else "empty"
+        dtype = "" if statement.dtype.value == "float64" else f", np.{_numpy_name(statement.dtype.value)}"
+        self._line(depth, f"{self.rename(statement.tensor)} = np.{make}(({shape}{comma}){dtype})")
+
+    def _element(self, tensor: str, indices: Sequence[Expr]) -> str:
+        return f"{self.rename(tensor)}[{', '.join(self.printer.text(index) for index in indices)}]"
+
+    def _product(self, statement: Product, depth: int) -> None:
+        operands = []
+        for name, transposed in (
+            (statement.left, statement.transpose_left),
+            (statement.right, statement.transpose_right),
+        ):
+            operands.append(
+                f"transposed({self.rename(name)})" if transposed and statement.batch else self.rename(name)
+            )
+            if transposed and not statement.batch:
+                operands[-1] += ".T"
+            elif transposed:
+                self.library["transposed"] = None
+        function = "batched_product" if statement.batch else "product"
+        self.library[function] = None
+        self._line(depth, f"{self.rename(statement.out)} = {function}({', '.join(operands)})")
+
+    def _library(self, statement: Library, depth: int) -> None:
+        outs = ", ".join(self.rename(name) for name in statement.outs)
+        arguments = [self.rename(name) for name in statement.ins]
+        for _, value in statement.attributes:
+            if isinstance(value, tuple):
+                comma = "," if len(value) == 1 else ""
+                arguments.append(f"({', '.join(self.printer.text(size) for size in value)}{comma})")
+            else:
+                arguments.append(repr(value))
+        self.library[statement.operation] = None
+        self._line(depth, f"{outs} = {statement.operation}({', '.join(arguments)})")
+
+
+def _numpy_name(dtype: str) -> str:
+    return "bool_" if dtype == "bool" else dtype
+
+
+_RESERVED = frozenset(
+    (
+        *keyword.kwlist,
+        *keyword.softkwlist,
+        *dir(builtins),
+        *("np", "math", "plus", "product", "batched_product", "transposed", "check_indices"),
+        *(
+            "exp",
+            "log",
+            "sqrt",
+            "expit",
+            "sign",
+            "square",
+            "maximum",
+            "minimum",
+            "power",
+            "modulo",
+            "softplus",
+        ),
+        *SPECIAL,
+    )
+)
+
+
+def comment(text: str) -> str:
+    """Printable ASCII on one line: what goes into a comment or a docstring of a generated module."""
+    return "".join(character if " " <= character <= "~" else "?" for character in text).replace('"""', "'''")
+
+
+def module_text(kernel: Kernel) -> str:
+    """The source of the module that defines `kernel`."""
+    return _Module(kernel).text()

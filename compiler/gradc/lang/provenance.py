@@ -1,0 +1,204 @@
+"""Where a traced operation stands in the user's source, and which variable its result goes to.
+
+Both are read off the innermost frame of user code: the line for messages and `Origin`, and the instruction that
+follows the running one, because ``y = a * b`` stores the result in ``y`` next.  Each instruction is decoded once
+per trace, so that a loop pays two dictionary look-ups per operation.
+"""
+
+from __future__ import annotations
+
+import ast
+import dis
+import itertools
+import linecache
+import os
+import sys
+import sysconfig
+import types
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.util import find_spec
+
+from gradc.ir.index.nodes import Origin
+
+_CACHE = dis.opmap.get("CACHE", -1)
+_STORES = frozenset(dis.opmap[name] for name in ("STORE_FAST", "STORE_DEREF"))
+_STORE_NAMES = frozenset(dis.opmap[name] for name in ("STORE_NAME", "STORE_GLOBAL"))
+# From Python 3.13 on the compiler fuses a store with the load or store after it; the first name is in the high bits.
+_FUSED = frozenset(
+    dis.opmap[name] for name in ("STORE_FAST_LOAD_FAST", "STORE_FAST_STORE_FAST") if name in dis.opmap
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A place in the user's source; `hint` is the variable that takes the result, or empty."""
+
+    origin: Origin
+    hint: str
+
+
+@dataclass(slots=True)
+class _Code:
+    """What is known of one code object; it is kept so that its ``id`` stays its own."""
+
+    code: types.CodeType
+    raw: bytes
+    file: str
+    places: dict[int, Place] = field(default_factory=dict)
+
+
+class Places:
+    """Finds the user's place for one trace; file names are relative to `folder`, never absolute."""
+
+    def __init__(self, folder: str = "") -> None:
+        self.folder = folder
+        self._codes: dict[int, _Code] = {}
+
+    def of(self, frame: types.FrameType | None) -> Place:
+        """The place of the innermost user frame at or above `frame`."""
+        frame = user_frame(frame)
+        if frame is None:
+            return NOWHERE
+        code = frame.f_code
+        known = self._codes.get(id(code))
+        if known is None:
+            known = self._codes[id(code)] = _Code(code, code.co_code, self.relative(code.co_filename))
+        at = frame.f_lasti
+        found = known.places.get(at)
+        if found is None:
+            text = linecache.getline(code.co_filename, frame.f_lineno, frame.f_globals).strip()
+            found = Place(Origin(known.file, frame.f_lineno, text), _stored_next(known, at))
+            known.places[at] = found
+        return found
+
+    def relative(self, path: str) -> str:
+        """`path` as messages and programs show it."""
+        inside = self.folder and path.startswith(self.folder + os.sep)
+        return path[len(self.folder) + 1 :] if inside else os.path.basename(path)
+
+
+NOWHERE = Place(Origin("", 0), "")
+
+
+def _stored_next(known: _Code, at: int) -> str:
+    """The plain name that the next instruction stores to."""
+    raw, code = known.raw, known.code
+    at += 2
+    while at < len(raw) and raw[at] == _CACHE:
+        at += 2
+    if at >= len(raw):
+        return ""
+    opcode, argument = raw[at], raw[at + 1]
+    # `EXTENDED_ARG` precedes names beyond the 256th: a program with so many variables does without hints for them.
+    if opcode in _STORES:
+        return _variable(code, argument)
+    if opcode in _FUSED:
+        return _variable(code, argument >> 4)
+    return code.co_names[argument] if opcode in _STORE_NAMES else ""
+
+
+def _variable(code: types.CodeType, argument: int) -> str:
+    cells = [name for name in code.co_cellvars if name not in code.co_varnames]
+    names = (*code.co_varnames, *cells, *code.co_freevars)
+    return names[argument] if argument < len(names) else ""
+
+
+# --- frames -------------------------------------------------------------------------------------------------
+
+
+@cache
+def _library_folders() -> tuple[str, ...]:
+    found = [sysconfig.get_paths()["stdlib"] + os.sep]
+    for package in ("gradc", "numpy", "scipy"):
+        spec = find_spec(package)
+        if spec is not None and spec.origin:
+            found.append(os.path.dirname(spec.origin) + os.sep)
+    return tuple(found)
+
+
+_kinds: dict[str, bool] = {}  # file name -> whether it is user code; file names are few and never change sides
+
+
+def is_user_file(path: str) -> bool:
+    """Whether code of this file counts as the user's: not gradc, NumPy, SciPy or the standard library."""
+    found = _kinds.get(path)
+    if found is None:
+        stdlib, *packages = _library_folders()
+        library = path.startswith(tuple(packages)) or path.startswith("<frozen")
+        library = library or (path.startswith(stdlib) and "site-packages" not in path[len(stdlib) :])
+        found = _kinds[path] = not library
+    return found
+
+
+def user_frame(frame: types.FrameType | None) -> types.FrameType | None:
+    """The innermost frame of user code at or above `frame`."""
+    while frame is not None:
+        path = frame.f_code.co_filename
+        known = _kinds.get(path)
+        if known if known is not None else is_user_file(path):
+            return frame
+        frame = frame.f_back
+    return None
+
+
+def library_call(frame: types.FrameType | None) -> str:
+    """The library function, by its dotted name, that user code called and that led to `frame`; else empty."""
+    below: types.FrameType | None = None
+    while frame is not None and not is_user_file(frame.f_code.co_filename):
+        if "gradc" not in frame.f_globals.get("__name__", "").split("."):
+            below = frame
+        frame = frame.f_back
+    if below is None:
+        return ""
+    return f"{below.f_globals.get('__name__', '')}.{below.f_code.co_qualname}"
+
+
+def running_call(frame: types.FrameType) -> ast.Call | None:
+    """The call expression that `frame` is executing, from the columns that Python keeps per instruction."""
+    expression = running_expression(frame)
+    if expression is None:
+        return None
+    try:
+        tree = ast.parse(expression.strip(), mode="eval").body
+    except SyntaxError:
+        return None
+    return tree if isinstance(tree, ast.Call) else None
+
+
+def running_expression(frame: types.FrameType) -> str | None:
+    """The source text of the expression that `frame` is executing."""
+    positions = next(itertools.islice(frame.f_code.co_positions(), frame.f_lasti // 2, None), None)
+    if positions is None:
+        return None
+    first, last, start, end = positions
+    if first is None or last is None or start is None or end is None:
+        return None
+    path, context = frame.f_code.co_filename, frame.f_globals
+    lines = [linecache.getline(path, number, context) for number in range(first, last + 1)]
+    if not lines or not all(lines):
+        return None
+    # Columns count bytes of UTF-8.
+    lines[-1] = lines[-1].encode()[:end].decode(errors="ignore")
+    lines[0] = lines[0].encode()[start:].decode(errors="ignore")
+    return "".join(lines)
+
+
+def called_object(frame: types.FrameType, call: ast.Call) -> object:
+    """What the name before the parentheses of `call` stands for in `frame`; None where that is unknown."""
+    names: list[str] = []
+    node = call.func
+    while isinstance(node, ast.Attribute):
+        names.append(node.attr)
+        node = node.value
+    if not isinstance(node, ast.Name):
+        return None
+    found: object = frame.f_locals.get(node.id, frame.f_globals.get(node.id, frame.f_builtins.get(node.id)))
+    for name in reversed(names):
+        found = getattr(found, name, None)
+    return found
+
+
+def here(depth: int = 1) -> types.FrameType | None:
+    """The innermost user frame, seen from the caller."""
+    return user_frame(sys._getframe(depth))

@@ -1,0 +1,406 @@
+"""(Program, Schedule) -> Kernel: loop nests with every decision already taken."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import assert_never
+
+from gradc.errors import CompilerBug
+from gradc.ir import extents
+from gradc.ir.extents import Polynomial, Size
+from gradc.ir.index.contraction import classify
+from gradc.ir.index.nodes import (
+    Access,
+    Accumulate,
+    Affine,
+    Assemble,
+    Assign,
+    Call,
+    Const,
+    Equation,
+    ExtentValue,
+    Index,
+    IndexValue,
+    Lookup,
+    Operand,
+    Program,
+    terms_of,
+)
+from gradc.ir.index.show import INDEX_NAMES, show_equation
+from gradc.ir.loop import nodes
+from gradc.ir.loop.nodes import (
+    AddTo,
+    Allocate,
+    CheckIndices,
+    Expr,
+    Extent,
+    For,
+    Kernel,
+    Let,
+    Library,
+    Parameter,
+    Product,
+    Require,
+    Statement,
+    Store,
+    Update,
+    Var,
+)
+from gradc.ir.names import NameSupply
+from gradc.ir.schedule import Leaf, Node, Schedule, Storage, leaves
+from gradc.ir.types import DType
+from gradc.lowering.freeze import freeze
+
+NEUTRAL = {"sum": 0, "prod": 1, "any": False, "all": True}
+
+
+class _Lowering:
+    def __init__(self, program: Program, schedule: Schedule) -> None:
+        self.program = program
+        self.schedule = schedule
+        symbols = tuple(dict.fromkeys(_all_symbols(program)))
+        self.names = NameSupply((*program.types, *symbols))
+        self.loop_names: dict[int, str] = {}
+        self.loop_stack: list[str] = []
+        self.allocated: set[str] = set(program.inputs)
+        self.started: set[str] = set()
+        self.checked: set[tuple[str, Size]] = set()
+        self.out: list[Statement] = []
+
+    # --- the whole --------------------------------------------------------------------------------------
+
+    def kernel(self, name: str, header: tuple[str, ...]) -> Kernel:
+        self._entry()
+        for node in self.schedule.body:
+            self._prepare(node)
+            self._node(node)
+        parameters = tuple(
+            Parameter(name, self.program.types[name].dtype, len(self.program.types[name].shape))
+            for name in self.program.inputs
+        )
+        return Kernel(name, parameters, tuple(self.out), self.program.outputs, header)
+
+    def _entry(self) -> None:
+        """Bind the extent symbols that are used and refuse shapes that do not fit."""
+        known: set[str] = set()
+        quotients = {quotient.symbol: quotient for quotient in self.program.quotients}
+        pending: list[tuple[str, int, Size]] = []
+        for name in self.program.inputs:
+            for axis, size in enumerate(self.program.types[name].shape):
+                if extents.is_symbol(size) and str(size) not in known and str(size) not in quotients:
+                    known.add(str(size))
+                    self.out.append(Extent(str(size), _shape_of(name, axis)))
+                else:
+                    pending.append((name, axis, size))
+        for quotient in self.program.quotients:
+            division = nodes.apply(
+                "floor_divide", self.size(quotient.numerator), self.size(quotient.denominator)
+            )
+            self.out.append(Extent(quotient.symbol, division))
+        for name, axis, size in pending:
+            agree = nodes.apply("eq", _shape_of(name, axis), self.size(size))
+            self.out.append(Require(agree, f"axis {axis} of {name} must have extent {extents.show(size)}"))
+        for guard in self.program.guards:
+            self.out.append(Require(self._guard(guard), f"the shapes must satisfy {guard}"))
+
+    def _guard(self, guard: extents.Guard) -> Expr:
+        left, right = self.size(guard.left), self.size(guard.right)
+        relations = {"==": "eq", "!=": "ne", ">=": "ge", "<": "lt"}
+        if guard.relation in relations:
+            return nodes.apply(relations[guard.relation], left, right)
+        return nodes.apply("eq", nodes.apply("mod", left, right), nodes.number(0))
+
+    def _prepare(self, node: Node) -> None:
+        """Allocate the arrays that a top-level node fills and check the look-up tables it reads."""
+        for leaf in leaves((node,)):
+            equation = self.program.equations[leaf.equation]
+            for check in self._checks(equation):
+                self.out.append(check)
+            if leaf.role in ("product", "call", "start"):
+                continue
+            name = equation.outs[0] if isinstance(equation, Call) else equation.out
+            self._allocate(name)
+
+    def _allocate(self, name: str) -> None:
+        if name in self.allocated:
+            return
+        storage, type_ = self.storage(name), self.program.types[name]
+        if storage.kind == "array":
+            shape = tuple(self.size(type_.shape[axis]) for axis in storage.axes)
+            self.out.append(Allocate(name, type_.dtype, shape, storage.zeroed))
+            self.allocated.add(name)
+        elif storage.zeroed:
+            self.out.append(Let(name, nodes.number(type_.dtype.numpy.type(0).item(), type_.dtype)))
+            self.allocated.add(name)
+
+    def _checks(self, equation: Equation) -> Iterator[CheckIndices]:
+        if not isinstance(equation, Assign | Accumulate):
+            return
+        accesses = [operand for operand in equation.operands if isinstance(operand, Access)]
+        if isinstance(equation, Accumulate):
+            accesses.append(Access(equation.out, equation.target))
+        for access in accesses:
+            for axis, index in enumerate(access.indices):
+                if isinstance(index, Lookup):
+                    size = self.program.types[access.tensor].shape[axis]
+                    if (index.tensor, size) not in self.checked and self.storage(
+                        index.tensor
+                    ).kind == "array":
+                        self.checked.add((index.tensor, size))
+                        yield CheckIndices(index.tensor, self.size(size))
+
+    # --- nodes ------------------------------------------------------------------------------------------
+
+    def _node(self, node: Node) -> None:
+        if isinstance(node, Leaf):
+            self._leaf(node)
+            return
+        name = self._loop_name()
+        self.loop_names[node.id] = name
+        self.loop_stack.append(name)
+        outer, self.out = self.out, []
+        for child in node.body:
+            self._node(child)
+        body, self.out = tuple(self.out), outer
+        self.loop_stack.pop()
+        self.out.append(For(name, self.size(node.extent), body))
+
+    def _loop_name(self) -> str:
+        for name in INDEX_NAMES:
+            if name not in self.loop_stack and name not in self.program.types:
+                return name
+        return self.names.fresh("index")
+
+    def _leaf(self, leaf: Leaf) -> None:
+        equation = self.program.equations[leaf.equation]
+        match equation:
+            case Assign() if leaf.role == "product":
+                self.out.append(self._product(equation))
+            case Assign() | Accumulate():
+                self._equation(leaf, equation)
+            case Assemble():
+                self._part(leaf, equation)
+            case Call():
+                self._call(equation)
+            case _:
+                assert_never(equation)
+
+    def _equation(self, leaf: Leaf, equation: Assign | Accumulate) -> None:
+        note = show_equation(equation)
+        type_ = self.program.types[equation.out]
+        if leaf.role == "start":
+            assert isinstance(equation, Assign)
+            assert equation.reduce is not None
+            self._let(self._accumulator(equation), self._neutral(equation.reduce.op, type_.dtype), "")
+            return
+        if leaf.role == "finish":
+            if self.storage(equation.out).kind == "array":
+                value = nodes.var(self._accumulator(equation), type_.dtype)
+                self.out.append(Store(equation.out, self._own_indices(equation, leaf), value, ""))
+            return
+        value = nodes.convert(self._body(equation, leaf), type_.dtype)
+        match leaf.role:
+            case "compute":
+                self._define(equation, leaf, value, note)
+            case "update":
+                assert isinstance(equation, Assign)
+                assert equation.reduce is not None
+                self.out.append(Update(self._accumulator(equation), equation.reduce.op, value, note))
+            case "add":
+                self._add(equation, leaf, value, note)
+            case _:
+                raise CompilerBug(f"unknown role {leaf.role} in a schedule")
+
+    def _define(self, equation: Assign | Accumulate, leaf: Leaf, value: Expr, note: str) -> None:
+        if self.storage(equation.out).kind == "scalar":
+            self._let(equation.out, value, note)
+        else:
+            self.out.append(Store(equation.out, self._own_indices(equation, leaf), value, note))
+
+    def _add(self, equation: Assign | Accumulate, leaf: Leaf, value: Expr, note: str) -> None:
+        op = equation.reduce.op if isinstance(equation, Assign) and equation.reduce else "sum"
+        if self.storage(equation.out).kind == "scalar":
+            self.out.append(Update(equation.out, op, value, note))
+            return
+        if isinstance(equation, Accumulate):
+            shape = self.program.types[equation.out].shape
+            indices = tuple(
+                self._index(i, leaf, size) for i, size in zip(equation.target, shape, strict=True)
+            )
+        else:
+            indices = self._own_indices(equation, leaf)
+        self.out.append(AddTo(equation.out, indices, op, value, note))
+
+    def _let(self, name: str, value: Expr, note: str) -> None:
+        self.out.append(Let(name, value, note))
+
+    def _bind(self, value: Expr) -> Expr:
+        name = self.names.fresh("t")
+        self.out.append(Let(name, value))
+        return nodes.var(name, value.dtype)
+
+    def _accumulator(self, equation: Assign) -> str:
+        """The local variable that sums; the tensor's own name where the tensor is a scalar."""
+        return equation.out if self.storage(equation.out).kind == "scalar" else f"{equation.out}_sum"
+
+    def _neutral(self, op: str, dtype: DType) -> Expr:
+        if op in ("max", "min"):
+            if dtype.is_float:
+                return nodes.number(float("-inf" if op == "max" else "inf"), dtype)
+            import numpy as np  # noqa: PLC0415
+
+            limits = np.iinfo(dtype.numpy)
+            return nodes.number(int(limits.min if op == "max" else limits.max), dtype)
+        return nodes.number(dtype.numpy.type(NEUTRAL[op]).item(), dtype)
+
+    # --- bodies and indices -----------------------------------------------------------------------------
+
+    def _body(self, equation: Assign | Accumulate, leaf: Leaf) -> Expr:
+        operands = [self._operand(operand, leaf) for operand in equation.operands]
+        return freeze(equation.template, operands, self._bind)
+
+    def _operand(self, operand: Operand, leaf: Leaf) -> Expr:
+        match operand:
+            case Access(tensor, indices):
+                return self._load(tensor, indices, leaf)
+            case Const(value, dtype):
+                return nodes.number(value, dtype)
+            case IndexValue(index):
+                return self._affine(index, leaf)
+            case ExtentValue(size):
+                return self.size(size)
+            case _:
+                assert_never(operand)
+
+    def _load(self, tensor: str, indices: tuple[Index, ...], leaf: Leaf) -> Expr:
+        type_ = self.program.types[tensor]
+        storage = self.storage(tensor)
+        if storage.kind == "scalar":
+            return nodes.var(tensor, type_.dtype)
+        kept = tuple(self._index(indices[axis], leaf, type_.shape[axis]) for axis in storage.axes)
+        return nodes.load(tensor, kept, type_.dtype)
+
+    def _own_indices(self, equation: Assign | Accumulate, leaf: Leaf) -> tuple[Expr, ...]:
+        return tuple(self._loop_index(leaf, axis) for axis in self.storage(equation.out).axes)
+
+    def _loop_index(self, leaf: Leaf, position: int) -> Var:
+        return nodes.var(self.loop_names[leaf.loops[position]])
+
+    def _index(self, index: Index, leaf: Leaf, extent: Size) -> Expr:
+        if not isinstance(index, Lookup):
+            return self._affine(index, leaf)
+        position = nodes.convert(self._load(index.tensor, index.indices, leaf), DType.INT64)
+        if not isinstance(position, Var):
+            position = self._bind(position)
+        wrapped = nodes.apply("add", position, self.size(extent))
+        return nodes.apply("select", nodes.apply("lt", position, nodes.number(0)), wrapped, position)
+
+    def _affine(self, index: int | Affine, leaf: Leaf) -> Expr:
+        terms, offset = terms_of(index)
+        total: Expr = nodes.number(0)
+        for coefficient, position in terms:
+            loop = self._loop_index(leaf, position)
+            term = nodes.apply("mul", nodes.number(abs(coefficient)), loop)
+            first = total is nodes.number(0) and coefficient < 0
+            total = (
+                nodes.apply("neg", term)
+                if first
+                else nodes.apply("sub" if coefficient < 0 else "add", total, term)
+            )
+        return self._plus(total, offset)
+
+    def _plus(self, total: Expr, offset: Size) -> Expr:
+        if isinstance(offset, int) and offset < 0:
+            return nodes.apply("sub", total, nodes.number(-offset))
+        return nodes.apply("add", total, self.size(offset))
+
+    def size(self, size: Size) -> Expr:
+        """An extent as an integer expression."""
+        if not isinstance(size, Polynomial):
+            return nodes.number(size)
+        total: Expr = nodes.number(0)
+        for monomial, coefficient in size.terms:
+            term: Expr = nodes.number(abs(coefficient))
+            for name in monomial:
+                term = nodes.apply("mul", term, nodes.var(name))
+            first = total is nodes.number(0) and coefficient < 0
+            total = (
+                nodes.apply("neg", term)
+                if first
+                else nodes.apply("sub" if coefficient < 0 else "add", total, term)
+            )
+        return total
+
+    def storage(self, name: str) -> Storage:
+        """Where a tensor lives; inputs are whole arrays or scalars."""
+        found = self.schedule.storage.get(name)
+        if found is not None:
+            return found
+        rank = len(self.program.types[name].shape)
+        return Storage("array", tuple(range(rank))) if rank else Storage("scalar")
+
+    # --- whole-tensor operations ------------------------------------------------------------------------
+
+    def _part(self, leaf: Leaf, equation: Assemble) -> None:
+        offset: Size = 0
+        for name in equation.parts[: leaf.part]:
+            offset = offset + self.program.types[name].shape[equation.axis]
+        part = equation.parts[leaf.part]
+        rank = len(self.program.types[part].shape)
+        value = self._load(part, tuple(range(rank)), leaf)
+        indices: list[Expr] = [self._loop_index(leaf, axis) for axis in range(rank)]
+        indices[equation.axis] = self._plus(indices[equation.axis], offset)
+        note = show_equation(equation) if leaf.part == 0 else ""
+        self.out.append(Store(equation.out, tuple(indices), value, note))
+
+    def _product(self, equation: Assign) -> Product:
+        parts = classify(equation)
+        assert parts is not None
+        left, right = (operand for operand in equation.operands if isinstance(operand, Access))
+        (k,) = parts.summed
+        # out[batch, n, m] is the transpose of what the classification calls rows and columns: swap the operands.
+        if parts.rows and parts.columns and parts.rows[0] > parts.columns[0]:
+            left, right = right, left
+        elif parts.columns and not parts.rows:
+            left, right = right, left
+        count = len(parts.batch)
+        left_indices, right_indices = left.indices[count:], right.indices[count:]
+        note = show_equation(equation)
+        return Product(
+            equation.out,
+            left.tensor,
+            right.tensor,
+            left_indices[0] == k and len(left_indices) == 2,
+            right_indices[0] != k,
+            count,
+            note,
+        )
+
+    def _call(self, equation: Call) -> None:
+        attributes = tuple(
+            (name, tuple(self.size(size) for size in value) if isinstance(value, tuple) else value)
+            for name, value in equation.attributes
+        )
+        self.out.append(
+            Library(equation.outs, equation.operation, equation.ins, attributes, show_equation(equation))
+        )
+
+
+def _shape_of(name: str, axis: int) -> Expr:
+    return nodes.load(f"{name}.shape", (nodes.number(axis),), DType.INT64)
+
+
+def _all_symbols(program: Program) -> Iterator[str]:
+    for name in program.inputs:
+        for size in program.types[name].shape:
+            yield from extents.symbols(size)
+    for quotient in program.quotients:
+        yield quotient.symbol
+
+
+def lower(program: Program, schedule: Schedule, *, name: str, header: Sequence[str] = ()) -> Kernel:
+    """The kernel that computes `program` in the order of `schedule`.
+
+    Requires: `schedule` covers `program`.  Ensures: the same values as the program's, sums reordered.
+    """
+    return _Lowering(program, schedule).kernel(name, tuple(header))

@@ -1,0 +1,348 @@
+"""Fuse equations into loop nests.
+
+Equations are placed one after the other into a tree of loops.  At every level an equation may enter an existing
+loop of the same extent if each tensor it reads that is produced inside that loop is read at the loop's own index;
+otherwise it goes behind the loop.  Elementwise chains, broadcasts and reductions thus share loops, rows share an
+outer loop although a reduction separates their inner ones, and a tensor that never leaves an iteration becomes a
+local variable.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import assert_never
+
+from gradc.ir.extents import Size
+from gradc.ir.index.contraction import classify, is_matrix_product
+from gradc.ir.index.nodes import (
+    Access,
+    Accumulate,
+    Assemble,
+    Assign,
+    Call,
+    Index,
+    Lookup,
+    Program,
+    accesses_of,
+    reads_of,
+)
+from gradc.ir.schedule import Leaf, Loop, Node, Schedule, Storage
+
+MAX_LEAVES = 48  # a longer loop body spills registers and defeats vectorisation
+
+
+@dataclass(slots=True, eq=False)
+class _Block:
+    """A sequence of loops and leaves; `by_extent` finds the loops of one extent."""
+
+    items: list[_Loop | Leaf] = field(default_factory=list)
+    by_extent: dict[Size, list[int]] = field(default_factory=dict)
+
+
+@dataclass(slots=True, eq=False)
+class _Loop:
+    """A loop under construction; `before` and `after` hold accumulators' starts and finishes."""
+
+    id: int
+    extent: Size
+    position: int
+    block: _Block = field(default_factory=_Block)
+    before: list[Leaf] = field(default_factory=list)
+    after: list[Leaf] = field(default_factory=list)
+    leaves: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class _Definition:
+    """Where a tensor is complete: after item `position` of the block at the end of `path`.
+
+    `axes` gives the loop that runs each axis, or None where the axis is complete only as a whole.
+    """
+
+    path: tuple[_Loop, ...]
+    axes: tuple[_Loop | None, ...]
+    position: int
+
+
+@dataclass(slots=True, eq=False)
+class _Use:
+    """One read of a tensor: the loops around it and the loop that runs each axis (None if not a bare index)."""
+
+    path: tuple[_Loop, ...]
+    axes: tuple[_Loop | None, ...]
+
+
+class _Fuser:
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.root = _Block()
+        self.loops = 0
+        self.definitions: dict[str, _Definition] = {}
+        self.uses: dict[str, list[_Use]] = {}
+        self.zeroed: set[str] = set()
+
+    # --- equations --------------------------------------------------------------------------------------
+
+    def place(self, number: int) -> None:
+        equation = self.program.equations[number]
+        match equation:
+            case Assign() if self._is_library_product(equation):
+                self._opaque(number, "product")
+            case Assign() if equation.reduce is None:
+                self._compute(number, equation)
+            case Assign():
+                self._reduction(number, equation)
+            case Accumulate():
+                self._accumulate(number, equation)
+            case Assemble():
+                self._assemble(number, equation)
+            case Call():
+                self._opaque(number, "call")
+            case _:
+                assert_never(equation)
+
+    def _compute(self, number: int, equation: Assign) -> None:
+        order = self._order(equation)
+        path = self._descend(equation.space, order, list(_reads(equation)))
+        leaf = Leaf(number, "compute", _loop_ids(path, order))
+        self._add(path, leaf)
+        self._define(equation.out, path, _axes(path, order, equation.rank), len(self._block(path).items) - 1)
+        self._use(_reads(equation), path, order)
+
+    def _reduction(self, number: int, equation: Assign) -> None:
+        order = self._order(equation)
+        path = self._descend(equation.space, order, list(_reads(equation)))
+        first = next(at for at, index in enumerate(order) if index >= equation.rank)
+        scalar = all(index >= equation.rank for index in order[first:])
+        loops = _loop_ids(path, order)
+        outermost = path[first]
+        if scalar:
+            outermost.before.append(Leaf(number, "start", loops))
+            self._add(path, Leaf(number, "update", loops))
+            outermost.after.append(Leaf(number, "finish", loops))
+        else:
+            self.zeroed.add(equation.out)
+            self._add(path, Leaf(number, "add", loops))
+        outer = path[:first]
+        axes = tuple(loop if loop in outer else None for loop in _axes(path, order, equation.rank))
+        self._define(equation.out, outer, axes, outermost.position)
+        self._use(_reads(equation), path, order)
+
+    def _accumulate(self, number: int, equation: Accumulate) -> None:
+        order = tuple(range(len(equation.space)))
+        reads = [*_reads(equation), Access(equation.out, equation.target)]
+        path = self._descend(equation.space, order, reads)
+        self.zeroed.add(equation.out)
+        self._add(path, Leaf(number, "add", _loop_ids(path, order)))
+        position = path[0].position if path else len(self.root.items) - 1
+        rank = len(self.program.types[equation.out].shape)
+        self._define(equation.out, (), (None,) * rank, position)
+        self._use(_reads(equation), path, order)
+
+    def _assemble(self, number: int, equation: Assemble) -> None:
+        position = -1
+        for part, name in enumerate(equation.parts):
+            shape = self.program.types[name].shape
+            order = tuple(range(len(shape)))
+            read = Access(name, order)
+            path = self._descend(shape, order, [read])
+            self._add(path, Leaf(number, "part", _loop_ids(path, order), part))
+            self._use([read], path, order)
+            position = max(position, path[0].position if path else len(self.root.items) - 1)
+        rank = len(self.program.types[equation.out].shape)
+        self._define(equation.out, (), (None,) * rank, position)
+
+    def _opaque(self, number: int, role: str) -> None:
+        equation = self.program.equations[number]
+        self.root.items.append(Leaf(number, role))
+        for out in equation.outs if isinstance(equation, Call) else (equation.out,):
+            self._define(out, (), (None,) * len(self.program.types[out].shape), len(self.root.items) - 1)
+        for name in reads_of(equation):
+            rank = len(self.program.types[name].shape)
+            self.uses.setdefault(name, []).append(_Use((), (None,) * rank))
+
+    def _is_library_product(self, equation: Assign) -> bool:
+        floating = self.program.types[equation.out].dtype.is_float
+        return floating and is_matrix_product(equation) and _is_library_layout(equation)
+
+    # --- loop order -------------------------------------------------------------------------------------
+
+    def _order(self, equation: Assign) -> tuple[int, ...]:
+        """Loop order: as the largest operand is laid out in memory, output order where that does not decide."""
+        best: tuple[int, ...] = ()
+        for access in accesses_of(equation):
+            bare = tuple(index for index in access.indices if isinstance(index, int))
+            if len(set(bare)) == len(bare) and len(bare) > len(best):
+                best = bare
+        natural = tuple(range(len(equation.space)))
+        if equation.reduce is None or len(best) < len(natural):
+            produced = [self.definitions.get(access.tensor) for access in accesses_of(equation)]
+            if len(best) == len(natural) and any(found and found.path for found in produced):
+                return best
+            return natural
+        return best
+
+    # --- placing ----------------------------------------------------------------------------------------
+
+    def _block(self, path: Sequence[_Loop]) -> _Block:
+        return path[-1].block if path else self.root
+
+    def _add(self, path: Sequence[_Loop], leaf: Leaf) -> None:
+        self._block(path).items.append(leaf)
+        for loop in path:
+            loop.leaves += 1
+
+    def _define(
+        self, name: str, path: Sequence[_Loop], axes: tuple[_Loop | None, ...], position: int
+    ) -> None:
+        self.definitions[name] = _Definition(tuple(path), axes, position)
+
+    def _use(self, reads: Sequence[Access], path: Sequence[_Loop], order: Sequence[int]) -> None:
+        loop_of = dict(zip(order, path, strict=True))
+        for access in reads:
+            axes = tuple(loop_of[index] if isinstance(index, int) else None for index in access.indices)
+            self.uses.setdefault(access.tensor, []).append(_Use(tuple(path), axes))
+
+    def _descend(self, space: Sequence[Size], order: Sequence[int], reads: Sequence[Access]) -> list[_Loop]:
+        """The loops, outermost first, in which an equation over `space` may run; new ones are made where needed."""
+        path: list[_Loop] = []
+        sources = [
+            (access, self.definitions[access.tensor]) for access in reads if access.tensor in self.definitions
+        ]
+        for index in order:
+            enter, strict = -1, -1
+            for access, definition in sources:
+                if len(definition.path) < len(path) or any(
+                    a is not b for a, b in zip(definition.path, path, strict=False)
+                ):
+                    continue
+                if len(definition.path) == len(path):
+                    strict = max(strict, definition.position)
+                    continue
+                loop = definition.path[len(path)]
+                if _aligned(access, definition, loop, index):
+                    enter = max(enter, loop.position)
+                else:
+                    strict = max(strict, loop.position)
+            path.append(self._enter_or_make(self._block(path), space[index], max(enter, strict + 1)))
+        return path
+
+    def _enter_or_make(self, block: _Block, extent: Size, earliest: int) -> _Loop:
+        positions = block.by_extent.setdefault(extent, [])
+        for position in positions[bisect_left(positions, earliest) :]:
+            loop = block.items[position]
+            if isinstance(loop, _Loop) and loop.leaves < MAX_LEAVES:
+                return loop
+        self.loops += 1
+        loop = _Loop(self.loops, extent, len(block.items))
+        positions.append(loop.position)
+        block.items.append(loop)
+        return loop
+
+    # --- the result -------------------------------------------------------------------------------------
+
+    def finish(self) -> Schedule:
+        storage = {name: self._storage(name) for name in self.definitions}
+        return Schedule(_frozen(self.root), storage)
+
+    def _storage(self, name: str) -> Storage:
+        rank = len(self.program.types[name].shape)
+        zeroed = name in self.zeroed
+        if rank == 0:
+            return Storage("scalar", (), zeroed)
+        everything = Storage("array", tuple(range(rank)), zeroed)
+        if name in self.program.outputs or zeroed:
+            return everything
+        definition = self.definitions[name]
+        shared = len(definition.path)
+        for use in self.uses.get(name, []):
+            shared = min(shared, _shared_prefix(definition, use))
+        local = set(definition.path[:shared])
+        kept = tuple(axis for axis, loop in enumerate(definition.axes) if loop is None or loop not in local)
+        return Storage("array", kept) if kept else Storage("scalar")
+
+
+def _aligned(access: Access, definition: _Definition, loop: _Loop, index: int) -> bool:
+    return any(
+        axis is loop and at == index and isinstance(at, int)
+        for axis, at in zip(definition.axes, access.indices, strict=True)
+    )
+
+
+def _shared_prefix(definition: _Definition, use: _Use) -> int:
+    """How many outer loops the definition and a use run in step."""
+    shared = 0
+    for mine, theirs in zip(definition.path, use.path, strict=False):
+        in_step = any(a is mine and b is mine for a, b in zip(definition.axes, use.axes, strict=True))
+        if mine is not theirs or not in_step:
+            break
+        shared += 1
+    return shared
+
+
+def _reads(equation: Assign | Accumulate) -> list[Access]:
+    """All accesses of an equation, look-up tables included."""
+    found = list(accesses_of(equation))
+    indices: list[Index] = [index for access in found for index in access.indices]
+    if isinstance(equation, Accumulate):
+        indices += equation.target
+    found += [Access(index.tensor, index.indices) for index in indices if isinstance(index, Lookup)]
+    return found
+
+
+def _loop_ids(path: Sequence[_Loop], order: Sequence[int]) -> tuple[int, ...]:
+    found = {index: loop.id for index, loop in zip(order, path, strict=True)}
+    return tuple(found[index] for index in range(len(order)))
+
+
+def _axes(path: Sequence[_Loop], order: Sequence[int], rank: int) -> tuple[_Loop, ...]:
+    found = dict(zip(order, path, strict=True))
+    return tuple(found[axis] for axis in range(rank))
+
+
+def _is_library_layout(equation: Assign) -> bool:
+    """Batch indices lead on every operand that has them, so that a batch element is a matrix."""
+    parts = classify(equation)
+    assert parts is not None
+    count = len(parts.batch)
+    return all(access.indices[:count] == parts.batch for access in accesses_of(equation))
+
+
+def _frozen(block: _Block) -> tuple[Node, ...]:
+    """The finished tree; nesting is as deep as a tensor's rank, so recursion is safe here."""
+
+    def nodes(items: Sequence[_Loop | Leaf]) -> Iterator[Node]:
+        for item in items:
+            if isinstance(item, Leaf):
+                yield item
+            else:
+                yield from item.before
+                yield Loop(item.id, item.extent, tuple(nodes(item.block.items)))
+                yield from item.after
+
+    return tuple(nodes(block.items))
+
+
+def fuse(program: Program) -> Schedule:
+    """The schedule that fuses greedily in program order.
+
+    Requires: `program` is valid.  Ensures: every equation runs after what it reads; time linear in equations.
+    """
+    fuser = _Fuser(program)
+    early = _prelude(program)
+    for number in (*early, *(n for n in range(len(program.equations)) if n not in early)):
+        fuser.place(number)
+    return fuser.finish()
+
+
+def _prelude(program: Program) -> dict[int, None]:
+    """Scalar equations that need no loop: placed first, they keep no loop nest from joining an earlier one."""
+    scalars = {name for name in program.inputs if not program.types[name].shape}
+    found: dict[int, None] = {}
+    for number, equation in enumerate(program.equations):
+        if isinstance(equation, Assign) and not equation.space and scalars.issuperset(reads_of(equation)):
+            scalars.add(equation.out)
+            found[number] = None
+    return found

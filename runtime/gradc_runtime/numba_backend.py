@@ -1,0 +1,59 @@
+"""Compiling a kernel with Numba for the CPU."""
+
+from __future__ import annotations
+
+import linecache
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numba
+from numba.core import types
+
+from gradc_runtime import cache
+from gradc_runtime.artifact import KernelArtifact
+
+_compiling = threading.RLock()  # Numba's compiler is not reentrant across threads
+compilations = 0  # kernels compiled by this process; the test run bounds it
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A kernel in memory: `function` is plain Python, `path` its file or a description of where it is."""
+
+    artifact: KernelArtifact
+    function: Callable[..., Any]
+    path: str
+
+
+def load(artifact: KernelArtifact) -> Loaded:
+    """Execute the kernel's module from memory; its file, where there is one, serves debuggers and readers."""
+    kept = cache.keep(artifact.name, artifact.key, artifact.source)
+    path = str(kept) if kept else f"<gradc kernel {artifact.name} {artifact.key[:16]}>"
+    if kept is None:
+        lines = artifact.source.splitlines(keepends=True)
+        linecache.cache[path] = (len(artifact.source), None, lines, path)
+    namespace: dict[str, Any] = {"__name__": f"gradc_kernel_{artifact.key[:16]}", "__file__": path}
+    exec(compile(artifact.source, path, "exec"), namespace)
+    return Loaded(artifact, namespace[artifact.name], path)
+
+
+def signature(artifact: KernelArtifact) -> Any:
+    """The one signature a kernel is compiled for: read-only C-contiguous arrays and scalars."""
+    arguments = []
+    for _, dtype, rank in artifact.parameters:
+        scalar = types.boolean if dtype == "bool" else getattr(types, dtype)
+        arguments.append(types.Array(scalar, rank, "C", readonly=True) if rank else scalar)
+    return tuple(arguments)
+
+
+def compile_kernel(loaded: Loaded) -> Any:
+    """The Numba dispatcher of a kernel, compiled for its one signature and closed to others."""
+    global compilations
+    with _compiling:
+        compilations += 1
+        dispatcher: Any = numba.njit(error_model="numpy", nogil=True)(loaded.function)
+        dispatcher.compile(signature(loaded.artifact))
+        dispatcher.disable_compile()
+    return dispatcher

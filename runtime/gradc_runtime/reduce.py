@@ -1,0 +1,35 @@
+"""Combining a value into an accumulator, in a way that lets LLVM keep several partial sums."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic, overload
+
+Number = Any
+
+
+def plus(total: Number, value: Number) -> Number:
+    """``total + value``; in a compiled loop the additions may be reassociated, so that the loop vectorises."""
+    return total + value
+
+
+@intrinsic
+def _reassociable_add(typing_context: Any, total: Any, value: Any) -> Any:
+    """A floating-point addition with the flags ``reassoc nsz``: nothing is assumed about NaN or infinities."""
+    if total != value or not isinstance(total, types.Float):
+        return None
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Instruction:
+        return builder.fadd(*arguments, flags=("reassoc", "nsz"))
+
+    return total(total, value), generate
+
+
+@overload(plus, inline="always")
+def _plus(total, value):  # type: ignore[no-untyped-def]  # Numba compares these names with the lambdas' below
+    if isinstance(total, types.Float) and total == value:
+        return lambda total, value: _reassociable_add(total, value)
+    return lambda total, value: total + value

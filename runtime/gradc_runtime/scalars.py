@@ -1,0 +1,255 @@
+"""Scalar functions that generated kernels import, each with NumPy's meaning at every floating-point value.
+
+A name is NumPy's own function where Numba compiles it to the same meaning: such a call costs no compilation of its
+own.  The others are compiled on first use, once per dtype.  All of them return the dtype of their operand, none
+raises (a domain error is NaN, an overflow is infinite), and none is compiled with relaxed arithmetic, whatever the
+kernel that calls it asks for.  Functions that need SciPy are in `gradc_runtime.special`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numba.core import types
+from numba.extending import overload
+
+Number = Any  # a NumPy scalar here, a machine number in a kernel
+
+floor, ceil, rint, trunc = np.floor, np.ceil, np.rint, np.trunc
+sqrt, cbrt = np.sqrt, np.cbrt
+exp, exp2, log, log2, log10, log1p = np.exp, np.exp2, np.log, np.log2, np.log10, np.log1p
+arcsin, arccos, arccosh, arctanh = np.arcsin, np.arccos, np.arccosh, np.arctanh
+fmod = np.fmod
+
+LN2 = math.log(2.0)
+
+
+def kernel_function(function: Callable[..., Number]) -> Any:
+    """Compile `function` for use inside kernels: division never raises, and NaN and infinities are honoured."""
+    return njit(error_model="numpy", fastmath=False, nogil=True)(function)
+
+
+# --- Arithmetic ---------------------------------------------------------------------------------------------
+
+
+@kernel_function
+def square(a: Number) -> Number:
+    """``a * a`` in the dtype of `a`."""
+    return type(a)(a * a)
+
+
+@kernel_function
+def reciprocal(a: Number) -> Number:
+    """``1 / a`` in the dtype of `a`."""
+    return type(a)(1) / a
+
+
+@kernel_function
+def sign(a: Number) -> Number:
+    """-1, 0 or 1; NaN for NaN."""
+    return type(a)(1) if a > 0 else (type(a)(-1) if a < 0 else (type(a)(0) if a == 0 else a))
+
+
+@kernel_function
+def heaviside(a: Number, at_zero: Number) -> Number:
+    """0 below zero, `at_zero` at zero, 1 above; NaN for NaN."""
+    return type(a)(1) if a > 0 else (type(a)(0) if a < 0 else (type(a)(at_zero) if a == 0 else a))
+
+
+@kernel_function
+def maximum(a: Number, b: Number) -> Number:
+    """The larger operand; NaN if either is."""
+    return a if (a >= b) | (a != a) else b
+
+
+@kernel_function
+def minimum(a: Number, b: Number) -> Number:
+    """The smaller operand; NaN if either is."""
+    return a if (a <= b) | (a != a) else b
+
+
+@kernel_function
+def fmax(a: Number, b: Number) -> Number:
+    """The larger operand; NaN only if both are."""
+    return a if (a >= b) | (b != b) else b
+
+
+@kernel_function
+def fmin(a: Number, b: Number) -> Number:
+    """The smaller operand; NaN only if both are."""
+    return a if (a <= b) | (b != b) else b
+
+
+# Integers and floats are divided and raised to powers by different algorithms: `overload` picks one by type, and
+# the bodies are functions of their own because a kernel is compiled for one of them only.
+
+
+def floor_divide(a: Number, b: Number) -> Number:
+    """``floor(a / b)``, exact; an integer divided by zero gives 0."""
+    return np.floor_divide(a, b)
+
+
+def modulo(a: Number, b: Number) -> Number:
+    """``a - b * floor(a / b)``, with the sign of `b`; an integer modulo zero gives 0."""
+    return np.mod(a, b)
+
+
+def power(a: Number, b: Number) -> Number:
+    """``a**b``; NaN for a negative float raised to a fraction.  Integers wrap and take no negative exponent."""
+    return np.power(a, b)
+
+
+def _float_floor_divide(a: Number, b: Number) -> Number:
+    if b == 0:
+        return a / b
+    rest = np.fmod(a, b)
+    quotient = (a - rest) / b
+    if (rest != 0) & ((b < 0) != (rest < 0)):
+        quotient -= type(a)(1)
+    if quotient == 0:
+        return math.copysign(type(a)(0), a / b)
+    whole = np.floor(quotient)
+    return whole + type(a)(1) if quotient - whole > type(a)(0.5) else whole
+
+
+def _float_modulo(a: Number, b: Number) -> Number:
+    rest = np.fmod(a, b)
+    if rest == 0:
+        return math.copysign(rest, b)
+    return rest + b if (b < 0) != (rest < 0) else rest
+
+
+def _integer_floor_divide(a: Number, b: Number) -> Number:
+    if b == 0:
+        return type(a)(0)
+    if b == -1:  # the one quotient that overflows is a trap on x86
+        return type(a)(-a)
+    return type(a)(a // b)
+
+
+def _integer_modulo(a: Number, b: Number) -> Number:
+    if (b == 0) | (b == -1):
+        return type(a)(0)
+    return type(a)(a % b)
+
+
+def _float_power(a: Number, b: Number) -> Number:
+    return math.pow(a, b)
+
+
+def _integer_power(a: Number, b: Number) -> Number:
+    if b < 0:
+        raise ValueError("Integers to negative integer powers are not allowed.")
+    result, base, left = type(a)(1), a, b
+    while left > 0:
+        if left & 1:
+            result = type(a)(result * base)
+        left = type(b)(left >> 1)
+        base = type(a)(base * base)
+    return result
+
+
+def _by_kind(
+    function: Callable[..., Number], for_floats: Callable[..., Number], for_integers: Callable[..., Number]
+) -> None:
+    @overload(function, jit_options={"error_model": "numpy", "fastmath": False}, strict=False)
+    def choose(a: types.Type, b: types.Type) -> Callable[..., Number]:
+        return for_floats if isinstance(a, types.Float) else for_integers
+
+
+_by_kind(floor_divide, _float_floor_divide, _integer_floor_divide)
+_by_kind(modulo, _float_modulo, _integer_modulo)
+_by_kind(power, _float_power, _integer_power)
+
+
+# --- Exponentials and logarithms ----------------------------------------------------------------------------
+
+
+@kernel_function
+def expit(a: Number) -> Number:
+    """``1 / (1 + exp(-a))``, without overflow on either side."""
+    small = math.exp(-abs(a))
+    return (type(a)(1) if a >= 0 else small) / (type(a)(1) + small)
+
+
+@kernel_function
+def log_expit(a: Number) -> Number:
+    """``log(expit(a))``."""
+    tail = math.log1p(math.exp(-abs(a)))
+    return -tail if a >= 0 else a - tail
+
+
+@kernel_function
+def softplus(a: Number) -> Number:
+    """``log(1 + exp(a))``."""
+    tail = math.log1p(math.exp(-abs(a)))
+    return a + tail if a >= 0 else tail
+
+
+@kernel_function
+def logit(a: Number) -> Number:
+    """``log(a / (1 - a))``; near one half by `log1p`, where the quotient is close to 1."""
+    one = type(a)(1)
+    if (a < type(a)(0.3)) | (a > type(a)(0.65)):
+        return math.log(a / (one - a))
+    shifted = type(a)(2) * (a - type(a)(0.5))
+    return math.log1p(shifted) - math.log1p(-shifted)
+
+
+@kernel_function
+def logaddexp(a: Number, b: Number) -> Number:
+    """``log(exp(a) + exp(b))``; equal operands are apart because the difference of infinities is NaN."""
+    top = a if a >= b else b
+    tail = math.log1p(math.exp(-abs(a - b)))
+    return a + type(a)(LN2) if a == b else top + tail
+
+
+@kernel_function
+def logaddexp2(a: Number, b: Number) -> Number:
+    """``log2(2**a + 2**b)``."""
+    top = a if a >= b else b
+    tail = math.log1p(np.exp2(-abs(a - b))) / type(a)(LN2)
+    return a + type(a)(1) if a == b else top + tail
+
+
+@kernel_function
+def xlogy(a: Number, b: Number) -> Number:
+    """``a * log(b)``, 0 where `a` is 0."""
+    return type(a)(0) if (a == 0) & (b == b) else a * math.log(b)
+
+
+@kernel_function
+def xlog1py(a: Number, b: Number) -> Number:
+    """``a * log(1 + b)``, 0 where `a` is 0."""
+    return type(a)(0) if (a == 0) & (b == b) else a * math.log1p(b)
+
+
+# --- sin(pi x) / (pi x) -------------------------------------------------------------------------------------
+
+
+# Coefficients of t**(2k - 1) in the derivative of sin(t) / t, the last one first: (-1)**k * 2k / (2k + 1)!.
+DSINC_SERIES = tuple((-1) ** k * 2 * k / math.factorial(2 * k + 1) for k in range(10, 0, -1))
+
+
+@kernel_function
+def sinc(a: Number) -> Number:
+    """``sin(pi a) / (pi a)``, 1 at 0."""
+    t = type(a)(math.pi) * a
+    return type(a)(1) if a == 0 else math.sin(t) / t
+
+
+@kernel_function
+def dsinc(a: Number) -> Number:
+    """The derivative of `sinc`: a series where the closed form would cancel."""
+    t = math.pi * a
+    t2 = t * t
+    if t2 < 1.0:
+        total = 0.0
+        for factor in DSINC_SERIES:
+            total = total * t2 + factor
+        return type(a)(math.pi * t * total)
+    return type(a)(math.pi * (math.cos(t) - math.sin(t) / t) / t)

@@ -1,0 +1,128 @@
+"""Special functions that generated kernels import: SciPy's compiled code, called without Python.
+
+Each function computes in float64 and returns the dtype of its operand.  SciPy's functions enter as named symbols of
+the linker, not as addresses in the code, so a kernel that uses them can be kept in Numba's cache; importing this
+module defines the symbols.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import llvmlite.binding
+from numba.core import types
+from numba.extending import get_cython_function_address
+
+from gradc_runtime.scalars import kernel_function
+
+Number = Any
+
+
+def _scipy(name: str, exported: str, *, plain: bool = False) -> Any:
+    """SciPy's C function `exported` under a symbol of our own; all but `plain` ones take a trailing Cython flag."""
+    symbol = f"gradc_special_{name}"
+    address = get_cython_function_address("scipy.special.cython_special", exported)
+    llvmlite.binding.add_symbol(symbol, address)
+    operands = (types.float64,) if plain else (types.float64, types.int32)
+    return types.ExternalFunction(symbol, types.float64(*operands))
+
+
+_ndtr = _scipy("ndtr", "__pyx_fuse_1ndtr")
+_log_ndtr = _scipy("log_ndtr", "__pyx_fuse_1log_ndtr")
+_ndtri = _scipy("ndtri", "ndtri")
+_erfinv = _scipy("erfinv", "__pyx_fuse_0erfinv")
+_erfcx = _scipy("erfcx", "__pyx_fuse_1erfcx")
+_digamma = _scipy("digamma", "__pyx_fuse_1psi")
+_gamma = _scipy("gamma", "__pyx_fuse_1gamma")
+_gammaln = _scipy("gammaln", "gammaln")
+
+
+@kernel_function
+def ndtr(a: Number) -> Number:
+    """The normal distribution function."""
+    return type(a)(_ndtr(float(a), 0))
+
+
+@kernel_function
+def log_ndtr(a: Number) -> Number:
+    """Logarithm of the normal distribution function."""
+    return type(a)(_log_ndtr(float(a), 0))
+
+
+@kernel_function
+def ndtri(a: Number) -> Number:
+    """Inverse of `ndtr`."""
+    return type(a)(_ndtri(float(a), 0))
+
+
+@kernel_function
+def erfinv(a: Number) -> Number:
+    """Inverse of the error function."""
+    return type(a)(_erfinv(float(a), 0))
+
+
+@kernel_function
+def erfcx(a: Number) -> Number:
+    """``exp(a**2) * erfc(a)``, the scaled complementary error function."""
+    return type(a)(_erfcx(float(a), 0))
+
+
+@kernel_function
+def gamma(a: Number) -> Number:
+    """The gamma function."""
+    return type(a)(_gamma(float(a), 0))
+
+
+@kernel_function
+def gammaln(a: Number) -> Number:
+    """Logarithm of the absolute value of the gamma function."""
+    return type(a)(_gammaln(float(a), 0))
+
+
+@kernel_function
+def digamma(a: Number) -> Number:
+    """Logarithmic derivative of the gamma function."""
+    return type(a)(_digamma(float(a), 0))
+
+
+# B(2k) / (2k)! for k = 1, ..., 11: the Euler-Maclaurin correction of a sum by its integral.
+EULER_MACLAURIN = (
+    1 / 12,
+    -1 / 720,
+    1 / 30240,
+    -1 / 1209600,
+    1 / 47900160,
+    -691 / 1307674368000,
+    1 / 74724249600,
+    -3617 / 10670622842880000,
+    43867 / 5109094217170944000,
+    -174611 / 802857662698291200000,
+    77683 / 14101100039391805440000,
+)
+
+
+@kernel_function
+def _hurwitz_zeta(s: float, q: float) -> float:
+    """``sum over k >= 0 of (q + k)**-s`` for s > 1: direct terms, then the Euler-Maclaurin formula (DLMF 25.11.5)."""
+    total = 0.0
+    while q < 12.0:
+        total += q**-s
+        q += 1.0
+    total += q**-s * (q / (s - 1.0) + 0.5)
+    rising = s
+    scale = q ** (-s - 1.0)
+    for k, coefficient in enumerate(EULER_MACLAURIN):
+        total += coefficient * rising * scale
+        rising *= (s + 2 * k + 1) * (s + 2 * k + 2)
+        scale /= q * q
+    return total
+
+
+@kernel_function
+def polygamma(n: Number, a: Number) -> Number:
+    """Derivative `n` of `digamma`: ``(-1)**(n + 1) * n! * zeta(n + 1, a)`` (DLMF 25.11.12)."""
+    if n == 0:
+        return type(a)(_digamma(float(a), 0))
+    magnitude = _gamma(n + 1.0, 0) * _hurwitz_zeta(n + 1.0, float(a))
+    return type(a)(magnitude if int(n) % 2 else -magnitude)

@@ -1,0 +1,557 @@
+"""The gradient checker: its bounds hold, it refutes what is wrong, and it says so when it cannot tell."""
+
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import mpmath
+import numpy as np
+import pytest
+
+from gradc_runtime import gradcheck_judge
+from gradc_runtime.gradcheck import Entry, GradientCheckError, Report, Verdict, check_gradient, derivative
+from gradc_runtime.gradcheck_estimate import Estimate
+
+Scalar = Callable[[float], float]
+
+
+def expanded(x: float) -> float:
+    return ((((((x - 7) * x + 21) * x - 35) * x + 35) * x - 21) * x + 7) * x - 1
+
+
+def two(name: str) -> tuple[Scalar, Callable[[Any], Any]]:
+    return getattr(math, name), getattr(mpmath, name)
+
+
+# name: (in floats, in mpmath, points)
+SMOOTH: dict[str, tuple[Scalar, Callable[[Any], Any], list[float]]] = {
+    "sin": (*two("sin"), [0.0, 1e-9, 0.3, 1.0, 3.0, 100.0, 1e6]),
+    "exp": (*two("exp"), [-30.0, -1.0, 0.0, 1e-5, 2.0, 300.0]),
+    "log": (*two("log"), [1e-300, 1e-20, 1e-12, 1e-5, 0.1, 1.0, 10.0, 1e12, 1e300]),
+    "sqrt": (*two("sqrt"), [1e-12, 1e-6, 0.01, 1.0, 1e14]),
+    "reciprocal": (lambda x: 1 / x, lambda x: 1 / x, [1e-9, 1e-4, 0.1, -1.0, 1e6]),
+    "tan": (*two("tan"), [0.0, 1.0, 1.5, 1.57, 1.5707]),
+    "tanh": (*two("tanh"), [0.0, 0.5, 5.0]),
+    "cosh": (*two("cosh"), [1.0, 20.0]),
+    "atan": (*two("atan"), [0.0, 1.0, 1e5]),
+    "asin": (*two("asin"), [0.0, 0.5, 0.99, 0.999999]),
+    "acos": (*two("acos"), [-0.5, 0.9, 1 - 1e-9]),
+    "gamma": (*two("gamma"), [0.1, 1.0, 5.0, 20.5]),
+    "erf": (*two("erf"), [0.0, 1.0, 3.0]),
+    "cube": (lambda x: x**3, lambda x: x**3, [1e-8, 1.0, -7.0, 1e5, 1e80]),
+    "three halves": (lambda x: x**1.5, lambda x: x ** mpmath.mpf(1.5), [1e-10, 1e-3, 1.0, 1e3]),
+    "expanded (x-1)^7": (expanded, lambda x: (x - 1) ** 7, [0.9, 1.1, 2.0]),
+    "1e6 + sin": (lambda x: 1e6 + math.sin(x), lambda x: 10**6 + mpmath.sin(x), [0.0, 1.0, 3.0]),
+    "sin(1/x)": (lambda x: math.sin(1 / x), lambda x: mpmath.sin(1 / x), [0.01, 0.1, 1.0]),
+    "sin(1000 x)": (lambda x: math.sin(1000 * x), lambda x: mpmath.sin(1000 * x), [0.0, 0.5, 2.0]),
+    "x log x": (lambda x: x * math.log(x), lambda x: x * mpmath.log(x), [1e-6, 0.3, 1.0, 5.0]),
+    "Runge": (lambda x: 1 / (1 + 25 * x * x), lambda x: 1 / (1 + 25 * x * x), [0.2, 1.0, 5.0]),
+    "steep tanh": (lambda x: math.tanh(1e6 * x), lambda x: mpmath.tanh(10**6 * x), [0.0, 1e-6, 1e-7]),
+    "hyperbola": (
+        lambda x: math.sqrt(x * x + 1e-12),
+        lambda x: mpmath.sqrt(x * x + mpmath.mpf(1e-12)),
+        [1e-6, 1e-5, 1.0],
+    ),
+    "line": (lambda x: 3 * x + 1, lambda x: 3 * x + 1, [0.0, 1e-9, 1e12]),
+    "staircase": (lambda x: (1e8 + x) - 1e8, lambda x: x, [0.3, 1.0, 4.0]),
+}
+POINTS = [
+    pytest.param(f, exact, x, id=f"{name} at {x}") for name, (f, exact, xs) in SMOOTH.items() for x in xs
+]
+
+
+def truth(exact: Callable[[Any], Any], x: float) -> Any:
+    """The derivative to about 50 digits: a centred difference at 120 digits."""
+    with mpmath.workdps(120):
+        point = mpmath.mpf(x)
+        h = mpmath.mpf(10) ** -30 * (abs(point) or 1)
+        return (exact(point + h) - exact(point - h)) / (2 * h)
+
+
+def only(report: Report) -> Entry:
+    assert len(report.entries) == 1, str(report)
+    return report.entries[0]
+
+
+def check_at(f: Scalar, claim: float, x: float) -> Entry:
+    return only(check_gradient(f, [claim], [x]))
+
+
+def test_the_catalogue_is_wide():
+    assert len(POINTS) >= 90
+    assert len(SMOOTH) >= 20
+
+
+@pytest.mark.parametrize(("f", "exact", "x"), POINTS)
+def test_the_bound_contains_the_error(f: Scalar, exact: Callable[[Any], Any], x: float):
+    value, bound = derivative(f, x)
+    expected = truth(exact, x)
+    assert abs(value - expected) <= bound
+    assert bound <= 1e-4 * abs(expected), "a bound this wide says nothing"
+
+
+@pytest.mark.parametrize("side", [-1, 1])
+@pytest.mark.parametrize(("f", "exact", "x"), POINTS)
+def test_the_bound_of_a_one_sided_slope_contains_the_error(
+    f: Scalar, exact: Callable[[Any], Any], x: float, side: int
+):
+    value, bound = derivative(f, x, side=side)
+    assert abs(value - truth(exact, x)) <= bound
+
+
+@pytest.mark.parametrize(("f", "exact", "x"), POINTS)
+def test_right_passes_and_wrong_does_not(f: Scalar, exact: Callable[[Any], Any], x: float):
+    right = float(truth(exact, x))
+    assert check_at(f, right, x).verdict is Verdict.PASS
+    for fault in (1e-2, 1e-3, 1e-4, -1e-4):
+        assert check_at(f, right * (1 + fault), x).verdict is Verdict.WRONG
+    for claim in (0.0, -right, math.nan, math.inf):
+        assert check_at(f, claim, x).verdict is Verdict.WRONG
+
+
+def test_faults_of_a_millionth_are_caught():
+    missed = []
+    for name, (f, exact, points) in SMOOTH.items():
+        if name != "staircase":  # its own rounding is 1.5e-8
+            missed += [
+                (name, x) for x in points if check_gradient(f, [float(truth(exact, x)) * (1 + 1e-6)], [x])
+            ]
+    assert missed == []
+
+
+def test_right_gradients_are_cheap():
+    evaluations = [
+        check_gradient(f, [float(truth(exact, x))], [x]).evaluations
+        for f, exact, points in SMOOTH.values()
+        for x in points
+    ]
+    assert np.median(evaluations) <= 40
+
+
+@pytest.mark.parametrize(
+    ("f", "x", "claim"),
+    [
+        (lambda x: 5.0, 1.0, 0.0),
+        (lambda x: 0.0, 0.0, 0.0),
+        (lambda x: 0.0 * x, 3.0, 0.0),
+        (lambda x: x * x, 0.0, 0.0),
+        (math.cos, 0.0, -0.0),
+        (math.sin, math.pi / 2, math.cos(math.pi / 2)),
+        (lambda x: (x + 1.0) - x, 0.7, 0.0),
+        (lambda x: math.sqrt(x * x + 1e-12), 0.0, 0.0),
+        (lambda x: min(max(x, -1.0), 1.0), 5.0, 0.0),
+    ],
+)
+def test_a_derivative_of_zero_passes(f: Scalar, x: float, claim: float):
+    assert check_at(f, claim, x).verdict is Verdict.PASS
+    assert check_at(f, 1e-9, x).verdict is Verdict.WRONG
+
+
+def test_too_noisy_is_inconclusive():
+    entry = check_at(expanded, 7e-12, 1.01)
+    assert entry.verdict is Verdict.INCONCLUSIVE
+    assert "noisy" in entry.detail
+    assert check_at(lambda x: 1e12 + 1e-3 * math.sin(x), 1e-2, 1.0).verdict is not Verdict.PASS
+
+
+def relu(x: float) -> float:
+    return max(x, 0.0)
+
+
+def clip(x: float) -> float:
+    return min(max(x, -1.0), 1.0)
+
+
+def right_only(f: Scalar) -> Scalar:
+    return lambda x: f(x) if x >= 0 else math.nan
+
+
+def cbrt(x: float) -> float:
+    return math.copysign(abs(x) ** (1 / 3), x)
+
+
+@pytest.mark.parametrize(
+    ("f", "x", "claim", "verdict"),
+    [
+        (abs, 0.0, 0.0, "KINK-OK"),
+        (abs, 0.0, -1.0, "KINK-OK"),
+        (abs, 0.0, 1.01, "KINK-WRONG"),
+        (abs, 1e-9, 1.0, "PASS"),
+        (abs, 1e-9, 0.0, "WRONG"),
+        (lambda x: max(x, -x), 0.0, 0.0, "KINK-OK"),
+        (relu, 0.0, 0.0, "KINK-OK"),
+        (relu, 0.0, 0.5, "KINK-OK"),
+        (relu, 0.0, 1.0, "KINK-OK"),
+        (relu, 0.0, -0.01, "KINK-WRONG"),
+        (relu, 0.0, 1.01, "KINK-WRONG"),
+        (relu, 1e-9, 1.0, "PASS"),
+        (relu, 1e-9, 0.5, "WRONG"),
+        (relu, -1e-9, 0.0, "PASS"),
+        (relu, -1e-9, 0.5, "WRONG"),
+        (relu, 1e-7, 0.5, "WRONG"),
+        (relu, -1e-5, 0.5, "WRONG"),
+        (lambda x: relu(x - 1), 1 + 1e-9, 1.0, "PASS"),
+        (lambda x: relu(x - 1), 1 + 1e-9, 0.5, "WRONG"),
+        (clip, 1.0, 0.0, "KINK-OK"),
+        (clip, -1.0, 1.0, "KINK-OK"),
+        (clip, 1.0, -1.0, "KINK-WRONG"),
+        (clip, 0.5, 1.0, "PASS"),
+        (lambda x: max(x, x * x), 1.0, 1.5, "KINK-OK"),
+        (lambda x: max(x, x * x), 1.0, 3.0, "KINK-WRONG"),
+        (lambda x: abs(math.sin(x)), math.pi, 0.0, "KINK-OK"),
+        (lambda x: 1e-3 * abs(x) + math.sin(x), 0.0, 1.0, "KINK-OK"),
+        (lambda x: 1e-3 * abs(x) + math.sin(x), 0.0, 1.01, "KINK-WRONG"),
+        (lambda x: x * abs(x), 0.0, 0.0, "PASS"),
+        (lambda x: abs(x) ** 1.5, 0.0, 0.0, "PASS"),
+        (lambda x: 0.5 * x * x if abs(x) < 1 else abs(x) - 0.5, 1.0, 1.0, "PASS"),
+        (lambda x: x if x > 0 else math.expm1(x), 0.0, 1.0, "PASS"),
+        (lambda x: x if x > 0 else 2 * math.expm1(x), 0.0, 1.5, "KINK-OK"),
+        (math.sqrt, 0.0, math.inf, "EDGE"),
+        (math.sqrt, 0.0, 0.0, "WRONG"),
+        (math.sqrt, 0.0, -math.inf, "WRONG"),
+        (math.sqrt, 0.0, math.nan, "WRONG"),
+        (math.acos, 1.0, -math.inf, "EDGE"),
+        (math.acos, 1.0, -1.0, "WRONG"),
+        (right_only(lambda x: 3 * x + 1), 0.0, 3.0, "EDGE"),
+        (right_only(lambda x: 3 * x + 1), 0.0, 3.001, "WRONG"),
+        (right_only(lambda x: x**1.5), 0.0, 0.0, "EDGE"),
+        (right_only(lambda x: x**1.5), 0.0, 1e-3, "WRONG"),
+        (lambda x: x**1.5, 0.0, 0.0, "EDGE"),  # complex to the left
+        (right_only(lambda x: x * math.log(x) if x else 0.0), 0.0, -math.inf, "EDGE"),
+        (cbrt, 0.0, math.inf, "PASS"),
+        (cbrt, 0.0, 5.0, "WRONG"),
+        (lambda x: math.sqrt(abs(x)), 0.0, 0.0, "KINK-OK"),
+        (lambda x: math.sqrt(abs(x)), 0.0, 7.0, "INCONCLUSIVE"),
+        (lambda x: math.sqrt(max(x, 0.0)), 0.0, 0.0, "KINK-OK"),
+        (lambda x: math.sqrt(max(x, 0.0)), 0.0, math.nan, "WRONG"),
+        (lambda x: float(math.floor(x)), 1.0, 0.0, "INCONCLUSIVE"),
+        (lambda x: float(np.sign(x)), 0.0, 0.0, "INCONCLUSIVE"),
+        (lambda x: float(math.floor(x)), 1.5, 0.0, "PASS"),
+        (lambda x: 1.0 if x == 1 else math.nan, 1.0, 0.0, "INCONCLUSIVE"),
+        (lambda x: math.nan, 1.0, 0.0, "UNDEFINED"),
+        (lambda x: math.inf, 1.0, 0.0, "UNDEFINED"),
+    ],
+)
+def test_kinks_edges_and_jumps(f: Scalar, x: float, claim: float, verdict: str):
+    entry = check_at(f, claim, x)
+    assert entry.verdict == verdict, entry
+
+
+def test_derivative_vouches_for_nothing_where_there_is_none():
+    for f, x in ((abs, 0.0), (math.sqrt, 0.0), (lambda x: float(math.floor(x)), 1.0), (cbrt, 0.0)):
+        assert derivative(f, x)[1] == math.inf
+    assert derivative(abs, 0.0, side=-1)[0] == pytest.approx(-1.0, abs=1e-12)
+    assert derivative(math.sqrt, 0.0, side=1) == (math.inf, math.inf)
+    assert math.isnan(derivative(lambda x: math.nan, 1.0)[0])
+    with pytest.raises(ValueError, match="side is 2"):
+        derivative(abs, 0.0, side=2)
+
+
+# A checker must not pass what its own estimator cannot carry.
+BROKEN: dict[str, Callable[[Estimate], Estimate]] = {
+    "no bound": lambda e: Estimate(e.value, math.inf),
+    "nan": lambda e: Estimate(math.nan, e.bound),
+    "nan bound": lambda e: Estimate(e.value, math.nan),
+    "always zero": lambda e: Estimate(0.0, 0.0),
+    "off by a thousandth": lambda e: Estimate(e.value * 1.001, e.bound),
+    "wide bound": lambda e: Estimate(e.value, abs(e.value)),
+}
+
+
+@pytest.mark.parametrize("fault", BROKEN)
+def test_a_broken_estimator_passes_nothing(fault: str, monkeypatch: pytest.MonkeyPatch):
+    whole = gradcheck_judge.estimate
+    monkeypatch.setattr(gradcheck_judge, "estimate", lambda *a, **k: BROKEN[fault](whole(*a, **k)))
+    x = np.linspace(0.1, 2.0, 100)
+    for size in (3, 100):
+        report = check_gradient(lambda x: float(np.sum(np.exp(x))), np.exp, [x[:size]])
+        assert not report
+        assert not any(entry.verdict is Verdict.PASS for entry in report.entries)
+
+
+def weighted(rng: np.random.Generator, n: int) -> tuple[Callable[..., float], np.ndarray, np.ndarray]:
+    x, w = rng.normal(size=n), rng.normal(size=n)
+    return lambda x: float(np.dot(w, x / (1 + x * x))), w * (1 - x * x) / (1 + x * x) ** 2, x
+
+
+@pytest.mark.parametrize("guilty", [1, 123_456, 299_998])
+def test_one_wrong_element_of_300000_is_named(guilty: int, rng: np.random.Generator):
+    f, right, x = weighted(rng, 300_000)
+    wrong = right.copy()
+    wrong[guilty] *= 1.01
+    report = check_gradient(f, [wrong], [x], names=["x"], probes=1)
+    named = {entry.index for entry in report.entries if entry.verdict is Verdict.WRONG}
+    assert named == {"direction 0", (guilty,)}, str(report)
+    assert f"element [{guilty}] to blame" in report.entries[0].detail
+
+
+def test_300000_right_elements_pass(rng: np.random.Generator):
+    f, right, x = weighted(rng, 300_000)
+    report = check_gradient(f, [right], [x])
+    assert report, str(report)
+    assert {entry.index for entry in report.entries} == {
+        *(f"direction {k}" for k in range(3)),
+        (0,),
+        (299_999,),
+    }
+    assert report.evaluations < 300
+
+
+def test_a_fault_of_a_millionth_in_every_element_is_seen_and_some_are_named(rng: np.random.Generator):
+    f, right, x = weighted(rng, 5000)
+    report = check_gradient(f, [right * (1 + 1e-6)], [x], probes=1)
+    assert report.entries[0].verdict is Verdict.WRONG
+    assert "to blame and more" in report.entries[0].detail
+
+
+def test_two_wrong_elements_of_a_matrix_are_named_among_kinks(rng: np.random.Generator):
+    A, w = rng.normal(size=(50, 40)), rng.normal(size=(50, 40))
+    right = w * (A > 0)
+    wrong = right.copy()
+    wrong[7, 31] += 0.5
+    wrong[49, 2] -= 1e-3
+
+    def f(A: np.ndarray) -> float:
+        return float(np.sum(w * np.maximum(A, 0)))
+
+    assert check_gradient(f, [right], [A])
+    report = check_gradient(f, [wrong], [A])
+    elements = {entry.index for entry in report.entries if isinstance(entry.index, tuple) and not _ok(entry)}
+    assert elements == {(7, 31), (49, 2)}, str(report)
+
+
+def _ok(entry: Entry) -> bool:
+    return entry.verdict in (Verdict.PASS, Verdict.KINK_OK, Verdict.EDGE)
+
+
+def test_swapped_elements_and_nan_are_found_in_a_large_array(rng: np.random.Generator):
+    f, right, x = weighted(rng, 2000)
+    swapped = right.copy()
+    swapped[[100, 900]] = swapped[[900, 100]]
+    report = check_gradient(f, [swapped], [x])
+    assert {e.index for e in report.entries if isinstance(e.index, tuple) and not _ok(e)} == {(100,), (900,)}
+    holed = right.copy()
+    holed[500] = np.nan
+    bad = [entry for entry in check_gradient(f, [holed], [x]).entries if not _ok(entry)]
+    assert [entry.index for entry in bad] == [(500,)]
+
+
+def test_a_small_argument_is_not_drowned_by_a_large_one(rng: np.random.Generator):
+    W, b, s = rng.normal(size=(30, 40)), rng.normal(size=3), 0.5
+
+    def f(W: np.ndarray, n: int, b: np.ndarray, s: float) -> float:
+        return float(np.sum(W**2) * s + n * np.sum(np.sin(b)))
+
+    def gradient(W: np.ndarray, n: int, b: np.ndarray, s: float) -> tuple[Any, ...]:
+        return 2 * W * s, n * np.cos(b), float(np.sum(W**2))
+
+    arguments, names = [W, 2, b, s], ["W", "n", "b", "s"]
+    report = check_gradient(f, gradient, arguments, names=names)
+    assert report, str(report)
+    assert {entry.argument for entry in report.entries} == {"W", "b", "s"}
+    claims = list(gradient(W, 2, b, s))
+    claims[1] = claims[1] * np.array([1, 1 + 1e-6, 1])
+    wrong = check_gradient(f, claims, arguments, names=names)
+    assert [(e.argument, e.index) for e in wrong.entries if not _ok(e)] == [("b", (1,))]
+    alone = check_gradient(f, [claims[2]], arguments, names=names, wrt=["s"])
+    assert alone
+    assert only(alone).index == ()
+
+
+def test_directions_depend_on_seed_name_and_probe_alone(rng: np.random.Generator):
+    f, right, x = weighted(rng, 200)
+
+    def slopes(**options: Any) -> list[float]:
+        report = check_gradient(f, [right], [x], **options)
+        return [entry.analytic for entry in report.entries if str(entry.index).startswith("direction")]
+
+    assert slopes(seed=1) == slopes(seed=1)
+    assert len({*slopes(seed=1), *slopes(seed=2), *slopes(seed=1, names=["y"])}) == 9
+
+
+def test_magnitudes_from_tiny_to_huge_in_one_array(rng: np.random.Generator):
+    x = np.exp(rng.uniform(-9, 9, size=300))
+    assert check_gradient(lambda x: float(np.sum(np.log(x))), lambda x: 1 / x, [x])
+    wrong = 1 / x
+    wrong[int(np.argmin(x))] *= 1.01
+    assert not check_gradient(lambda x: float(np.sum(np.log(x))), [wrong], [x])
+
+
+def test_zero_size_zero_dimensional_and_unused_arguments():
+    empty, point, unused = np.zeros((0, 3)), np.array(2.0), np.ones(100)
+
+    def f(empty: np.ndarray, point: np.ndarray, unused: np.ndarray) -> float:
+        return float(np.sum(empty) + point**2)
+
+    report = check_gradient(f, [empty, np.array(4.0), np.zeros(100)], [empty, point, unused])
+    assert report, str(report)
+    assert not check_gradient(f, [empty, np.array(4.1), np.zeros(100)], [empty, point, unused])
+
+
+@pytest.mark.parametrize("layout", ["F", "strided", "reversed", "read-only", "broadcast"])
+def test_layouts(layout: str, rng: np.random.Generator):
+    A = rng.normal(size=(6, 4))
+    views = {"F": np.asfortranarray(A), "strided": A[::2, 1::2], "reversed": A[::-1], "read-only": A.copy()}
+    x = views.get(layout, np.broadcast_to(A[0], (6, 4)))
+    x.flags.writeable = layout != "read-only" and layout != "broadcast"
+    before = x.copy()
+    report = check_gradient(lambda x: float(np.sum(x**3)), lambda x: 3 * x**2, [x])
+    assert report, str(report)
+    assert np.array_equal(before, x)
+
+
+def test_a_function_that_differs_between_calls():
+    state = [0.0]
+
+    def f(x: float) -> float:
+        state[0] += 1e-12
+        return x + state[0]
+
+    entry = check_at(f, 1.0, 1.0)
+    assert (entry.verdict, entry.argument) == (Verdict.NONDETERMINISTIC, "f")
+
+
+def test_a_gradient_that_differs_between_calls():
+    calls = iter([1.0, np.nextafter(1.0, 2.0)])
+    report = check_gradient(lambda x: x, lambda x: [next(calls)], [3.0])
+    assert report.verdict is Verdict.NONDETERMINISTIC
+    assert not report
+
+
+def test_inputs_written_to_by_f_or_gradient():
+    x = np.array([1.0, 2.0])
+
+    def f(x: np.ndarray) -> float:
+        value = float(np.sum(x**2))
+        x *= 2
+        return value
+
+    def gradient(x: np.ndarray) -> list[np.ndarray]:
+        x *= 2
+        return [x]
+
+    report = check_gradient(f, gradient, [x], names=["x"])
+    flaws = [entry for entry in report.entries if not _ok(entry)]
+    assert [(e.argument, e.index, e.verdict) for e in flaws] == [("x", "input", Verdict.WRONG)] * 2
+    assert len(report.entries) == 4, "the numbers are right and compared all the same"
+    assert x.tolist() == [1.0, 2.0]
+
+
+def test_an_input_written_to_at_other_points_only():
+    x = np.array([1.0, 2.0])
+
+    def f(x: np.ndarray) -> float:
+        if x[0] > 1.0:
+            x[1] = 2.0 + 1e-15
+        return float(np.sum(x))
+
+    assert any(entry.index == "input" for entry in check_gradient(f, [np.ones(2)], [x]).entries)
+
+
+def test_shape_and_dtype_of_the_gradient():
+    x = np.array([1.0, 2.0])
+    shape = only(check_gradient(lambda x: float(np.sum(x)), [np.ones((2, 1))], [x]))
+    assert (shape.index, shape.verdict) == ("shape", Verdict.WRONG)
+    report = check_gradient(lambda x: float(np.sum(x)), [np.ones(2, np.float32)], [x])
+    assert [e.index for e in report.entries if not _ok(e)] == ["dtype"]
+
+
+def test_float32_is_never_differenced(rng: np.random.Generator):
+    x = rng.normal(size=200).astype(np.float32)
+
+    def short(x: np.ndarray) -> Any:
+        return np.sum(np.sin(np.asarray(x, np.float32)))
+
+    def hidden(x: np.ndarray) -> float:
+        return float(short(x))
+
+    def generic(x: np.ndarray) -> float:
+        return float(np.sum(np.sin(x)))
+
+    right = [np.cos(x)]
+    for f in (short, hidden):
+        entry = only(check_gradient(f, right, [x]))
+        assert entry.verdict is Verdict.INCONCLUSIVE
+        assert "wide=" in entry.detail
+        assert check_gradient(f, right, [x], wide=generic)
+    assert check_gradient(generic, right, [x])
+    wrong = [np.cos(x)]
+    wrong[0][150] *= np.float32(1.001)
+    assert not check_gradient(short, wrong, [x], wide=generic)
+    assert not check_gradient(short, right, [x], wide=lambda x: 2 * generic(x))
+    assert check_gradient(short, [right[0][:3]], [x[:3]], wide=generic)
+
+
+def test_arguments_that_do_not_fit():
+    with pytest.raises(ValueError, match="names"):
+        check_gradient(abs, [1.0], [1.0], names=["x", "y"])
+    with pytest.raises(ValueError, match="not arguments"):
+        check_gradient(abs, [1.0], [1.0], wrt=["y"])
+    with pytest.raises(ValueError, match="2 parts"):
+        check_gradient(abs, [1.0, 2.0], [1.0])
+    with pytest.raises(TypeError, match="int64"):
+        check_gradient(lambda n: 1.0, [1.0], [np.int64(3)], wrt=["arg0"])
+    with pytest.raises(TypeError, match="one real number"):
+        check_gradient(lambda x: x, [np.ones(2)], [np.ones(2)])
+    with pytest.raises(ZeroDivisionError):
+        check_gradient(lambda x: 1 / x, [1.0], [0.0])
+
+
+def report_of(*verdicts: Verdict) -> Report:
+    numbers = (1.0, math.nan, math.inf)
+    return Report(tuple(Entry("<x>", (k,), *numbers, v, f"why {k}") for k, v in enumerate(verdicts)), 7)
+
+
+def test_a_report_is_true_only_if_every_verdict_is_accepted():
+    accepted = {Verdict.PASS, Verdict.KINK_OK, Verdict.EDGE}
+    assert not Report((), 0), "nothing compared is nothing shown"
+    for verdict in Verdict:
+        report = report_of(Verdict.PASS, verdict, Verdict.PASS)
+        assert bool(report) is (verdict in accepted)
+        assert report.verdict is verdict
+        if verdict in accepted:
+            report.assert_ok()
+        else:
+            with pytest.raises(GradientCheckError, match=verdict.value):
+                report.assert_ok()
+
+
+def test_a_report_as_text_json_and_html():
+    report = report_of(*[Verdict.PASS] * 30, Verdict.WRONG, Verdict.KINK_OK)
+    lines = str(report).splitlines()
+    assert lines[1].startswith("WRONG    <x>       [30]")
+    assert lines[2].startswith("KINK-OK")
+    assert len(lines) == 1 + 20 + 2
+    assert lines[-2:] == [
+        "... and 12 more, none worse",
+        "NOT OK: 1 WRONG, 1 KINK-OK, 30 PASS; 7 evaluations of f",
+    ]
+    assert len({line.index("why") for line in lines[1:21]}) == 1
+    loaded = json.loads(report.to_json(), parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    assert loaded["entries"][30] == {
+        "argument": "<x>",
+        "index": [30],
+        "analytic": 1.0,
+        "numeric": "nan",
+        "bound": "inf",
+        "verdict": "WRONG",
+        "detail": "why 30",
+    }
+    assert (loaded["ok"], loaded["verdict"], loaded["counts"]["PASS"]) == (False, "WRONG", 30)
+    assert math.isnan(report.to_dict()["entries"][0]["numeric"])
+    html = report._repr_html_()
+    assert "&lt;x&gt;" in html
+    assert "<x>" not in html
+
+
+def test_importing_the_checker_imports_numpy_and_nothing_else(environment: dict[str, str]):
+    program = (
+        "import sys, numpy; before = set(sys.modules); import gradc_runtime.gradcheck; "
+        "print(*{name.partition('.')[0] for name in set(sys.modules) - before})"
+    )
+    command = [sys.executable, "-W", "error", "-c", program]
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert set(run.stdout.split()) - {"numpy", "gradc_runtime"} <= sys.stdlib_module_names
