@@ -1,1 +1,16 @@
-"""gradc: a differentiation compiler."""
+"""gradc: a differentiation compiler.
+
+Plain NumPy functions, SymPy expressions and index equations become programs in an index notation; a reverse pass
+derives the program of the gradient; fused Numba kernels are printed from it.
+
+Words: the *primal* is a value, its *tangent* a directional change, its *cotangent* an adjoint sensitivity; a
+*gradient* is the cotangent of a scalar output; JVP and VJP are the forward and reverse linear maps; the *adjoint
+program* computes cotangents; an *equation* defines a tensor by *indices*, *extents* and *accesses*; a *schedule*
+says which equations share a *loop nest*; a *kernel* is what runs.
+"""
+
+from gradc.api.decorator import differentiate as differentiate
+from gradc.api.differentiated import Differentiated as Differentiated
+from gradc.errors import GradcError as GradcError
+
+__all__ = ["Differentiated", "GradcError", "differentiate"]

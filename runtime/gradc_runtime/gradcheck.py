@@ -229,7 +229,7 @@ class _ArgumentCheck:
         named = [i for i, e in self.judged.items() if e.verdict in REFUTED and rest[i]]
         rest[named] = 0.0
         while len(named) < CULPRITS and self.fails(rest):
-            for careful in (False, True):
+            for careful in (False, True):  # among kinks the quick look can lead astray
                 i = self.descend(rest, careful=careful)
                 if self.element(i).verdict in REFUTED:
                     break

@@ -212,7 +212,7 @@ def logaddexp(a: Number, b: Number) -> Number:
 def logaddexp2(a: Number, b: Number) -> Number:
     """``log2(2**a + 2**b)``."""
     top = a if a >= b else b
-    tail = math.log1p(np.exp2(-abs(a - b))) / type(a)(LN2)
+    tail = math.log1p(np.exp2(-abs(a - b))) * type(a)(1 / LN2)
     return a + type(a)(1) if a == b else top + tail
 
 
@@ -253,3 +253,22 @@ def dsinc(a: Number) -> Number:
             total = total * t2 + factor
         return type(a)(math.pi * t * total)
     return type(a)(math.pi * (math.cos(t) - math.sin(t) / t) / t)
+
+
+@kernel_function
+def sinc_derivative(n: Number, a: Number) -> Number:
+    """Derivative `n` of `sinc`: with t = pi a, the Taylor series below n + 1 and a recurrence in n above."""
+    order, t = int(n), math.pi * a
+    if abs(t) < order + 1:
+        k = (order + 1) // 2
+        power = (1.0 - 2.0 * (k % 2)) * (t if order % 2 else 1.0)
+        total = 0.0
+        for j in range(k, order + 31):
+            total += power / (2 * j + 1)
+            power *= -t * t / ((2 * j - order + 1) * (2 * j - order + 2))
+    else:
+        total = math.sin(t) / t
+        for m in range(1, order + 1):
+            circular = math.cos(t) if m % 2 else math.sin(t)
+            total = ((circular if m % 4 < 2 else -circular) - m * total) / t
+    return type(a)(math.pi**order * total)

@@ -63,9 +63,9 @@ def erfinv(a: Number) -> Number:
 
 
 @kernel_function
-def erfcx(a: Number) -> Number:
-    """``exp(a**2) * erfc(a)``, the scaled complementary error function."""
-    return type(a)(_erfcx(float(a), 0))
+def inverse_mills(a: Number) -> Number:
+    """Density by distribution function of the normal distribution; the scaled `erfcx` keeps both tails."""
+    return type(a)(math.sqrt(2.0 / math.pi) / _erfcx(float(a) / -math.sqrt(2.0), 0))
 
 
 @kernel_function
@@ -103,13 +103,13 @@ EULER_MACLAURIN = (
 
 
 @kernel_function
-def _hurwitz_zeta(s: float, q: float) -> float:
-    """``sum over k >= 0 of (q + k)**-s`` for s > 1: direct terms, then the Euler-Maclaurin formula (DLMF 25.11.5)."""
+def _zeta_of_positive(s: float, q: float) -> float:
+    """``sum over k >= 0 of (q + k)**-s`` for s > 1, q > 0: direct terms, then Euler-Maclaurin (DLMF 25.11.5)."""
     total = 0.0
     while q < 12.0:
         total += q**-s
         q += 1.0
-    total += q**-s * (q / (s - 1.0) + 0.5)
+    total += q ** (1.0 - s) * (1.0 / (s - 1.0) + 0.5 / q)
     rising = s
     scale = q ** (-s - 1.0)
     for k, coefficient in enumerate(EULER_MACLAURIN):
@@ -117,6 +117,18 @@ def _hurwitz_zeta(s: float, q: float) -> float:
         rising *= (s + 2 * k + 1) * (s + 2 * k + 2)
         scale /= q * q
     return total
+
+
+@kernel_function
+def _hurwitz_zeta(s: float, q: float) -> float:
+    """`_zeta_of_positive` continued to negative `q` for integers `s`; infinite at the poles 0, -1, -2, ..."""
+    if not q <= 0.0:
+        return _zeta_of_positive(s, q)
+    above = q - math.floor(q)
+    if above == 0.0:
+        return math.inf
+    below = _zeta_of_positive(s, 1.0 - above) - _zeta_of_positive(s, 1.0 - q)
+    return _zeta_of_positive(s, above) + (-below if int(s) % 2 else below)
 
 
 @kernel_function

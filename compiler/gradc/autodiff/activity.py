@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from gradc.ir.index.nodes import (
+    Access,
     Accumulate,
     Assemble,
     Assign,
@@ -29,10 +30,17 @@ def differentiable_reads(equation: Equation) -> tuple[str, ...]:
 
 def varying(program: Program, wrt: Iterable[str]) -> set[str]:
     """Floating-point tensors that depend on `wrt`."""
-    found = {name for name in wrt if program.types[name].dtype.is_float}
+    types = program.types
+    found = {name for name in wrt if types[name].dtype.is_float}
     for equation in program.equations:
-        if any(name in found for name in differentiable_reads(equation)):
-            found.update(name for name in outputs_of(equation) if program.types[name].dtype.is_float)
+        if isinstance(equation, Assign | Accumulate):  # the common case, without a tuple of names per equation
+            for operand in equation.operands:
+                if type(operand) is Access and operand.tensor in found:
+                    if types[equation.out].dtype.is_float:
+                        found.add(equation.out)
+                    break
+        elif any(name in found for name in differentiable_reads(equation)):
+            found.update(name for name in outputs_of(equation) if types[name].dtype.is_float)
     return found
 
 
@@ -40,6 +48,22 @@ def useful(program: Program, outputs: Iterable[str]) -> set[str]:
     """Tensors that some output depends on."""
     found = set(outputs)
     for equation in reversed(program.equations):
-        if any(name in found for name in outputs_of(equation)):
+        if isinstance(equation, Assign | Accumulate):
+            if equation.out in found:
+                found.update([operand.tensor for operand in equation.operands if type(operand) is Access])
+        elif any(name in found for name in outputs_of(equation)):
             found.update(differentiable_reads(equation))
+    return found
+
+
+def read_anywhere(program: Program, names: Iterable[str]) -> set[str]:
+    """Those of `names` that some equation reads as a value."""
+    sought, found = set(names), set()
+    for equation in program.equations:
+        if isinstance(equation, Assign | Accumulate):
+            for operand in equation.operands:
+                if type(operand) is Access and operand.tensor in sought:
+                    found.add(operand.tensor)
+        else:
+            found.update(name for name in differentiable_reads(equation) if name in sought)
     return found

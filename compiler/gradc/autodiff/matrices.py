@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from gradc.ir.index.build import IDENTITY, Attributes, Builder
 from gradc.ir.index.nodes import Access, Const, IndexValue, Operand, Origin, Reduce
 from gradc.ir.types import DType
@@ -100,5 +102,8 @@ class Matrices:
         return self.where("ge", matrix, self.transposed(matrix))
 
 
-def _swapped[T](pair: tuple[T, ...], *, swap: bool) -> tuple[T, ...]:
+Item = TypeVar("Item")
+
+
+def _swapped(pair: tuple[Item, ...], *, swap: bool) -> tuple[Item, ...]:
     return pair[::-1] if swap else pair

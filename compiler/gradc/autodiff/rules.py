@@ -1,10 +1,15 @@
 """The table of derivatives: one row per function of the inventory.
 
-A row gives the partial derivatives as expressions of the operands and of the result ``y``; `vjp_template` and
-`jvp_template` turn them into interned templates, once per process.  A function without a derivative has a row that
-says so; a function without a row is an error, never a silent zero.
+A row gives the partial derivatives as expressions of the operands and of the result ``y``; `gradc.autodiff.local`
+turns them into templates.  A function without a derivative has a row that says so; a function without a row is an
+error, never a silent zero.
 
-Conventions at kinks are the minimum-norm subgradient, and are stated in the row; see also `kink`.
+Conventions at kinks are the minimum-norm subgradient, and are stated in the row.  Three rules for formulas:
+
+* the factor that is small is computed directly: ``1 / cosh(a)**2``, not ``1 - tanh(a)**2``, where that cancels;
+* a guard against 0/0 covers the singular point alone, because its arm is flat: guarding ``a == 0`` where only
+  ``a == b == 0`` is singular would make the next derivative wrong on the whole line;
+* a quotient whose numerator could overflow against other factors is `held`: SymPy does not merge it with them.
 """
 
 from __future__ import annotations
@@ -15,8 +20,7 @@ from dataclasses import dataclass
 import sympy
 
 from gradc.errors import NoDerivativeRule
-from gradc.ir.functions import FUNCTIONS
-from gradc.ir.index.templates import Template, apply, composite, placeholder
+from gradc.ir.index.templates import apply, function_class
 
 Partials = Callable[..., tuple[sympy.Expr, ...]]
 Domain = tuple[tuple[float, float], ...]
@@ -57,7 +61,7 @@ class ScalarRule:
     lone : callable or None
         Partials that hold when only that operand varies, where this changes the convention.
     counts : tuple of int
-        Scalar operations of each ``y_bar * partial``, selects not counted.
+        Scalar operations of each ``y_bar * partial``, given ``y``, as `operation_count` counts them.
     source : str
         Where the formula stands.
     """
@@ -82,68 +86,106 @@ F = apply
 FLAT = "0 everywhere: the function is piecewise constant"
 
 
+def held(name: str, *arguments: sympy.Expr) -> sympy.Expr:
+    """An arithmetic operation that SymPy leaves alone: ``b / r / r`` stays two divisions."""
+    return function_class(name)(*arguments)
+
+
+def both(first: sympy.Expr, second: sympy.Expr) -> sympy.Expr:
+    """The predicate ``first and second``."""
+    return F("logical_and", first, second)
+
+
 def _zero(*arguments: sympy.Expr) -> tuple[sympy.Expr, ...]:
     return tuple(sympy.Integer(0) for _ in arguments[:-1])
 
 
 def _power(a: sympy.Expr, b: sympy.Expr, y: sympy.Expr) -> tuple[sympy.Expr, sympy.Expr]:
-    one = sympy.Integer(1)
-    base = select(is_zero(b), 0, b * F("pow", a, b - one))
-    exponent = select(is_zero(a), select(F("gt", b, sympy.Integer(0)), 0, -sympy.oo * one), y * F("log", a))
+    base = select(both(is_zero(a), is_zero(b)), 0, b * F("pow", a, b - sympy.Integer(1)))
+    exponent = select(both(is_zero(a), is_zero(y)), 0, y * F("log", a))
     return base, exponent
 
 
-def _maximum(a: sympy.Expr, b: sympy.Expr, y: sympy.Expr) -> tuple[sympy.Expr, ...]:
-    tie = select(F("eq", a, b), HALF, 0)
-    return select(F("gt", a, b), 1, tie), select(F("gt", b, a), 1, tie)
+def _extreme(loses: str) -> tuple[Partials, Partials]:
+    """Partials of maximum or minimum, for two operands that vary and for one; `loses` compares a loser to a winner.
+
+    An operand that is NaN does not stop the cotangent: the comparisons fail and the operands count as tied.
+    """
+
+    def share(own: sympy.Expr, other: sympy.Expr) -> sympy.Expr:
+        return select(F(loses, own, other), 0, select(F(loses, other, own), 1, HALF))
+
+    def lone(own: sympy.Expr, other: sympy.Expr) -> sympy.Expr:
+        return select(F({"lt": "le", "gt": "ge"}[loses], own, other), 0, 1)
+
+    return (
+        lambda a, b, y: (share(a, b), share(b, a)),
+        lambda a, b, y: (lone(a, b), lone(b, a)),
+    )
 
 
-def _minimum(a: sympy.Expr, b: sympy.Expr, y: sympy.Expr) -> tuple[sympy.Expr, ...]:
-    tie = select(F("eq", a, b), HALF, 0)
-    return select(F("lt", a, b), 1, tie), select(F("lt", b, a), 1, tie)
+def _extreme_but_nan(not_better: str) -> tuple[Partials, Partials]:
+    """As `_extreme` for fmax and fmin: an operand beside a NaN wins."""
+
+    def wins(own: sympy.Expr, other: sympy.Expr) -> sympy.Expr:
+        return both(F("logical_not", F(not_better, own, other)), F("logical_not", F("isnan", own)))
+
+    def share(own: sympy.Expr, other: sympy.Expr) -> sympy.Expr:
+        return select(wins(own, other), 1, select(wins(other, own), 0, HALF))
+
+    return (
+        lambda a, b, y: (share(a, b), share(b, a)),
+        lambda a, b, y: (select(wins(a, b), 1, 0), select(wins(b, a), 1, 0)),
+    )
 
 
-def _lone_maximum(a: sympy.Expr, b: sympy.Expr, y: sympy.Expr) -> tuple[sympy.Expr, ...]:
-    return select(F("gt", a, b), 1, 0), select(F("gt", b, a), 1, 0)
+def _abs(a: sympy.Expr, y: sympy.Expr) -> tuple[sympy.Expr]:
+    return (select(is_zero(a), 0, select(F("lt", a, sympy.Integer(0)), -1, 1)),)
 
 
-def _lone_minimum(a: sympy.Expr, b: sympy.Expr, y: sympy.Expr) -> tuple[sympy.Expr, ...]:
-    return select(F("lt", a, b), 1, 0), select(F("lt", b, a), 1, 0)
+def _copysign(a: sympy.Expr, b: sympy.Expr, y: sympy.Expr) -> tuple[sympy.Expr, sympy.Expr]:
+    one = sympy.Integer(1)
+    return select(is_zero(a), 0, F("copysign", one, a) * F("copysign", one, b)), sympy.Integer(0)
 
 
-def _wins(better: str) -> Partials:
-    """Fmax and fmin: as maximum and minimum, but an operand beside a NaN wins."""
-
-    def partials(a: sympy.Expr, b: sympy.Expr, y: sympy.Expr) -> tuple[sympy.Expr, ...]:
-        tie = select(F("eq", a, b), HALF, 0)
-        left = select(F("isnan", b), 1, select(F(better, a, b), 1, tie))
-        right = select(F("isnan", a), 1, select(F(better, b, a), 1, tie))
-        return left, right
-
-    return partials
+def _difference(a: sympy.Expr, b: sympy.Expr) -> sympy.Expr:
+    """``a - b``, 0 for equal infinities."""
+    return select(both(F("eq", a, b), F("isinf", a)), 0, a - b)
 
 
 def _xlogy(a: sympy.Expr, b: sympy.Expr, y: sympy.Expr) -> tuple[sympy.Expr, sympy.Expr]:
-    return F("log", b), select(is_zero(a), 0, a / b)
+    return F("log", b), select(both(is_zero(a), is_zero(b)), 0, a / b)
+
+
+def _xlog1py(a: sympy.Expr, b: sympy.Expr, y: sympy.Expr) -> tuple[sympy.Expr, sympy.Expr]:
+    return F("log1p", b), select(both(is_zero(a), is_zero(1 + b)), 0, a / (1 + b))
 
 
 def _hypot(a: sympy.Expr, b: sympy.Expr, y: sympy.Expr) -> tuple[sympy.Expr, sympy.Expr]:
-    return select(is_zero(y), 0, a / y), select(is_zero(y), 0, b / y)
+    return select(is_zero(y), 0, held("div", a, y)), select(is_zero(y), 0, held("div", b, y))
 
 
 def _arctan2(a: sympy.Expr, b: sympy.Expr, y: sympy.Expr) -> tuple[sympy.Expr, sympy.Expr]:
-    r = F("hypot", a, b)
-    return select(is_zero(r), 0, b / r / r), select(is_zero(r), 0, -(a / r / r))
+    r = F("hypot", a, b)  # two divisions by r rather than one by r*r, which overflows at 1e200
+    over = held("div", held("div", b, r), r), -held("div", held("div", a, r), r)
+    return select(is_zero(r), 0, over[0]), select(is_zero(r), 0, over[1])
+
+
+def _tanh(a: sympy.Expr, y: sympy.Expr) -> tuple[sympy.Expr]:
+    return (select(F("lt", y**2, HALF), 1 - y**2, 1 / F("cosh", a) ** 2),)
 
 
 def _rows() -> tuple[ScalarRule, ...]:
-    row, one, two = ScalarRule, sympy.Integer(1), sympy.Integer(2)
+    row, one, root = ScalarRule, sympy.Integer(1), sympy.sqrt
     half_plane: Domain = ((-3.0, 3.0), (0.3, 3.0))
     tie = "ties are split evenly if both operands vary; 0 to the variable beside a constant"
+    largest, smallest = _extreme("lt"), _extreme("gt")
+    largest_number, smallest_number = _extreme_but_nan("le"), _extreme_but_nan("ge")
     gaussian = "DLMF 7.2.1"
     return (
         row("copy", lambda a, y: (one,), REAL, (0,)),
         row("stop_gradient", _zero, REAL, (0,), kink="0 everywhere: by definition"),
+        row("attach_gradient", lambda a, b, y: (one, one), PAIR, (0, 0), kink="1 in both: by definition"),
         # arithmetic
         row("neg", lambda a, y: (-one,), REAL, (1,)),
         row("add", lambda a, b, y: (one, one), PAIR, (0, 0)),
@@ -159,6 +201,13 @@ def _rows() -> tuple[ScalarRule, ...]:
             kink="the derivative of the branch that floor selects",
         ),
         row(
+            "fmod",
+            lambda a, b, y: (one, -F("rint", held("div", a - y, b))),
+            half_plane,
+            (0, 5),
+            kink="the derivative of the branch that truncation selects",
+        ),
+        row(
             "pow",
             _power,
             ((0.2, 3.0), (-2.0, 2.0)),
@@ -166,25 +215,26 @@ def _rows() -> tuple[ScalarRule, ...]:
             singular=True,
             kink="d/dx: y=0 gives 0, y>1 at x=0 gives 0; d/dy: 0 at x=0 for y>0",
         ),
-        row("square", lambda a, y: (two * a,), REAL, (2,)),
+        row("square", lambda a, y: (2 * a,), REAL, (2,)),
         row("reciprocal", lambda a, y: (-y * y,), POSITIVE, (3,), singular=True),
-        row("abs", lambda a, y: (F("sign", a),), REAL, (2,), kink="0 at 0"),
+        row("abs", _abs, REAL, (1,), kink="0 at 0"),
         row("sign", _zero, REAL, (0,), kink=FLAT),
-        row("maximum", _maximum, PAIR, (3, 3), kink=tie, lone=_lone_maximum),
-        row("minimum", _minimum, PAIR, (3, 3), kink=tie, lone=_lone_minimum),
-        row("fmax", _wins("gt"), PAIR, (4, 4), kink=tie),
-        row("fmin", _wins("lt"), PAIR, (4, 4), kink=tie),
+        row(
+            "heaviside",
+            lambda a, b, y: (sympy.Integer(0), select(is_zero(a), 1, 0)),
+            PAIR,
+            (0, 0),
+            kink=FLAT + "; 1 in the second operand where the first is 0",
+        ),
+        row("maximum", largest[0], PAIR, (1, 1), kink=tie, lone=largest[1]),
+        row("minimum", smallest[0], PAIR, (1, 1), kink=tie, lone=smallest[1]),
+        row("fmax", largest_number[0], PAIR, (1, 1), kink=tie, lone=largest_number[1]),
+        row("fmin", smallest_number[0], PAIR, (1, 1), kink=tie, lone=smallest_number[1]),
         row("floor", _zero, REAL, (0,), kink=FLAT),
         row("ceil", _zero, REAL, (0,), kink=FLAT),
         row("rint", _zero, REAL, (0,), kink=FLAT),
         row("trunc", _zero, REAL, (0,), kink=FLAT),
-        row(
-            "copysign",
-            lambda a, b, y: (F("sign", a) * F("copysign", one, b), sympy.Integer(0)),
-            PAIR,
-            (4, 0),
-            kink="0 at 0",
-        ),
+        row("copysign", _copysign, PAIR, (4, 0), kink="0 at 0; 0 in the second operand"),
         # powers and roots
         row("sqrt", lambda a, y: (HALF / y,), POSITIVE, (2,), singular=True, kink="+inf at 0 from the right"),
         row("cbrt", lambda a, y: (1 / (3 * y**2),), POSITIVE, (3,), singular=True, kink="+inf at 0"),
@@ -192,12 +242,25 @@ def _rows() -> tuple[ScalarRule, ...]:
         # exponentials and logarithms
         row("exp", lambda a, y: (y,), REAL, (1,)),
         row("exp2", lambda a, y: (y * LN2,), REAL, (2,)),
-        row("expm1", lambda a, y: (y + 1,), REAL, (2,)),
+        row("expm1", lambda a, y: (F("exp", a),), REAL, (2,)),
         row("log", lambda a, y: (1 / a,), POSITIVE, (1,), singular=True),
         row("log2", lambda a, y: (1 / (a * LN2),), POSITIVE, (2,), singular=True),
         row("log10", lambda a, y: (1 / (a * LN10),), POSITIVE, (2,), singular=True),
         row("log1p", lambda a, y: (1 / (1 + a),), POSITIVE, (2,), singular=True),
-        row("logaddexp", lambda a, b, y: (F("expit", a - b), F("expit", b - a)), PAIR, (3, 3)),
+        row(
+            "logaddexp",
+            lambda a, b, y: (F("expit", _difference(a, b)), F("expit", _difference(b, a))),
+            PAIR,
+            (3, 3),
+            kink="split evenly between equal infinities",
+        ),
+        row(
+            "logaddexp2",
+            lambda a, b, y: (F("expit", LN2 * _difference(a, b)), F("expit", LN2 * _difference(b, a))),
+            PAIR,
+            (4, 4),
+            kink="split evenly between equal infinities",
+        ),
         row(
             "xlogy",
             _xlogy,
@@ -208,7 +271,7 @@ def _rows() -> tuple[ScalarRule, ...]:
         ),
         row(
             "xlog1py",
-            lambda a, b, y: (F("log1p", b), select(is_zero(a), 0, a / (1 + b))),
+            _xlog1py,
             ((-2.0, 2.0), (-0.5, 4.0)),
             (2, 4),
             singular=True,
@@ -237,7 +300,7 @@ def _rows() -> tuple[ScalarRule, ...]:
         row("arctan2", _arctan2, half_plane, (5, 6), kink="0 at the origin"),
         row("sinh", lambda a, y: (F("cosh", a),), REAL, (2,), source="DLMF 4.34.1"),
         row("cosh", lambda a, y: (F("sinh", a),), REAL, (2,), source="DLMF 4.34.2"),
-        row("tanh", lambda a, y: (1 - y**2,), REAL, (3,), source="DLMF 4.34.3"),
+        row("tanh", _tanh, REAL, (6,), source="DLMF 4.34.3, 4.28.8"),
         row("arcsinh", lambda a, y: (1 / F("hypot", a, one),), REAL, (2,), source="DLMF 4.38.9"),
         row(
             "arccosh",
@@ -256,22 +319,22 @@ def _rows() -> tuple[ScalarRule, ...]:
             source="DLMF 4.38.11",
         ),
         row("sinc", lambda a, y: (F("dsinc", a),), REAL, (2,)),
+        row("dsinc", lambda a, y: (F("sinc_derivative", sympy.Integer(2), a),), REAL, (2,)),
         row(
-            "dsinc",
-            lambda a, y: (select(is_zero(a), -(PI**2) / 3, -(PI**2) * F("sinc", a) - 2 * y / a),),
-            ((0.3, 3.0),),
-            (7,),
+            "sinc_derivative",
+            lambda n, a, y: (sympy.Integer(0), F("sinc_derivative", n + 1, a)),
+            ((0.0, 6.0), (-3.0, 3.0)),
+            (0, 3),
         ),
         # special functions
-        row("erf", lambda a, y: (2 / F("sqrt", PI * one) * F("exp", -(a**2)),), REAL, (5,), source=gaussian),
-        row(
-            "erfc", lambda a, y: (-2 / F("sqrt", PI * one) * F("exp", -(a**2)),), REAL, (6,), source=gaussian
-        ),
-        row("erfinv", lambda a, y: (F("sqrt", PI * one) / 2 * F("exp", y**2),), UNIT, (5,), singular=True),
-        row("ndtr", lambda a, y: (F("exp", -(a**2) / 2) / F("sqrt", 2 * PI),), REAL, (6,), source=gaussian),
-        row("log_ndtr", lambda a, y: (F("exp", -(a**2) / 2 - y) / F("sqrt", 2 * PI),), REAL, (7,)),
-        row("ndtri", lambda a, y: (F("sqrt", 2 * PI) * F("exp", y**2 / 2),), BELOW_ONE, (5,), singular=True),
-        row("expit", lambda a, y: (y * (1 - y),), REAL, (3,)),
+        row("erf", lambda a, y: (2 / root(PI) * F("exp", -(a**2)),), REAL, (5,), source=gaussian),
+        row("erfc", lambda a, y: (-2 / root(PI) * F("exp", -(a**2)),), REAL, (5,), source=gaussian),
+        row("erfinv", lambda a, y: (root(PI) / 2 * F("exp", y**2),), UNIT, (4,), singular=True),
+        row("ndtr", lambda a, y: (F("exp", -(a**2) / 2) / root(2 * PI),), REAL, (5,), source=gaussian),
+        row("log_ndtr", lambda a, y: (F("inverse_mills", a),), REAL, (2,)),
+        row("inverse_mills", lambda a, y: (-y * (a + y),), REAL, (4,)),
+        row("ndtri", lambda a, y: (root(2 * PI) * F("exp", y**2 / 2),), BELOW_ONE, (5,), singular=True),
+        row("expit", lambda a, y: (y * F("expit", -a),), REAL, (4,)),
         row("log_expit", lambda a, y: (F("expit", -a),), REAL, (3,)),
         row("logit", lambda a, y: (1 / (a * (1 - a)),), BELOW_ONE, (3,), singular=True),
         row("softplus", lambda a, y: (F("expit", a),), REAL, (2,)),
@@ -315,24 +378,6 @@ PREDICATES = (
 RULES: dict[str, ScalarRule] = {row.function: row for row in _rows()}
 
 
-# --- From rows to templates ---------------------------------------------------------------------------------
-
-RESULT = sympy.Symbol("y", real=True)
-COTANGENT = sympy.Symbol("y_bar", real=True)
-
-
-@dataclass(frozen=True, slots=True)
-class Local:
-    """A template for a local derivative and where its operands come from.
-
-    `sources` holds, per operand, a position among the primal operands, ``"y"`` for the primal result, ``"y_bar"``
-    for the cotangent, or ``("dot", k)`` for the tangent of operand ``k``.
-    """
-
-    template: Template
-    sources: tuple[int | str | tuple[str, int], ...]
-
-
 def rule_of(name: str) -> ScalarRule:
     """The row of a function, or an error naming it."""
     if name not in RULES:
@@ -340,117 +385,3 @@ def rule_of(name: str) -> ScalarRule:
             f"{name} has no row in the table of derivatives", do="add it to gradc.autodiff.rules"
         )
     return RULES[name]
-
-
-def partial(template: Template, position: int, *, lone: bool, with_result: bool) -> sympy.Expr:
-    """The partial derivative of `template` with respect to operand `position`.
-
-    `lone` says that no other operand varies; `with_result` that the result ``y`` may be used.
-    """
-    key = ("partial", position, lone, with_result)
-    if key not in template.cache:
-        template.cache[key] = _partial(template, position, lone=lone, with_result=with_result)
-    return template.cache[key]  # pyright: ignore[reportReturnType]
-
-
-def _partial(template: Template, position: int, *, lone: bool, with_result: bool) -> sympy.Expr:
-    result = RESULT if with_result else template.body
-    if template.name in FUNCTIONS:
-        arguments = tuple(placeholder(k) for k in range(template.arity))
-        return _row_partials(template.name, arguments, result, lone=lone)[position]
-    return _chain(template.body, placeholder(position))
-
-
-def _row_partials(
-    name: str, arguments: tuple[sympy.Expr, ...], result: sympy.Expr, *, lone: bool
-) -> tuple[sympy.Expr, ...]:
-    row = rule_of(name)
-    chosen = row.lone if lone and row.lone is not None else row.partials
-    return tuple(sympy.Integer(0) for _ in arguments) if chosen is None else chosen(*arguments, result)
-
-
-def _chain(body: sympy.Expr, symbol: sympy.Symbol) -> sympy.Expr:
-    """The derivative of a template body by the chain rule over the table; bodies are small."""
-    if body is symbol:
-        return sympy.Integer(1)
-    if symbol not in body.free_symbols:
-        return sympy.Integer(0)
-    if isinstance(body, sympy.Add):
-        return sympy.Add(*(_chain(term, symbol) for term in body.args))
-    if isinstance(body, sympy.Mul):
-        terms = []
-        for at, factor in enumerate(body.args):
-            if symbol in factor.free_symbols:
-                terms.append(sympy.Mul(*body.args[:at], _chain(factor, symbol), *body.args[at + 1 :]))
-        return sympy.Add(*terms)
-    if isinstance(body, sympy.Pow):
-        return body.exp * body.base ** (body.exp - 1) * _chain(body.base, symbol)
-    name = type(body).__name__
-    if name == "select":
-        condition, first, second = body.args
-        return select(condition, _chain(first, symbol), _chain(second, symbol))
-    partials = _row_partials(name, body.args, body, lone=False)
-    parts = zip(partials, body.args, strict=True)
-    return sympy.Add(
-        *(outer * _chain(argument, symbol) for outer, argument in parts if symbol in argument.free_symbols)
-    )
-
-
-def is_singular(template: Template) -> bool:
-    """Whether a partial of the template can be infinite or NaN although the value is not used."""
-    return any(RULES[step.function].singular for step in template.tape.instructions if step.function in RULES)
-
-
-def vjp_template(template: Template, position: int, *, lone: bool, with_result: bool) -> Local | None:
-    """The template of ``y_bar * partial`` for one operand; None where the partial is zero."""
-    key = ("vjp", position, lone, with_result)
-    if key not in template.cache:
-        local = partial(template, position, lone=lone, with_result=with_result)
-        product = _into_select(local, COTANGENT)
-        if is_singular(template) and local != 0:
-            product = select(is_zero(COTANGENT), 0, product)
-        template.cache[key] = None if local == 0 else _local(product)
-    return template.cache[key]  # pyright: ignore[reportReturnType]
-
-
-def jvp_template(template: Template, active: tuple[int, ...], *, with_result: bool) -> Local | None:
-    """The template of ``sum of partial * tangent`` over the active operands; None where it is zero."""
-    key = ("jvp", active, with_result)
-    if key not in template.cache:
-        total = sympy.Integer(0)
-        for position in active:
-            local = partial(template, position, lone=len(active) == 1, with_result=with_result)
-            tangent = sympy.Symbol(f"dot{position}", real=True)
-            term = _into_select(local, tangent)
-            if is_singular(template) and local != 0:
-                term = select(is_zero(tangent), 0, term)
-            total = total + term
-        template.cache[key] = None if total == 0 else _local(total)
-    return template.cache[key]  # pyright: ignore[reportReturnType]
-
-
-def _into_select(local: sympy.Expr, factor: sympy.Expr) -> sympy.Expr:
-    """``local * factor`` with the factor moved into the arms of a select: an untaken arm is assigned, not scaled."""
-    if type(local).__name__ == "select":
-        condition, first, second = local.args
-        return select(condition, _into_select(first, factor), _into_select(second, factor))
-    return local * factor
-
-
-def _local(expression: sympy.Expr) -> Local:
-    """Order: the cotangent first, then the primal operands, the result, the tangents."""
-
-    def order(symbol: sympy.Symbol) -> tuple[int, int]:
-        name = symbol.name
-        if name == "y_bar":
-            return 0, 0
-        if name == "y":
-            return 2, 0
-        return (3, int(name[3:])) if name.startswith("dot") else (1, int(name[1:]))
-
-    def source(symbol: sympy.Symbol) -> int | str | tuple[str, int]:
-        rank, position = order(symbol)
-        return symbol.name if rank in (0, 2) else position if rank == 1 else ("dot", position)
-
-    used = tuple(sorted(expression.free_symbols, key=order))
-    return Local(composite(expression, used), tuple(source(symbol) for symbol in used))

@@ -7,10 +7,14 @@ from gradc.ir.index.nodes import Origin, Program
 
 
 class Forward:
-    """Tangents under construction; `builder` holds the primal equations and receives the tangent ones."""
+    """Tangents under construction; `builder` holds the primal equations and receives the tangent ones.
 
-    def __init__(self, program: Program) -> None:
+    `wanted` are the tensors that vary and that an output depends on.
+    """
+
+    def __init__(self, program: Program, wanted: set[str]) -> None:
         self.program = program
+        self.wanted = wanted
         self.builder = Builder.resume(program)
         self.types = self.builder.types
         self.tangents: dict[str, str] = {}

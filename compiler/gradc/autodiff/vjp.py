@@ -14,11 +14,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import assert_never
 
-from gradc.autodiff.activity import useful, varying
+from gradc.autodiff.activity import read_anywhere, useful, varying
 from gradc.autodiff.adjoint import Adjoint
 from gradc.autodiff.calls import VJP
 from gradc.autodiff.reductions import body_of, exclusive_product, winners
-from gradc.autodiff.rules import vjp_template
+from gradc.autodiff.local import vjp_template
 from gradc.errors import NoDerivativeRule
 from gradc.ir.extents import Size
 from gradc.ir.index.build import IDENTITY
@@ -34,7 +34,6 @@ from gradc.ir.index.nodes import (
     Operand,
     Program,
     Reduce,
-    reads_of,
 )
 from gradc.ir.index.show import show_equation
 from gradc.ir.index.templates import Template, template
@@ -195,8 +194,8 @@ def _start(program: Program, wrt: Sequence[str], seeded: Sequence[str]) -> Adjoi
 
 
 def _finish(adjoint: Adjoint, wrt: Sequence[str], seeds: Sequence[tuple[str, str]]) -> Program:
-    read = {name for equation in adjoint.program.equations for name in reads_of(equation)}
     times = [name for name, _ in seeds]
+    read = read_anywhere(adjoint.program, times)
     for name, seed in seeds:
         if name not in adjoint.active:
             continue

@@ -42,11 +42,12 @@ from gradc.lang.unify import ExtentSolver, is_one, substituted
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """A tensor of the program under construction."""
+    """A tensor of the program under construction; `weak` where it stands for a Python number (NEP 50)."""
 
     name: str
     dtype: DType
     shape: tuple[Size, ...]
+    weak: type | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,7 @@ class Emitter:
 
     def shape(self, value: Value) -> tuple[Size, ...]:
         """The shape with everything known by now about extents."""
-        return substituted(value.shape, self.solver)
+        return substituted(value.shape, self.solver) if value.shape else ()
 
     def constant(self, number: Scalar, dtype: DType, shape: tuple[Size, ...] = ()) -> Value:
         """A tensor filled with one number."""
@@ -147,11 +148,11 @@ class Emitter:
         considered = arguments[1:] if chosen.name == "select" else arguments
         strong: DType | None = None
         for argument in considered:
-            if isinstance(argument, Value):
+            if isinstance(argument, Value) and argument.weak is None:
                 strong = argument.dtype if strong is None else promote(strong, argument.dtype)
         for argument in considered:
-            if not isinstance(argument, Value):
-                kind = int if isinstance(argument, SizeValue) else type(argument)
+            kind = weak_kind(argument)
+            if kind is not None:
                 strong = _python_dtype(kind) if strong is None else promote_weak(strong, kind)
         assert strong is not None
         entry = FUNCTIONS.get(chosen.name)
@@ -194,6 +195,8 @@ class Emitter:
 
     def aligned(self, value: Value, shape: tuple[Size, ...]) -> Access:
         """The access that reads `value` broadcast to `shape`, the iteration space."""
+        if not value.shape:
+            return Access(value.name, ())
         own = self.shape(value)
         lead = len(shape) - len(own)
         indices: tuple[Index, ...] = tuple(
@@ -371,6 +374,13 @@ def _product(count: int) -> Template:
     return composite(body, tuple(placeholder(position) for position in range(count)))
 
 
+def weak_kind(argument: Arg) -> type | None:
+    """The Python type that an operand counts as in promotion; None for a tensor."""
+    if isinstance(argument, Value):
+        return argument.weak
+    return int if isinstance(argument, SizeValue) else type(argument)
+
+
 def _python_dtype(kind: type) -> DType:
     return DType.BOOL if kind is bool else DType.INT64 if kind is int else DType.F64
 
@@ -447,4 +457,4 @@ def _index_with_extents(index: Index, solver: ExtentSolver) -> Index:
             return index
 
 
-__all__ = ["IDENTITY", "Arg", "Emitter", "Scalar", "SizeValue", "Value"]
+__all__ = ["IDENTITY", "Arg", "Emitter", "Scalar", "SizeValue", "Value", "weak_kind"]

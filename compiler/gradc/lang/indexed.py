@@ -238,9 +238,7 @@ class Nest:
         return Const(dtype.numpy.type(factor).item(), dtype)
 
     def _counted(self, position: Position) -> Read:
-        return self._assign(
-            template("copy"), (position,), DType.INT64, DType.INT64, indices_of((position,))
-        )
+        return self._assign(template("copy"), (position,), DType.INT64, DType.INT64, indices_of((position,)))
 
     # --- ranges -----------------------------------------------------------------------------------------
 

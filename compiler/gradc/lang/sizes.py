@@ -92,6 +92,41 @@ _RELATIONS: dict[str, tuple[tuple[str, int], tuple[str, int]]] = {
 }
 
 
+def size_of(x: object) -> Size | None:
+    """The size behind an extent or an integer; None for anything else."""
+    if type(x) is Extent:
+        return x._size
+    if type(x) in (int, bool) or isinstance(x, np.integer):
+        return int(x)  # pyright: ignore[reportArgumentType]
+    return None
+
+
+def _arithmetic(name: str, function: Callable[[Size, Size], Size], *, swapped: bool) -> Callable[..., object]:
+    def method(self: Extent, other: object) -> object:
+        size = size_of(other)
+        if size is None:
+            pair = (other, self) if swapped else (self, other)
+            return self._trace.operate(name, *pair, sys._getframe(1))
+        return self._trace.extent(function(size, self._size) if swapped else function(self._size, size))
+
+    return method
+
+
+def _comparison(name: str) -> Callable[..., object]:
+    def method(self: Extent, other: object) -> object:
+        size = size_of(other)
+        if size is not None:
+            return self._trace.compare_sizes(name, self._size, size, sys._getframe(1))
+        if other is None or isinstance(other, str):
+            return NotImplemented
+        if type(other) is float:
+            number = self._trace.specialise(self._size, sys._getframe(1))
+            return getattr(operator, name)(number, other)
+        return self._trace.operate(name, self, other, sys._getframe(1))
+
+    return method
+
+
 class Extent:
     """A traced extent; behaves as the Python int that it stands for."""
 
@@ -133,6 +168,19 @@ class Extent:
         return self._trace.compare_sizes("ne", self._size, 0, sys._getframe(1))
 
     # --- arithmetic that stays symbolic -----------------------------------------------------------------
+
+    __add__ = _arithmetic("add", extents.add, swapped=False)
+    __radd__ = _arithmetic("add", extents.add, swapped=True)
+    __sub__ = _arithmetic("sub", extents.sub, swapped=False)
+    __rsub__ = _arithmetic("sub", extents.sub, swapped=True)
+    __mul__ = _arithmetic("mul", extents.mul, swapped=False)
+    __rmul__ = _arithmetic("mul", extents.mul, swapped=True)
+    __lt__ = _comparison("lt")
+    __le__ = _comparison("le")
+    __gt__ = _comparison("gt")
+    __ge__ = _comparison("ge")
+    __eq__ = _comparison("eq")
+    __ne__ = _comparison("ne")
 
     def __pos__(self) -> Extent:
         return self
@@ -189,55 +237,6 @@ class Extent:
         if size_of(left) is None or size_of(right) is None:
             return self._trace.operate(name, left, right, sys._getframe(2))
         return function(operator.index(left), operator.index(right))  # pyright: ignore[reportArgumentType]
-
-
-def size_of(x: object) -> Size | None:
-    """The size behind an extent or an integer; None for anything else."""
-    if type(x) is Extent:
-        return x._size
-    if type(x) in (int, bool) or isinstance(x, np.integer):
-        return int(x)  # pyright: ignore[reportArgumentType]
-    return None
-
-
-def _arithmetic(name: str, function: Callable[[Size, Size], Size], *, swapped: bool) -> Callable[..., object]:
-    def method(self: Extent, other: object) -> object:
-        size = size_of(other)
-        if size is None:
-            pair = (other, self) if swapped else (self, other)
-            return self._trace.operate(name, *pair, sys._getframe(1))
-        return self._trace.extent(function(size, self._size) if swapped else function(self._size, size))
-
-    return method
-
-
-def _comparison(name: str) -> Callable[..., object]:
-    def method(self: Extent, other: object) -> object:
-        size = size_of(other)
-        if size is not None:
-            return self._trace.compare_sizes(name, self._size, size, sys._getframe(1))
-        if other is None or isinstance(other, str):
-            return NotImplemented
-        if type(other) is float:
-            number = self._trace.specialise(self._size, sys._getframe(1))
-            return getattr(operator, name)(number, other)
-        return self._trace.operate(name, self, other, sys._getframe(1))
-
-    return method
-
-
-for _name, _dunder, _function in (
-    ("add", "add", extents.add),
-    ("sub", "sub", extents.sub),
-    ("mul", "mul", extents.mul),
-):
-    setattr(Extent, f"__{_dunder}__", _arithmetic(_name, _function, swapped=False))
-    setattr(Extent, f"__r{_dunder}__", _arithmetic(_name, _function, swapped=True))
-for _name in _RELATIONS:
-    if _name != "eq":
-        setattr(Extent, f"__{_name}__", _comparison(_name))
-# A class that sets ``__eq__`` after its creation keeps its ``__hash__``; both are wanted here.
-Extent.__eq__ = _comparison("eq")  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def relation(name: str, outcome: bool) -> tuple[str, int]:

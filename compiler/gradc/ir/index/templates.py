@@ -16,15 +16,30 @@ from typing import TypeAlias
 import sympy
 
 from gradc.errors import CompilerBug
-from gradc.ir.functions import COMMUTATIVE, FUNCTIONS
+from gradc.ir.functions import COMMUTATIVE, FUNCTIONS, Result
 
 # --- SymPy classes for the inventory ------------------------------------------------------------------------
+
+
+class Opaque(sympy.Function):
+    """A function of ours: SymPy evaluates nothing about it."""
+
+    is_real = True
+
+
+class StrongZero(Opaque):
+    """``StrongZero(factor, expression)``: 0 where the factor is 0, whatever the expression, linear in it, holds there.
+
+    Unlike the choice that computes it, it has the derivative of the expression where the factor is 0.
+    """
+
+    nargs = 2
 
 
 @cache
 def function_class(name: str) -> type[sympy.Function]:
     """The SymPy class of an inventory function: no automatic evaluation, real valued."""
-    return type(name, (sympy.Function,), {"nargs": FUNCTIONS[name].arity, "is_real": True})
+    return type(name, (Opaque,), {"nargs": FUNCTIONS[name].arity})
 
 
 _ALGEBRA: dict[str, Callable[..., sympy.Expr]] = {
@@ -156,7 +171,7 @@ def composite(body: sympy.Expr, operands: tuple[sympy.Symbol, ...]) -> Template:
     if found is None or found.arity != len(operands):
         head = type(body).__name__
         plain = body.args == tuple(placeholder(position) for position in range(len(operands)))
-        if head in FUNCTIONS and head not in _ALGEBRA and plain:
+        if head in FUNCTIONS and plain:
             return template(head)
         found = Template(str(body), len(operands), body)
         _by_body[body] = found
@@ -175,7 +190,7 @@ def integer_power(exponent: int) -> Template:
 
 def _inventory_tape(name: str) -> Tape:
     sources: tuple[Source, ...] = tuple(Argument(position) for position in range(FUNCTIONS[name].arity))
-    if name in ("copy", "stop_gradient"):  # two meanings for autodiff, one value
+    if name in ("copy", "stop_gradient", "attach_gradient"):  # different for autodiff, one value
         return Tape((), sources[0])
     return Tape((Instruction(name, sources),), Step(0))
 
@@ -197,7 +212,7 @@ class _Lineariser:
     def visit(self, expression: sympy.Expr) -> Source:
         if isinstance(expression, sympy.Symbol):
             return Argument(int(expression.name[1:]))
-        if expression.is_number and not expression.has(sympy.Function):
+        if is_literal(expression):
             return _literal(expression)
         if isinstance(expression, sympy.Add):
             return self.visit_sum(expression)
@@ -205,10 +220,13 @@ class _Lineariser:
             return self.visit_product(expression)
         if isinstance(expression, sympy.Pow):
             return self.visit_power(expression.base, expression.exp)
+        if isinstance(expression, StrongZero):
+            factor, product = (self.visit(argument) for argument in expression.args)
+            return self.emit("select", self.emit("eq", factor, ZERO), ZERO, product)
         name = type(expression).__name__
-        if name == "stop_gradient":
+        if name in ("stop_gradient", "attach_gradient"):
             return self.visit(expression.args[0])
-        if name not in FUNCTIONS:
+        if name not in FUNCTIONS or not isinstance(expression, Opaque):
             raise CompilerBug(f"a template holds {name}, which is not in the inventory", why=str(expression))
         return self.emit(name, *(self.visit(argument) for argument in expression.args))
 
@@ -226,12 +244,21 @@ class _Lineariser:
         return total
 
     def visit_product(self, expression: sympy.Mul) -> Source:
-        negative, positive = _split_sign(expression)
-        if negative:
-            return self.emit("neg", self.visit(positive))
-        above, below = _split_fraction(expression)
-        numerator = self.multiply(above)
-        return self.emit("div", numerator, self.multiply(below)) if below else numerator
+        number, factors = _split_number(expression)
+        above = [factor for factor in factors if not _is_below(factor)]
+        below = [factor.base**-factor.exp for factor in factors if _is_below(factor)]
+        negative = bool(number.is_negative)
+        if isinstance(number, sympy.Rational) and number.q & (
+            number.q - 1
+        ):  # 1/3 would be rounded: divide by 3
+            above = [sympy.Integer(abs(number.p)), *above] if abs(number.p) != 1 else above
+            below.insert(0, sympy.Integer(number.q))
+        elif abs(number) != 1:
+            above, negative = [number, *above], False
+        result = self.multiply(above)
+        if below:
+            result = self.emit("div", result, self.multiply(below))
+        return self.emit("neg", result) if negative else result
 
     def multiply(self, factors: list[sympy.Expr]) -> Source:
         result: Source | None = None
@@ -266,6 +293,16 @@ def _linearise(body: sympy.Expr) -> Tape:
     return Tape(tuple(lineariser.instructions), result)
 
 
+ZERO = Literal(0, "0")
+
+
+def is_literal(expression: sympy.Expr) -> bool:
+    """Whether an expression is a number to be rounded once, like ``2/sqrt(pi)``: no function of ours is in it."""
+    return bool(expression.is_number) and not any(
+        isinstance(node, Opaque) for node in sympy.preorder_traversal(expression)
+    )
+
+
 # Non-rational numbers that occur in templates, by their text: 50-digit evaluation looks them up here.
 CONSTANTS: dict[str, sympy.Expr] = {}
 
@@ -289,24 +326,25 @@ def _split_sign(expression: sympy.Expr) -> tuple[bool, sympy.Expr]:
     return False, expression
 
 
-def _split_fraction(expression: sympy.Mul) -> tuple[list[sympy.Expr], list[sympy.Expr]]:
-    """Factors above and below the bar, in the order of the arguments."""
-    above: list[sympy.Expr] = []
-    below: list[sympy.Expr] = []
-    for factor in expression.args:
-        if isinstance(factor, sympy.Rational) and factor.q != 1:
-            above += [sympy.Integer(factor.p)] if factor.p != 1 else []
-            below.append(sympy.Integer(factor.q))
-        elif isinstance(factor, sympy.Pow) and factor.exp.is_negative:
-            below.append(factor.base**-factor.exp)
-        else:
-            above.append(factor)
-    return above, below
+def _split_number(expression: sympy.Mul) -> tuple[sympy.Expr, list[sympy.Expr]]:
+    """The product of the numbers among the factors, and the other factors in the order of the arguments."""
+    numbers = [factor for factor in expression.args if is_literal(factor)]
+    return sympy.Mul(*numbers), [factor for factor in expression.args if not is_literal(factor)]
+
+
+def _is_below(factor: sympy.Expr) -> bool:
+    return isinstance(factor, sympy.Pow) and bool(factor.exp.is_negative)
 
 
 def operation_count(candidate: Template) -> int:
-    """Scalar operations of a template; selects and copies are free."""
-    return sum(1 for step in candidate.tape.instructions if step.function != "select")
+    """Scalar operations of a template: its inventory functions, each once, those of all arms included.
+
+    Comparisons, logical operations, choices and copies are free.
+    """
+    kinds = (FUNCTIONS[step.function] for step in candidate.tape.instructions)
+    return sum(
+        1 for kind in kinds if kind.name != "select" and kind.result not in (Result.BOOL, Result.LOGICAL)
+    )
 
 
 __all__ = [

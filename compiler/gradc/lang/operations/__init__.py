@@ -1,6 +1,6 @@
 """What NumPy, SciPy and `math` calls mean: handlers that add equations to a program.
 
-``handler(emit, *args, **kwargs)`` has the parameters of the function it stands for; array arguments are `Value`s,
+Handlers have the parameters of the function they stand for, after the emitter; array arguments are values,
 Python scalars, extents, or nested lists of these.  `UFUNCS`, `FUNCTIONS` and `CREATION` are looked up with
 ``key_of(callable)``, `METHODS` with the name of an array method.
 """
@@ -16,8 +16,12 @@ _FAMILIES = (
     "elementwise",
     "choices",
     "reductions",
+    "statistics",
+    "scans",
     "creation",
     "special",
+    "normal",
+    "mathematics",
     "shapes",
     "indexing",
     "contractions",

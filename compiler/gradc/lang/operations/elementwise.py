@@ -21,7 +21,7 @@ Body: TypeAlias = Callable[..., object]
 
 
 def handler_of(ufunc: np.ufunc, body: Body) -> Handler:
-    """The handler of a ufunc: NumPy's promotion, then `body(emit, dtype, *operands)`."""
+    """Return the handler of a ufunc: NumPy's promotion, then `body(emit, dtype, *operands)`."""
 
     def handler(
         emit: Emitter,
@@ -43,7 +43,7 @@ def handler_of(ufunc: np.ufunc, body: Body) -> Handler:
 
 
 def inventory(name: str) -> Body:
-    """The body that applies one function of the inventory."""
+    """Return the body that applies one function of the inventory."""
 
     def body(emit: Emitter, dtype: DType, *operands: Arg) -> Value:
         return emit.elementwise(name, *operands, dtype=dtype)
@@ -52,7 +52,7 @@ def inventory(name: str) -> Body:
 
 
 def full(emit: Emitter, operand: Arg, dtype: DType, number: float) -> Value:
-    """A tensor of `number` in the shape of an operand."""
+    """Emit a tensor of `number` in the shape of an operand."""
     return emit.constant(number, dtype, emit.shape(operand) if isinstance(operand, Value) else ())
 
 
@@ -143,7 +143,7 @@ def _reciprocal(emit: Emitter, dtype: DType, x: Arg) -> Value:
 
 
 def power(emit: Emitter, dtype: DType, base: Arg, exponent: Arg) -> Value:
-    """``base ** exponent`` in `dtype`."""
+    """Emit ``base ** exponent`` in `dtype`."""
     if not dtype.is_float and isinstance(exponent, int) and exponent < 0:
         raise DTypeError("integers to negative integer powers are not allowed", do="make the base a float")
     if isinstance(base, Value):
@@ -160,7 +160,7 @@ def _float_power(emit: Emitter, dtype: DType, base: Arg, exponent: Arg) -> Value
 
 
 def _fmod(emit: Emitter, dtype: DType, a: Arg, b: Arg) -> Value:
-    """The remainder with the sign of `a`, exact: `mod` of the absolute values."""
+    """Emit the remainder with the sign of `a`, exact: `mod` of the absolute values."""
     a = lift.array(emit, a, dtype)
     divisor = emit.elementwise("abs", b, dtype=dtype)
     below = emit.elementwise("neg", emit.elementwise("mod", emit.elementwise("neg", a), divisor))
@@ -269,7 +269,7 @@ def _power(emit: Emitter, base: ArrayLike, exponent: ArrayLike, **options: objec
     return power(emit, ufunc_dtype(np.power, operands), operands[0], exponent.item())
 
 
-# --- rounding and casts --------------------------------------------------------------------------------------
+# --- rounding and casts -------------------------------------------------------------------------------------
 
 
 def round_(emit: Emitter, a: ArrayLike, decimals: int = 0, out: object = None) -> Value:
@@ -302,7 +302,7 @@ def sinc(emit: Emitter, x: ArrayLike) -> Value:
 
 
 def astype(emit: Emitter, x: ArrayLike, dtype: object, /, *ignored: object, **options: object) -> Value:
-    """`np.astype` and the method: a conversion; the derivative passes through between floating-point types."""
+    """`np.astype` and the method; between floating-point types the derivative passes through."""
     return lift.array(emit, x, lift.dtype(dtype))
 
 

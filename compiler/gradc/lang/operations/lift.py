@@ -1,4 +1,4 @@
-"""Arguments of NumPy calls, normalised: arrays, axes, shapes and dtypes in the many forms that NumPy takes."""
+"""Arguments of NumPy calls, normalised: arrays, axes, shapes and dtypes in all forms that NumPy takes."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from gradc.errors import ShapeError, TraceError
 from gradc.ir.extents import Polynomial, Size
+from gradc.ir.index.nodes import fixed
 from gradc.ir.types import DType, dtype_of, promote
 from gradc.lang.emit import Arg, Emitter, SizeValue, Value
 
@@ -26,7 +27,7 @@ Table: TypeAlias = dict[Hashable, Handler]
 
 
 def refused(call: str, *, why: str = "", do: str) -> TraceError:
-    """The error for a call that cannot be traced; `do` is what to write instead."""
+    """Return the error for a call that cannot be traced; `do` is what to write instead."""
     return TraceError(f"{call} cannot be traced", why=why, do=do)
 
 
@@ -46,7 +47,7 @@ def only_default(call: str, **options: object) -> None:
 
 
 def refusing(call: str, *, why: str = "", do: str) -> Handler:
-    """A handler that only refuses."""
+    """Return a handler that only refuses."""
 
     def handler(emit: Emitter, *arguments: object, **options: object) -> object:
         raise refused(call, why=why, do=do)
@@ -64,10 +65,10 @@ _NORMAL = ("pdf", "logpdf", "cdf", "logcdf", "sf", "logsf", "ppf", "isf")
 
 
 def key_of(function: Callable[..., object]) -> Hashable:
-    """The key of a callable in `UFUNCS`, `FUNCTIONS` and `CREATION`.
+    """Return the key of a callable in `UFUNCS`, `FUNCTIONS` and `CREATION`.
 
-    Functions and ufuncs are their own key.  The methods of `scipy.stats.norm`, a new object at each access, and
-    functions of modules that are slow to import have their dotted name.
+    Functions and ufuncs are their own key.  The methods of `scipy.stats.norm`, a new object at each access,
+    and functions of modules that are slow to import have their dotted name.
     """
     if isinstance(function, MethodType):
         stats = sys.modules.get("scipy.stats")
@@ -89,7 +90,7 @@ def key_of(function: Callable[..., object]) -> Hashable:
 
 
 def argument(emit: Emitter, x: ArrayLike) -> Arg:
-    """An elementwise operand: Python scalars and extents stay weak, NumPy scalars and lists become tensors."""
+    """Return an elementwise operand: Python scalars and extents stay weak, all else becomes a tensor."""
     if isinstance(x, np.generic):
         return emit.constant(x.item(), dtype_of(x.dtype))
     if isinstance(x, Value | SizeValue | bool | int | float):
@@ -100,17 +101,17 @@ def argument(emit: Emitter, x: ArrayLike) -> Arg:
 
 
 def array(emit: Emitter, x: ArrayLike, dtype: DType | None = None) -> Value:
-    """A tensor: scalars become 0-d, nested lists are stacked; in another dtype where one is given."""
+    """Return a tensor: scalars become 0-d, nested lists are stacked; in `dtype` where one is given."""
     if isinstance(x, list | tuple):
         found = stack(emit, [array(emit, item) for item in x]) if x else emit.constant(0.0, DType.F64, (0,))
     else:
-        found = _scalar(emit, x)
+        found = _scalar(emit, x, dtype)
     return found if dtype is None else emit.cast(found, dtype)
 
 
-def _scalar(emit: Emitter, x: ArrayLike) -> Value:
+def _scalar(emit: Emitter, x: ArrayLike, dtype: DType | None) -> Value:
     if isinstance(x, Value):
-        return x
+        return x if x.weak is None else Value(x.name, x.dtype, x.shape)  # an array is never weak
     if isinstance(x, SizeValue):
         return emit.size_value(x.size)
     if isinstance(x, Polynomial):
@@ -119,7 +120,7 @@ def _scalar(emit: Emitter, x: ArrayLike) -> Value:
         return emit.constant(x.item(), dtype_of(x.dtype))
     if isinstance(x, bool | int | float):
         kind = DType.BOOL if isinstance(x, bool) else DType.INT64 if isinstance(x, int) else DType.F64
-        return emit.constant(x, kind)
+        return emit.constant(x, dtype or kind)
     raise refused(
         f"an operand of type {type(x).__name__}",
         why="operands are arrays, numbers, extents, or lists of these",
@@ -128,7 +129,7 @@ def _scalar(emit: Emitter, x: ArrayLike) -> Value:
 
 
 def arrays(emit: Emitter, xs: ArrayLike) -> list[Value]:
-    """The tensors of a sequence, or of a tensor along its first axis."""
+    """Return the tensors of a sequence, or of a tensor along its first axis."""
     if isinstance(xs, list | tuple):
         return [array(emit, x) for x in xs]
     value = array(emit, xs)
@@ -140,9 +141,7 @@ def arrays(emit: Emitter, xs: ArrayLike) -> list[Value]:
 
 
 def item(emit: Emitter, value: Value, axis: int, position: Size) -> Value:
-    """``value[..., position, ...]`` along `axis`."""
-    from gradc.ir.index.nodes import fixed  # noqa: PLC0415
-
+    """Emit ``value[..., position, ...]`` along `axis`."""
     shape = emit.shape(value)
     indices = (*range(axis), fixed(position), *range(axis, len(shape) - 1))
     return emit.reindex(value, (*shape[:axis], *shape[axis + 1 :]), indices)
@@ -175,7 +174,7 @@ def common_dtype(values: Sequence[Value]) -> DType:
 
 
 def axis(number: object, rank: int) -> int:
-    """One axis, counted from the front."""
+    """Return one axis, counted from the front."""
     try:
         at = operator.index(number)  # pyright: ignore[reportArgumentType]
     except TypeError:
@@ -188,7 +187,7 @@ def axis(number: object, rank: int) -> int:
 
 
 def axes(number: Axes, rank: int) -> tuple[int, ...]:
-    """The axes of a reduction, counted from the front; None stands for all of them."""
+    """Return the axes of a reduction, counted from the front; None stands for all of them."""
     if number is None:
         return tuple(range(rank))
     found = tuple(axis(a, rank) for a in (number if isinstance(number, list | tuple) else (number,)))
@@ -198,7 +197,7 @@ def axes(number: Axes, rank: int) -> tuple[int, ...]:
 
 
 def size(x: SizeLike) -> Size:
-    """One extent."""
+    """Return one extent."""
     if isinstance(x, SizeValue):
         return x.size
     if isinstance(x, Polynomial):
@@ -216,12 +215,12 @@ def size(x: SizeLike) -> Size:
 
 
 def shape(x: SizeLike | Sequence[SizeLike]) -> tuple[Size, ...]:
-    """A shape; a single extent stands for a vector."""
+    """Return a shape; a single extent stands for a vector."""
     return tuple(size(s) for s in x) if isinstance(x, list | tuple) else (size(x),)  # pyright: ignore[reportArgumentType]
 
 
 def dtype(x: object) -> DType | None:
-    """The dtype of a ``dtype=`` argument; None stays None."""
+    """Return the dtype of a ``dtype=`` argument; None stays None."""
     if x is None or x is np._NoValue or isinstance(x, DType):
         return x if isinstance(x, DType) else None
     return dtype_of(x)

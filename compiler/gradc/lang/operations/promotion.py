@@ -9,23 +9,23 @@ import numpy as np
 
 from gradc.errors import ArgumentError, DTypeError
 from gradc.ir.types import DType, dtype_of
-from gradc.lang.emit import Arg, Emitter, SizeValue, Value
+from gradc.lang.emit import Arg, Emitter, Value, weak_kind
 from gradc.lang.operations import lift
 
 Kind: TypeAlias = DType | type  # a tensor's dtype, or the type of a weak Python scalar
 
 
 def kind_of(x: Arg) -> Kind:
-    """What promotion needs to know of an operand."""
-    if isinstance(x, Value):
+    """Return what promotion needs to know of an operand."""
+    kind = weak_kind(x)
+    if kind is None:
+        assert isinstance(x, Value)
         return x.dtype
-    if isinstance(x, SizeValue):
-        return int
-    return DType.BOOL if isinstance(x, bool) else int if isinstance(x, int) else float
+    return DType.BOOL if kind is bool else int if kind is int else float
 
 
 def ufunc_dtype(ufunc: np.ufunc, operands: tuple[Arg, ...]) -> DType:
-    """The dtype of the inner loop that NumPy would choose for these operands."""
+    """Return the dtype of the inner loop that NumPy would choose for these operands."""
     if len(operands) != ufunc.nin:
         raise ArgumentError(
             f"{ufunc.__name__} takes {ufunc.nin} arrays, {len(operands)} were given",
@@ -65,7 +65,7 @@ def _supported(dtype: np.dtype) -> DType:
 
 
 def common_float(emit: Emitter, *xs: lift.ArrayLike) -> tuple[Value, ...]:
-    """The operands as tensors of the floating-point dtype that they share: integers become float64."""
+    """Return the operands as tensors of the floating-point dtype that they share: integers become float64."""
     operands = [lift.argument(emit, x) for x in xs]
     shared = result_dtype(*operands)
     shared = shared if shared.is_float else DType.F64

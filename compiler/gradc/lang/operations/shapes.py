@@ -67,7 +67,7 @@ def _check_order(call: str, order: str) -> None:
 
 def ravel(emit: Emitter, a: ArrayLike, order: str = "C") -> Value:
     """All elements in one axis."""
-    return reshape(emit, a, -1 if emit.shape(lift.array(emit, a)) else 1, "C" if order in "AK" else order)
+    return reshape(emit, a, -1, order)
 
 
 def flatten(emit: Emitter, a: ArrayLike, order: str = "C") -> Value:

@@ -51,6 +51,8 @@ def at_least(emit: Emitter, left: Size, right: Size, reason: str) -> bool:
     sign = known_sign(difference)
     if sign is not None:
         return sign
+    if _implied(emit, difference):
+        return True
     left, right = _balanced(difference)
     hints = emit.solver.hints
     if all(name in hints for name in extents.symbols(difference)) and emit.solver.value(difference) < 0:
@@ -58,6 +60,16 @@ def at_least(emit: Emitter, left: Size, right: Size, reason: str) -> bool:
         return False
     emit.solver.guards[Guard(left, ">=", right, reason)] = None
     return True
+
+
+def _implied(emit: Emitter, difference: Size) -> bool:
+    """Whether a guard recorded before says that `difference` is nonnegative."""
+    for guard in emit.solver.guards:
+        if guard.relation == ">=":
+            slack = difference - (emit.solver.resolve(guard.left) - emit.solver.resolve(guard.right))
+            if known_sign(slack):
+                return True
+    return False
 
 
 def require(emit: Emitter, left: Size, right: Size, reason: str) -> None:

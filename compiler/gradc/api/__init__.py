@@ -1,0 +1,1 @@
+"""The public interface: `differentiate` and the objects it makes."""

@@ -1,0 +1,176 @@
+"""A differentiated function bound to arguments, and one bound to an instance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gradc.api.variant import Variant, require_scalar
+from gradc.errors import ArgumentError
+from gradc.explain.inspection import Inspection
+from gradc.ir.index.evaluate import Interpreter
+from gradc.ir.index.nodes import Call, outputs_of
+from gradc.ir.index.show import show_equation
+from gradc.pipeline import Derivation
+
+if TYPE_CHECKING:
+    from gradc.api.differentiated import Differentiated
+    from gradc_runtime.gradcheck import Report
+
+
+class At:
+    """``loss.at(*args)``: the methods of `loss` at these arguments, with options."""
+
+    def __init__(self, function: Differentiated[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._function = function
+        self._args = args
+        self._kwargs = kwargs
+
+    def __repr__(self) -> str:
+        return f"<{self._function!r} at {len(self._args) + len(self._kwargs)} arguments>"
+
+    def _prepared(self) -> tuple[Variant, list[Any], tuple[int, ...]]:
+        variant, values, _ = self._function._prepare(self._args, self._kwargs)
+        return variant, list(values), self._function._leaves(variant)
+
+    def value(self) -> Any:
+        """The value."""
+        return self._function(*self._args, **self._kwargs)
+
+    def grad(self) -> Any:
+        """The gradient."""
+        return self._function.grad(*self._args, **self._kwargs)
+
+    def value_and_grad(self) -> tuple[Any, Any]:
+        """Value and gradient."""
+        return self._function.value_and_grad(*self._args, **self._kwargs)
+
+    def derivation(self, of: str) -> tuple[Variant, Derivation]:
+        """The variant that serves these arguments and the derivation called `of`."""
+        variant, _, leaves = self._prepared()
+        return variant, Derivation(of, () if of == "value" else variant.gradient_inputs(leaves))
+
+    def inspect(self, of: str = "value_and_grad") -> Inspection:
+        """Every stage of the compilation of `of` for these arguments."""
+        variant, derivation = self.derivation(of)
+        stages = variant.compiled(derivation)
+
+        def dispatcher() -> Any:
+            return variant.dispatcher(derivation)
+
+        def path() -> str:
+            variant.dispatcher(derivation)
+            return variant.loaded[derivation].path
+
+        return Inspection(stages, dispatcher, path)
+
+    def kernel(self, of: str = "value_and_grad") -> Any:
+        """The Numba dispatcher of `of`: takes the flattened leaves in signature order.
+
+        It returns a flat tuple: the value first, then one gradient per leaf.  Call it from your own ``@njit`` code.
+        """
+        variant, derivation = self.derivation(of)
+        return variant.dispatcher(derivation)
+
+    def check(self, *, probes: int = 3, seed: int = 0) -> Report:
+        """Compare the gradient with numerical differences of the compiled function.
+
+        Returns
+        -------
+        Report
+            Truthy when every verdict is PASS, KINK-OK or EDGE.
+        """
+        from gradc_runtime.gradcheck import check_gradient  # noqa: PLC0415
+
+        variant, values, leaves = self._prepared()
+        require_scalar(variant.built, "check")
+        if variant.built.elementwise:
+            raise ArgumentError("check of an elementwise expression needs scalar arguments", do="check it at one point")
+        function = self._function
+
+        def with_leaves(moved: Sequence[Any]) -> list[Any]:
+            result = list(values)
+            for leaf, value in zip(leaves, moved, strict=True):
+                kind = variant.kinds[leaf]
+                result[leaf] = float(value) if kind.kind == "float" else np.asarray(value, kind.dtype and kind.dtype.numpy)
+                if kind.kind == "array" and kind.rank == 0:
+                    result[leaf] = result[leaf][()]
+            return result
+
+        def value(*moved: Any) -> float:
+            return float(function._run(variant, Derivation("value"), with_leaves(moved))[0])
+
+        def gradient(*moved: Any) -> list[Any]:
+            derivation = Derivation("grad", variant.gradient_inputs(leaves))
+            results = function._run(variant, derivation, with_leaves(moved))
+            dtypes = [variant.kinds[leaf].dtype for leaf in leaves]
+            return [
+                np.asarray(result, dtype.numpy) if dtype else result
+                for result, dtype in zip(results, dtypes, strict=True)
+            ]
+
+        names = [variant.names[leaf] for leaf in leaves]
+        return check_gradient(
+            value, gradient, [values[leaf] for leaf in leaves], names=names, probes=probes, seed=seed,
+            wide=self._wide(variant, values, leaves),
+        )
+
+    def _wide(self, variant: Variant, values: Sequence[Any], leaves: Sequence[int]) -> Any:
+        """The function in float64, for float32 arguments; None where nothing is float32."""
+        if not any(kind.dtype is not None and kind.dtype.value == "float32" for kind in variant.kinds):
+            return None
+        function = self._function
+
+        def value(*moved: Any) -> float:
+            wide = [np.asarray(v, np.float64) if _is_float32(v) else v for v in values]
+            for leaf, new in zip(leaves, moved, strict=True):
+                wide[leaf] = np.asarray(new, np.float64)
+            return float(np.asarray(function._at_leaves(variant, wide)))
+
+        return value
+
+    def find_nan(self, of: str = "value_and_grad") -> str:
+        """The first equation of the program that yields NaN or an infinity, with its line; empty if none does."""
+        from gradc.pipeline import DERIVATIONS  # noqa: PLC0415
+
+        variant, values, _ = self._prepared()
+        _, derivation = self.derivation(of)
+        program = DERIVATIONS[of](variant.built.program, derivation.wrt)
+        inputs = dict(zip(program.inputs, variant.inputs(values), strict=True))
+        found = Interpreter().run(program, inputs)
+        for equation in program.equations:
+            for name in outputs_of(equation):
+                value = np.asarray(found[name])
+                if value.dtype.kind == "f" and not np.isfinite(value).all():
+                    origin = None if isinstance(equation, Call) and equation.origin is None else equation.origin
+                    place = f"{origin.file}:{origin.line}: " if origin else ""
+                    return f"{place}{show_equation(equation)}"
+        return ""
+
+
+def _is_float32(value: Any) -> bool:
+    return getattr(value, "dtype", None) == np.float32
+
+
+class Method:
+    """A differentiated function looked up on an instance: the instance is the first argument of every call."""
+
+    def __init__(self, function: Differentiated[..., Any], instance: Any) -> None:
+        self.__func__ = function
+        self.__self__ = instance
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.__func__(self.__self__, *args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self.__func__, name)
+        if not callable(found):
+            return found
+        instance = self.__self__
+
+        def method(*args: Any, **kwargs: Any) -> Any:
+            return found(instance, *args, **kwargs)
+
+        return method

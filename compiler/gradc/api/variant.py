@@ -1,0 +1,157 @@
+"""One traced program with its compiled kernels, serving every call of one kind."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from gradc.api.built import Built
+from gradc.errors import ArgumentError, GuardFailed, ShapeError
+from gradc.ir import extents
+from gradc.ir.index.evaluate import bind_extents, evaluate
+from gradc.ir.index.nodes import Program
+from gradc.ir.index.show import show_type
+from gradc.ir.stages import Stages
+from gradc.lang.signature import Flat
+from gradc.pipeline import DERIVATIONS, Derivation, Options, artifact_of, compile_program
+
+Kernel = Callable[..., tuple[Any, ...]]
+
+
+class Variant:
+    """Compiled kernels of one program.
+
+    `kernel(of)` compiles at first use; compilation happens once, whatever thread asks first.
+    """
+
+    def __init__(self, built: Built, flat: Flat, options: Options) -> None:
+        self.built = built
+        self.kinds = flat.kinds
+        self.names = flat.names
+        self.owners = flat.owners
+        self.wrt_leaves: tuple[int, ...] | None = None
+        self.options = options
+        self.dynamic = tuple(at for at, name in enumerate(built.inputs) if name is not None)
+        self.all_dynamic = len(self.dynamic) == len(flat.kinds)
+        self.stages: dict[Derivation, Stages] = {}
+        self.loaded: dict[Derivation, Any] = {}
+        self._kernels: dict[Derivation, Kernel] = {}
+        self._lock = threading.RLock()
+        self.guarded = bool(built.program.guards or built.captured)
+
+    # --- arguments --------------------------------------------------------------------------------------
+
+    def inputs(self, values: Sequence[Any]) -> list[Any]:
+        """Kernel arguments: the dynamic leaves, then the hidden arrays as they are now."""
+        chosen = list(values) if self.all_dynamic else [values[at] for at in self.dynamic]
+        for hidden in self.built.hidden:
+            chosen.append(_prepared(hidden.read()))
+        return chosen
+
+    def matches(self, values: Sequence[Any]) -> bool:
+        """Whether the program's guards hold for a call."""
+        if not self.guarded:
+            return True
+        if any(not _same(captured.read(), captured.value) for captured in self.built.captured):
+            return False
+        program = self.built.program
+        if not program.guards:
+            return True
+        known: dict[str, int] = {}
+        for name, value in zip(program.inputs, self.inputs(values), strict=True):
+            for size, actual in zip(program.types[name].shape, np.shape(value), strict=True):
+                if extents.is_symbol(size):
+                    known.setdefault(str(size), actual)
+        for quotient in program.quotients:
+            denominator = extents.evaluate(quotient.denominator, known)
+            known[quotient.symbol] = extents.evaluate(quotient.numerator, known) // denominator if denominator else 0
+        return all(guard.holds(known) for guard in program.guards)
+
+    def explain_mismatch(self, values: Sequence[Any]) -> GuardFailed | None:
+        """Why a call does not fit the program's shapes, with the numbers; None if it does fit."""
+        program = self.built.program
+        inputs = dict(zip(program.inputs, self.inputs(values), strict=True))
+        try:
+            bind_extents(program, {name: np.shape(value) for name, value in inputs.items()})
+        except GuardFailed as failed:
+            shown = "; ".join(f"{n}: {show_type(program.types[n])} given {np.shape(v)}" for n, v in inputs.items())
+            return GuardFailed(failed.what, where=f"call of {program.name}", why=shown, do="make the shapes agree")
+        return None
+
+    # --- kernels ----------------------------------------------------------------------------------------
+
+    def gradient_inputs(self, leaves: Sequence[int]) -> tuple[str, ...]:
+        """The tensors to differentiate for the given leaves."""
+        return tuple(self.built.wrt[leaf] for leaf in leaves)
+
+    def kernel(self, derivation: Derivation) -> Kernel:
+        """The compiled function of a derivation; takes `inputs` (and what the derivation adds) and returns a tuple."""
+        found = self._kernels.get(derivation)
+        if found is None:
+            with self._lock:
+                found = self._kernels.get(derivation)
+                if found is None:
+                    found = self._kernels[derivation] = self._compiled(derivation)
+        return found
+
+    def compiled(self, derivation: Derivation) -> Stages:
+        """All stages of a derivation, without calling Numba."""
+        with self._lock:
+            if derivation not in self.stages:
+                self.stages[derivation] = compile_program(self.built.program, derivation, self.options)
+            return self.stages[derivation]
+
+    def _compiled(self, derivation: Derivation) -> Kernel:
+        if self.options.target == "interpret":
+            return _interpreted(DERIVATIONS[derivation.of](self.built.program, derivation.wrt))
+        from gradc_runtime import numba_backend  # noqa: PLC0415  (loads Numba: only when a kernel is compiled)
+
+        self.loaded[derivation] = numba_backend.load(artifact_of(self.compiled(derivation)))
+        return numba_backend.compile_kernel(self.loaded[derivation])
+
+    def dispatcher(self, derivation: Derivation) -> Any:
+        """The Numba dispatcher, for use in other compiled code."""
+        if self.options.target == "interpret":
+            raise ArgumentError("target='interpret' has no compiled kernel", do="use target='cpu'")
+        return self.kernel(derivation)
+
+
+def _interpreted(program: Program) -> Kernel:
+    def run(*inputs: Any) -> tuple[Any, ...]:
+        return evaluate(program, dict(zip(program.inputs, inputs, strict=True)))
+
+    return run
+
+
+def _prepared(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        if value.ndim == 0:
+            return value[()]
+        flags = value.flags
+        return value if flags.c_contiguous and flags.aligned else np.require(value, requirements=("C", "A"))
+    return value
+
+
+def _same(first: Any, second: Any) -> bool:
+    return type(first) is type(second) and (first is second or first == second or first != first)
+
+
+def require_scalar(built: Built, method: str) -> None:
+    """`grad` and its kin need one output of shape ``()``."""
+    program = built.program
+    name = program.outputs[0]
+    type_ = program.types[name]
+    if type_.shape and not built.elementwise:
+        raise ShapeError(
+            f"{method} needs a scalar output, {program.name} returns {show_type(type_)}",
+            where=program.name,
+            do="reduce it with .sum(), or use .vjp (cotangents) or .jacobian",
+        )
+    if not type_.dtype.is_float:
+        raise ArgumentError(f"{method} needs a floating-point output, {program.name} returns {show_type(type_)}")
+
+
+__all__ = ["Kernel", "Variant", "require_scalar"]

@@ -1,0 +1,313 @@
+"""What an operation on traced values does: operands are lifted, a handler adds equations, the result is wrapped.
+
+`Dispatch` is the part of a trace that traced values talk to.  Operations on arrays that are known while tracing
+are carried out by NumPy itself; as soon as one operand is not known, the others become constants or inputs of the
+program.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import FrameType
+from typing import Any
+
+import numpy as np
+
+from gradc.errors import GradcError, TraceError
+from gradc.ir import extents
+from gradc.ir.extents import Size
+from gradc.ir.types import DType, dtype_of
+from gradc.lang import operations, refusals
+from gradc.lang.emit import Arg, Emitter, SizeValue, Value, weak_kind
+from gradc.lang.operations import lift
+from gradc.lang.provenance import Place, Places
+from gradc.lang.sizes import (
+    Extent,
+    Known,
+    Number,
+    ScalarGuard,
+    combine,
+    known_extent,
+    known_number,
+    relation,
+)
+from gradc.lang.traced import Captive, Content, Literal, Traced, TracedArray, TracedScalar, View
+from gradc.lang.views import VIEW_FUNCTIONS, VIEW_METHODS, same_key, written_back
+
+# Operators by name: the ufunc that defines their meaning, and Python's function for known numbers.
+OPERATORS: dict[str, tuple[np.ufunc, Callable[..., Any]]] = {
+    "add": (np.add, operator.add),
+    "sub": (np.subtract, operator.sub),
+    "mul": (np.multiply, operator.mul),
+    "div": (np.divide, operator.truediv),
+    "floor_divide": (np.floor_divide, operator.floordiv),
+    "mod": (np.remainder, operator.mod),
+    "pow": (np.power, operator.pow),
+    "matmul": (np.matmul, operator.matmul),
+    "divmod": (np.divmod, divmod),
+    "and": (np.bitwise_and, operator.and_),
+    "or": (np.bitwise_or, operator.or_),
+    "xor": (np.bitwise_xor, operator.xor),
+    "lshift": (np.left_shift, operator.lshift),
+    "rshift": (np.right_shift, operator.rshift),
+    "lt": (np.less, operator.lt),
+    "le": (np.less_equal, operator.le),
+    "gt": (np.greater, operator.gt),
+    "ge": (np.greater_equal, operator.ge),
+    "eq": (np.equal, operator.eq),
+    "ne": (np.not_equal, operator.ne),
+    "neg": (np.negative, operator.neg),
+    "abs": (np.absolute, operator.abs),
+    "invert": (np.invert, operator.invert),
+    "trunc": (np.trunc, int),
+    "floor": (np.floor, int),
+    "ceil": (np.ceil, int),
+}
+_COMPARISONS = frozenset(("lt", "le", "gt", "ge", "eq", "ne"))
+# Names that the emitter takes as they stand when the operands are floating-point numbers.
+_DIRECT = frozenset(("add", "sub", "mul", "div", *_COMPARISONS))
+_PLAIN = (float, int, bool)
+
+
+class Dispatch:
+    """The operations of one trace; `emit` adds their equations."""
+
+    def __init__(self, emit: Emitter, places: Places) -> None:
+        self.emit = emit
+        self.places = places
+        self.place: Place = places.of(None)
+        self.poison: TraceError | None = None
+        self.scalar_guards: list[ScalarGuard] = []
+        emit.place = lambda: (self.place.origin, "")
+
+    # --- places, refusals, numbers ----------------------------------------------------------------------
+
+    def enter(self, frame: FrameType | None) -> None:
+        """Note the user's place: the equations that follow come from there."""
+        self.place = self.places.of(frame)
+
+    def where(self) -> str:
+        """The user's place as text."""
+        origin = self.place.origin
+        return f"{origin.file}:{origin.line}: {origin.text}" if origin.file else ""
+
+    def poisoned(self, error: TraceError) -> TraceError:
+        """Remember an error that user code may swallow, so that the end of the trace raises it again."""
+        self.poison = self.poison or error
+        return error
+
+    def intercept(self, kind: str, value: object, frame: FrameType) -> TraceError:
+        """The error for something that needs the number behind a traced value."""
+        self.enter(frame)
+        return self.poisoned(refusals.needs_number(kind, value, frame, self.where()))
+
+    def number(self, kind: str, value: TracedScalar, frame: FrameType) -> Number:
+        """The number behind a scalar computed from extents and integer arguments; it is pinned by guards."""
+        if value._known is None:
+            raise self.intercept(kind, value, frame)
+        self.enter(frame)
+        return self.pin(value._known)
+
+    def pin(self, known: Known) -> Number:
+        """Rely on a known number from here on."""
+        reason = self.where()
+        for size in known.sizes:
+            self.emit.solver.specialise(size, reason)
+        if known.arguments:
+            guard = ScalarGuard(known.arguments, known.compute, known.number, reason)
+            self.scalar_guards.append(guard)
+        return known.number
+
+    def extent(self, size: Size) -> object:
+        """A size as user code sees it: an int where it is one."""
+        size = self.emit.solver.resolve(size)
+        return size if isinstance(size, int) else Extent(self, size)
+
+    def specialise(self, size: Size, frame: FrameType) -> int:
+        """The number behind a size, with a guard."""
+        self.enter(frame)
+        return self.emit.solver.specialise(size, self.where())
+
+    def compare_sizes(self, name: str, left: Size, right: Size, frame: FrameType) -> bool:
+        """Compare two sizes; the outcome becomes a guard."""
+        self.enter(frame)
+        solver = self.emit.solver
+        outcome = bool(OPERATORS[name][1](solver.value(left), solver.value(right)))
+        how, shift = relation(name, outcome)
+        solver.require(left, how, extents.add(right, shift), self.where())
+        return outcome
+
+    def shape_of(self, value: Traced) -> tuple[Size, ...]:
+        """The shape of a traced value."""
+        content = value._now()
+        if isinstance(content, Literal):
+            return content.array.shape
+        return self.emit.shape(self.value_of(content))
+
+    def dtype_of(self, value: Traced) -> DType:
+        """The dtype of a traced value."""
+        content = value._now()
+        return content.dtype if isinstance(content, Value) else dtype_of(content.array.dtype)
+
+    def element_count(self, value: Traced) -> object:
+        """``value.size``."""
+        return self.extent(extents.product(self.shape_of(value)))
+
+    # --- contents ---------------------------------------------------------------------------------------
+
+    def value_of(self, content: Content, hint: str = "") -> Value:
+        """A content as a tensor of the program."""
+        if isinstance(content, Value):
+            return content
+        if content.value is None:
+            content.value = self.declare(content, hint)
+        return content.value
+
+    def declare(self, content: Literal | Captive, hint: str) -> Value:
+        """Bring a concrete array into the program: as an equation where one says it, else as a hidden input."""
+        raise NotImplementedError
+
+    def literal(self, array: np.ndarray, recipe: Callable[[], Value] | None = None) -> object:
+        """A new array whose elements are known; a NumPy scalar stays one."""
+        if not isinstance(array, np.ndarray) or array.ndim == 0:
+            return array
+        if array.dtype == object:
+            raise self.poisoned(refusals.object_array(self.where()))
+        return TracedArray(self, Literal(array, recipe), hint=self.place.hint)
+
+    def operand(self, x: object) -> Arg | Literal | np.generic | list | tuple:
+        """One operand of an operator; NotImplemented for what is no operand at all."""
+        kind = type(x)
+        if kind is TracedScalar:
+            return x._content  # pyright: ignore[reportAttributeAccessIssue]
+        if kind is TracedArray:
+            content = x._now()  # pyright: ignore[reportAttributeAccessIssue]
+            return content if isinstance(content, Literal) else self.value_of(content)
+        if kind in _PLAIN:
+            return x  # pyright: ignore[reportReturnType]
+        if kind is Extent:
+            return SizeValue(x._size)  # pyright: ignore[reportAttributeAccessIssue]
+        return self._foreign_operand(x)
+
+    def _foreign_operand(self, x: object) -> Any:
+        if isinstance(x, np.ndarray):
+            if x.dtype == object:
+                raise self.poisoned(refusals.object_array(self.where()))
+            return Literal(x) if x.ndim else x[()]
+        if isinstance(x, np.generic):
+            return x
+        if isinstance(x, list | tuple):
+            return self.argument_tree(x) if contains_traced(x) else Literal(np.asarray(x))
+        return x.item() if isinstance(x, _PLAIN) and hasattr(x, "item") else NotImplemented
+
+    def lifted(self, operand: object) -> Any:
+        """An operand without literals."""
+        return self.value_of(operand) if isinstance(operand, Literal) else operand
+
+    def wrap(self, result: object, *, weak: type | None = None, known: Known | None = None) -> Any:
+        """The result of a handler as user code sees it."""
+        if isinstance(result, Value):
+            return self._wrap_value(result, weak, known)
+        if isinstance(result, SizeValue):
+            return self.extent(result.size)
+        if isinstance(result, tuple) and hasattr(result, "_fields"):
+            return type(result)(*map(self.wrap, result))
+        if isinstance(result, list | tuple):
+            return type(result)(map(self.wrap, result))
+        return result
+
+    def _wrap_value(self, result: Value, weak: type | None, known: Known | None) -> Traced:
+        hint = self.place.hint
+        if hint:
+            result = self.named(result, hint)
+        if result.shape:
+            return TracedArray(self, result, hint=hint)
+        if weak is not result.weak:
+            result = Value(result.name, result.dtype, (), weak)
+        return TracedScalar(self, result, hint=hint, known=known)
+
+    def named(self, result: Value, hint: str) -> Value:
+        """Give the tensor that was emitted last the name of the variable that takes it."""
+        name = self.emit.builder.rename_last(result.name, hint)
+        return result if name == result.name else Value(name, result.dtype, result.shape, result.weak)
+
+    # --- operators --------------------------------------------------------------------------------------
+
+    def operate(self, name: str, left: object, right: object, frame: FrameType) -> Any:
+        """A binary operator."""
+        self.enter(frame)
+        a, b = self.operand(left), self.operand(right)
+        if a is NotImplemented or b is NotImplemented:
+            return NotImplemented
+        if isinstance(a, Literal) or isinstance(b, Literal):
+            if _concrete(a) and _concrete(b):
+                return self.literal(OPERATORS[name][1](_array(a), _array(b)))
+            a, b = self.lifted(a), self.lifted(b)
+        with_weak = weak_kind(a) if type(a) is not np.generic else None  # pyright: ignore[reportArgumentType]
+        try:
+            if with_weak is None or weak_kind(b) is None:  # pyright: ignore[reportArgumentType]
+                return self.wrap(self._binary(name, a, b))
+            return self._weak(name, left, right, a, b)
+        except GradcError as error:
+            raise self.located(error) from None
+
+    def _binary(self, name: str, a: Any, b: Any) -> object:
+        if name in _DIRECT and _is_float(a) and _is_float(b):
+            return self.emit.elementwise(name, a, b)
+        ufunc = OPERATORS[name][0]
+        return self.handler(ufunc)(self.emit, a, b)
+
+    def _weak(self, name: str, left: object, right: object, a: Any, b: Any) -> object:
+        """An operator between Python numbers: the result is a Python number too, known where both are."""
+        first, second = self._known(left), self._known(right)
+        known = combine(OPERATORS[name][1], first, second) if first and second else None
+        if name == "divmod":
+            pair = ("floor_divide", "mod")
+            return tuple(self._weak(part, left, right, a, b) for part in pair)
+        if name not in ("and", "or", "xor"):  # Python counts with True and False
+            a, b = (self._as_number(x) for x in (a, b))
+        if name == "pow" and _is_int(a) and _is_int(b) and (known is None or isinstance(known.number, float)):
+            a = self.emit.cast(a, DType.F64) if isinstance(a, Value) else float(a) if type(a) is int else a
+        result: Any = self._binary(name, a, b)
+        dtype = result.dtype
+        weak = bool if dtype.is_bool else float if dtype.is_float else int
+        return self.wrap(result, weak=weak, known=known)
+
+    def _known(self, x: object) -> Known | None:
+        if type(x) is TracedScalar:
+            return x._known
+        if type(x) is Extent:
+            return known_extent(x._size, self.emit.solver.value(x._size))
+        return known_number(x)  # pyright: ignore[reportArgumentType]
+
+    def _as_number(self, x: Any) -> Any:
+        if isinstance(x, Value) and x.weak is bool:
+            cast = self.emit.cast(x, DType.INT64)
+            return Value(cast.name, cast.dtype, (), int)
+        return int(x) if type(x) is bool else x
+
+    def unary(self, name: str, value: Traced, frame: FrameType) -> Any:
+        """A unary operator."""
+        self.enter(frame)
+        ufunc, python = OPERATORS[name]
+        content = value._now()
+        if isinstance(content, Literal):
+            return self.literal(ufunc(content.array))
+        operand = self.value_of(content)
+        known = value._known if type(value) is TracedScalar else None
+        weak = operand.weak
+        if weak is bool:
+            operand, weak = self._as_number(operand), int
+        try:
+            result = self.handler(ufunc)(self.emit, operand)
+        except GradcError as error:
+            raise self.located(error) from None
+        if name in ("trunc", "floor", "ceil"):
+            return self.wrap(result, weak=weak)
+        return self.wrap(result, weak=weak, known=combine(python, known) if known else None)
+
+    def located(self, error: GradcError) -> GradcError:
+        """`error` with the user's place, unless it names one already."""
+        error.where = error.where or self.where()
+        return error

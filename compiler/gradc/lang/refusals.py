@@ -1,0 +1,161 @@
+"""The errors of tracing: each says what was asked of a traced value, where, why that cannot be, and what works."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+from types import FrameType
+
+from gradc.errors import TraceError
+from gradc.lang.provenance import called_object, library_call, running_call, user_frame
+from gradc.lang.replacements import public_name, replacement
+
+_LATER = "its elements are known only when the compiled function runs"
+
+_ADVICE = {
+    "a truth value": (
+        "np.where(condition, a, b) instead of if; (0 < x) & (x < 1) instead of and, or, not and chained comparisons"
+    ),
+    "hash()": "use a Python number or a string as the key",
+    "an index": "use it inside the brackets of a traced array, x[i]; range(n) takes a shape or an int argument",
+    "the `in` operator": "np.any(x == value)",
+    "three-argument pow": "(a ** b) % c",
+}
+
+
+def needs_number(kind: str, value: object, frame: FrameType, where: str) -> TraceError:
+    """Something needs the number behind a traced value; the call that does is named where it is known."""
+    user = user_frame(frame)
+    names = _calls(frame, user) if kind not in ("a truth value", "hash()") else []
+    shown = f"{names[0]} needs {kind}" if names and names[0] not in kind else kind
+    advice = _ADVICE.get(kind) or replacement(*names)
+    if kind == "an index" and names:
+        advice = f"{advice}; or {replacement(*names)}"
+    what = f"{shown}, which a traced value does not have"
+    if kind.endswith("()") or kind.startswith("the") or kind.startswith("three"):
+        what = f"{shown} cannot be applied to a traced value"
+    return TraceError(what, where=where, why=f"the value is {value!r}: {_LATER}", do=advice, code="E_TRACE_VALUE")
+
+
+def _calls(frame: FrameType, user: FrameType | None) -> list[str]:
+    """Dotted names of the call that led here, the most telling first."""
+    names = []
+    if user is not None:
+        call = running_call(user)
+        if call is not None:
+            found = called_object(user, call)
+            names.append(public_name(found) if callable(found) else ast.unparse(call.func))
+            names.append(ast.unparse(call.func))
+    below = library_call(frame)
+    return [*names, *([below] if below else [])]
+
+
+def object_array(where: str) -> TraceError:
+    """An object array takes part in a trace."""
+    return TraceError(
+        "an array of objects takes part in a traced computation",
+        where=where,
+        why="NumPy would call every element's operators one by one: one equation per element",
+        do="np.stack([a, b, ...]) makes an array of numbers; leave out dtype=object",
+        code="E_TRACE_OBJECT",
+    )
+
+
+def unsupported(function: object, where: str, *, method: str = "") -> TraceError:
+    """A NumPy or SciPy function without a handler."""
+    name = public_name(function) + (f".{method}" if method and method != "__call__" else "")
+    return TraceError(
+        f"{name} cannot be traced",
+        where=where,
+        why="gradc has no rule for it",
+        do=replacement(name, public_name(function)),
+        code="E_TRACE_FUNCTION",
+    )
+
+
+def frozen_write(name: str, where: str) -> TraceError:
+    """User code writes to an array that is not its own."""
+    return TraceError(
+        f"{name or 'an argument'} is written to",
+        where=where,
+        why="it is an argument or a captured array: the caller's array would have to change",
+        do=f"work on a copy: {name or 'x'} = {name or 'x'}.copy()",
+        code="E_TRACE_WRITE",
+    )
+
+
+def view_write(where: str) -> TraceError:
+    """User code writes through a view that does not lead back to its base."""
+    return TraceError(
+        "a view is written to that gradc cannot trace back to its array",
+        where=where,
+        why="views made by indexing, reshape, transpose, swapaxes, moveaxis, flip and squeeze can be written to",
+        do="write to the array itself, or to a copy",
+        code="E_TRACE_WRITE",
+    )
+
+
+def captured_write(name: str, where: str) -> TraceError:
+    """User code changes a captured container or object."""
+    return TraceError(
+        f"{name} is changed by the function",
+        where=where,
+        why="it lives outside the function; the compiled function would not change it again",
+        do="return the new value instead",
+        code="E_TRACE_SIDE_EFFECT",
+    )
+
+
+def outer_write(function: Callable[..., object], names: list[str], kind: str, where: str) -> TraceError:
+    """User code assigns a global or an outer variable."""
+    shown = ", ".join(names)
+    return TraceError(
+        f"{getattr(function, '__name__', 'the function')} assigns the {kind} {shown}",
+        where=where,
+        why="the assignment would happen while tracing only, not when the compiled function runs",
+        do=f"return {shown} instead",
+        code="E_TRACE_SIDE_EFFECT",
+    )
+
+
+def randomness(name: str, where: str) -> TraceError:
+    """User code draws random numbers."""
+    return TraceError(
+        f"{name} is called inside the function",
+        where=where,
+        why="the numbers would be drawn once, while tracing, and stay the same in every call",
+        do=replacement("numpy.random.draw"),
+        code="E_TRACE_RANDOM",
+    )
+
+
+def unknown_attribute(kind: str, name: str, where: str) -> tuple[str, dict[str, str]]:
+    """The text of a missing attribute: the arguments of a `GradcError`."""
+    advice = replacement(name) if name in _KNOWN_ATTRIBUTES else f"np.{name}(x), or reshape and indexing"
+    return f"a traced value has no attribute {name}", {
+        "where": where,
+        "why": f"the value is {kind}: it has the attributes of an array that need no concrete elements",
+        "do": advice,
+        "code": "E_TRACE_ATTRIBUTE",
+    }
+
+
+_KNOWN_ATTRIBUTES = frozenset(
+    (
+        "item",
+        "tolist",
+        "tobytes",
+        "nonzero",
+        "argpartition",
+        "partition",
+        "searchsorted",
+        "flat",
+        "strides",
+        "flags",
+        "base",
+        "data",
+        "ptp",
+        "imag",
+        "fill",
+    )
+)

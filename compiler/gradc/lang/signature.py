@@ -1,0 +1,240 @@
+"""The arguments of a call: binding, containers, and which leaves are arrays, numbers or static.
+
+A call is flattened into *leaves*.  A leaf is a floating-point or integer array, a Python float, a Python int (a
+guarded run-time value unless its argument is differentiated), or static: a bool, a string, None, an enum member, a
+callable, any other object.  The key of a call is the tuple of its leaves' kinds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import inspect
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import optree
+
+from gradc.errors import ArgumentError, DTypeError
+from gradc.ir.types import FROM_NUMPY, DType, dtype_of
+
+NAMESPACE = "gradc"
+MAX_SCALARS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class LeafKind:
+    """What a compilation needs to know about one leaf.
+
+    `kind` is ``"array"``, ``"float"``, ``"int"`` or ``"static"``; `ones` lists the axes of extent 1, which
+    broadcast and are therefore static; `value` is the static value.
+    """
+
+    kind: str
+    dtype: DType | None = None
+    rank: int = 0
+    ones: tuple[int, ...] = ()
+    value: Hashable = None
+    scalar_type: bool = False  # a NumPy scalar or 0-d array: results come back as NumPy scalars
+
+
+FLOAT = LeafKind("float", DType.F64)
+INT = LeafKind("int", DType.INT64)
+
+
+def kind_of(leaf: Any, name: str, *, as_float: bool, static: bool) -> tuple[LeafKind, Any]:
+    """The kind of a leaf and the value to hand to a kernel."""
+    if static:
+        return LeafKind("static", value=_hashable(leaf)), leaf
+    kind = type(leaf)
+    if kind is float:
+        return FLOAT, leaf
+    if kind is np.ndarray:
+        return _array_kind(leaf, name)
+    if kind is int:
+        return (FLOAT, float(leaf)) if as_float else (INT, leaf)
+    if isinstance(leaf, np.generic):
+        return LeafKind("array", dtype_of(leaf.dtype, where=f"argument {name}"), scalar_type=True), leaf
+    if isinstance(leaf, bool | str | enum.Enum | type(None)) or callable(leaf):
+        return LeafKind("static", value=_hashable(leaf)), leaf
+    if isinstance(leaf, np.ma.MaskedArray):
+        raise DTypeError("a masked array is refused", where=f"argument {name}", do="pass x.filled(value)")
+    if isinstance(leaf, np.ndarray) or hasattr(leaf, "__array__") or hasattr(leaf, "__dlpack__"):
+        return _array_kind(np.asarray(leaf), name)
+    if isinstance(leaf, complex):
+        raise DTypeError("complex numbers are refused for now", where=f"argument {name}")
+    return LeafKind("static", value=_hashable(leaf)), leaf
+
+
+def _array_kind(array: np.ndarray, name: str) -> tuple[LeafKind, Any]:
+    dtype = FROM_NUMPY.get(array.dtype)
+    if dtype is None or not array.dtype.isnative:
+        dtype = dtype_of(array.dtype if array.dtype.isnative else _big_endian(array, name), where=f"argument {name}")
+    if array.ndim == 0:
+        return LeafKind("array", dtype, scalar_type=True), array[()]
+    shape = array.shape
+    ones = tuple(axis for axis, size in enumerate(shape) if size == 1) if 1 in shape else ()
+    flags = array.flags
+    if not (flags.c_contiguous and flags.aligned):
+        array = np.require(array, requirements=("C", "A"))
+    return LeafKind("array", dtype, len(shape), ones), array
+
+
+def _big_endian(array: np.ndarray, name: str) -> np.dtype:
+    raise DTypeError(
+        f"a big-endian array ({array.dtype.str}) is refused",
+        where=f"argument {name}",
+        do=f"{name}.astype({name}.dtype.newbyteorder('='))",
+    )
+
+
+def _hashable(value: Any) -> Hashable:
+    """Static values are compared by value where they can be hashed, else by identity."""
+    try:
+        hash(value)
+    except TypeError:
+        return ("object", id(value))
+    return (type(value), value)
+
+
+class Signature:
+    """The parameters of a user's function.
+
+    Parameters
+    ----------
+    function : callable
+        The user's function; annotations may name extents (``x: f64["N", 3]``).
+    wrt : str, sequence of str, or None
+        The arguments to differentiate; None is every floating-point argument.
+    static : sequence of str
+        Arguments that are part of a kernel's identity.
+    """
+
+    def __init__(
+        self, function: Callable[..., Any], wrt: str | int | Sequence[str | int] | None, static: Sequence[str]
+    ) -> None:
+        self.python = inspect.signature(function)
+        self.name = getattr(function, "__name__", "function")
+        self.parameters = tuple(self.python.parameters)
+        self.kinds = tuple(parameter.kind for parameter in self.python.parameters.values())
+        self.static = frozenset(static)
+        self.bare = isinstance(wrt, str | int) or (wrt is None and len(self.parameters) == 1)
+        self.wrt = self._names(wrt)
+        self.named = frozenset(self.wrt) if wrt is not None or len(self.parameters) == 1 else frozenset()
+        self.positional = all(
+            kind in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+            for kind in self.kinds
+        )
+        for name in (*self.static, *self.wrt):
+            if name not in self.parameters:
+                raise ArgumentError(
+                    f"{self.name} has no argument {name!r}", why=f"its arguments are {', '.join(self.parameters)}"
+                )
+
+    def _names(self, wrt: str | int | Sequence[str | int] | None) -> tuple[str, ...]:
+        if wrt is None:
+            return tuple(name for name in self.parameters if name not in self.static)
+        chosen = (wrt,) if isinstance(wrt, str | int) else tuple(wrt)
+        return tuple(self.parameters[item] if isinstance(item, int) else item for item in chosen)
+
+    def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any, ...]:
+        """Values of all parameters in order, defaults filled in."""
+        if not kwargs and self.positional and len(args) == len(self.parameters):
+            return args
+        try:
+            bound = self.python.bind(*args, **kwargs)
+        except TypeError as error:
+            raise ArgumentError(f"{self.name}: {error}", do=f"call {self.name}{self.python}") from None
+        bound.apply_defaults()
+        return tuple(bound.arguments[name] for name in self.parameters)
+
+    def call_arguments(self, values: Sequence[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """`values`, one per parameter, as positional and keyword arguments of the user's function."""
+        args: list[Any] = []
+        kwargs: dict[str, Any] = {}
+        for name, kind, value in zip(self.parameters, self.kinds, values, strict=True):
+            if kind is inspect.Parameter.VAR_POSITIONAL:
+                args.extend(value)
+            elif kind is inspect.Parameter.VAR_KEYWORD:
+                kwargs.update(value)
+            elif kind is inspect.Parameter.KEYWORD_ONLY:
+                kwargs[name] = value
+            else:
+                args.append(value)
+        return tuple(args), kwargs
+
+
+@dataclass(frozen=True, slots=True)
+class Flat:
+    """The leaves of a call: `kinds` and kernel `values`, `owner` the parameter of each leaf, `spec` the containers."""
+
+    kinds: tuple[LeafKind, ...]
+    values: tuple[Any, ...]
+    owners: tuple[int, ...]
+    names: tuple[str, ...]
+    spec: optree.PyTreeSpec
+
+
+def flatten(signature: Signature, values: tuple[Any, ...]) -> Flat:
+    """Flatten nested containers of arguments into leaves."""
+    for value in values:
+        _register_dataclasses(value)
+    leaves, spec = optree.tree_flatten(values, namespace=NAMESPACE)
+    paths = optree.tree_paths(values, namespace=NAMESPACE)
+    kinds, converted, owners, names = [], [], [], []
+    for leaf, path in zip(leaves, paths, strict=True):
+        owner = signature.parameters[path[0]]
+        name = "_".join((owner, *(str(part) for part in path[1:])))
+        kind, value = kind_of(leaf, name, as_float=owner in signature.named, static=owner in signature.static)
+        kinds.append(kind)
+        converted.append(value)
+        owners.append(path[0])
+        names.append(name)
+    _refuse_long_lists(signature, kinds, owners)
+    return Flat(tuple(kinds), tuple(converted), tuple(owners), tuple(names), spec)
+
+
+def _refuse_long_lists(signature: Signature, kinds: Sequence[LeafKind], owners: Sequence[int]) -> None:
+    for owner, name in enumerate(signature.parameters):
+        scalars = sum(1 for kind, at in zip(kinds, owners, strict=True) if at == owner and kind.kind in ("float", "int"))
+        if scalars > MAX_SCALARS:
+            raise ArgumentError(
+                f"argument {name} is a container of {scalars} separate numbers",
+                why="each number of a list is an argument of its own",
+                do=f"pass np.asarray({name})",
+            )
+
+
+def _register_dataclasses(value: Any) -> None:
+    """Make dataclass instances containers; their fields are the children, in order."""
+    stack = [value]
+    while stack:
+        item = stack.pop()
+        if dataclasses.is_dataclass(item) and not isinstance(item, type):
+            register_dataclass(type(item))
+            stack.extend(getattr(item, field.name) for field in dataclasses.fields(item))
+        elif isinstance(item, dict):
+            stack.extend(item.values())
+        elif isinstance(item, list | tuple):
+            stack.extend(item)
+
+
+_registered: set[type] = set()
+
+
+def register_dataclass(cls: type) -> None:
+    """Tell optree once how to take a dataclass apart."""
+    if cls in _registered:
+        return
+    names = tuple(field.name for field in dataclasses.fields(cls))
+
+    def take_apart(instance: Any) -> tuple[tuple[Any, ...], None, tuple[str, ...]]:
+        return tuple(getattr(instance, name) for name in names), None, names
+
+    def put_together(_: None, children: Sequence[Any]) -> Any:
+        return cls(**dict(zip(names, children, strict=True)))
+
+    optree.register_pytree_node(cls, take_apart, put_together, namespace=NAMESPACE)
+    _registered.add(cls)

@@ -1,0 +1,135 @@
+"""The ordered stages of the compiler on one screen."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from gradc.autodiff.vjp import gradient, vjp
+from gradc.codegen.numba_cpu import module_text
+from gradc.ir.index.build import IDENTITY
+from gradc.ir.index.nodes import Access, Assign, Equation, Program
+from gradc.ir.index.show import show
+from gradc.ir.index.templates import template
+from gradc.ir.index.verify import verify
+from gradc.ir.names import NameSupply
+from gradc.ir.stages import Stages
+from gradc.lowering.nest import lower
+from gradc.passes.equations.accumulators import wide_accumulators
+from gradc.passes.equations.gather import gather
+from gradc.passes.equations.simplify import simplify
+from gradc.schedule.fuse import fuse
+from gradc_runtime.artifact import KernelArtifact
+
+Result = TypeVar("Result")
+
+VERSION = "0.1.0"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a user may choose about a compilation; every field is part of a kernel's identity.
+
+    Attributes
+    ----------
+    stabilise : bool
+        Replace spellings that overflow or cancel by stable ones (listed by ``inspect``).
+    target : str
+        ``"cpu"`` for Numba kernels, ``"interpret"`` for the slow interpreter that needs no compiler.
+    verify : bool
+        Check the IR after every pass.
+    """
+
+    stabilise: bool = True
+    target: str = "cpu"
+    verify: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Derivation:
+    """Which program to derive: `of` is ``"value"``, ``"grad"``, ``"value_and_grad"``, ``"vjp"``, ..."""
+
+    of: str
+    wrt: tuple[str, ...] = ()
+
+
+Deriver = Callable[[Program, Sequence[str]], Program]
+
+DERIVATIONS: dict[str, Deriver] = {
+    "value": lambda program, wrt: program,
+    "value_and_grad": gradient,
+    "grad": lambda program, wrt: _without_outputs(gradient(program, wrt), len(program.outputs)),
+    "vjp": lambda program, wrt: _without_outputs(vjp(program, wrt), len(program.outputs)),
+}
+
+
+def compile_program(program: Program, derivation: Derivation, options: Options) -> Stages:
+    """Take a program through every stage.
+
+    Requires: `program` is valid.  Ensures: the module's function returns the derived program's outputs in order.
+    """
+    seconds: dict[str, float] = {}
+
+    def timed(stage: str, function: Callable[[], Result]) -> Result:
+        begin = time.perf_counter()
+        result = function()
+        seconds[stage] = time.perf_counter() - begin
+        if isinstance(result, Program) and options.verify:
+            verify(result)
+        return result
+
+    source_program = program
+    adjoint = timed("adjoint", lambda: DERIVATIONS[derivation.of](source_program, derivation.wrt))
+    optimised = timed("gather", lambda: gather(adjoint))  # sums become equations before they are simplified
+    optimised = timed("simplify", lambda: simplify(own_outputs(optimised)))
+    optimised = timed("accumulators", lambda: wide_accumulators(optimised))  # last: products keep their own dtype
+    schedule = timed("schedule", lambda: fuse(optimised))
+    name = f"{program.name}_{derivation.of}"
+    header = (_title(program.name, derivation), f"gradc {VERSION}", "", *show(source_program).splitlines())
+    kernel = timed("lower", lambda: lower(optimised, schedule, name=name, header=header))
+    source = timed("source", lambda: module_text(kernel))
+    return Stages(program, adjoint, optimised, schedule, kernel, source, seconds)
+
+
+def artifact_of(stages: Stages) -> KernelArtifact:
+    """What the runtime needs to load the kernel of a compilation."""
+    types = stages.optimised.types
+    parameters = tuple((p.name, p.dtype.value, p.rank) for p in stages.kernel.parameters)
+    results = tuple((name, types[name].dtype.value, len(types[name].shape)) for name in stages.kernel.results)
+    return KernelArtifact(stages.kernel.name, stages.source, parameters, results)
+
+
+def own_outputs(program: Program) -> Program:
+    """Give every output an equation of its own: no output is an input or the same tensor as another output.
+
+    Requires: `program` is valid.  Ensures: a caller may write to any result without changing another array.
+    """
+    names = NameSupply(tuple(program.types))
+    types = dict(program.types)
+    taken: set[str] = set(program.inputs)
+    added: list[Equation] = []
+    outputs: list[str] = []
+    for name in program.outputs:
+        out = name
+        if name in taken:
+            type_ = types[name]
+            out = names.fresh(name)
+            types[out] = type_
+            rank = len(type_.shape)
+            copied = (Access(name, IDENTITY[rank]),)
+            added.append(Assign(out, type_.shape, rank, None, template("copy"), copied))
+        taken.add(out)
+        outputs.append(out)
+    return replace(program, equations=(*program.equations, *added), outputs=tuple(outputs), types=types)
+
+
+def _without_outputs(program: Program, count: int) -> Program:
+    return replace(program, outputs=program.outputs[count:])
+
+
+def _title(name: str, derivation: Derivation) -> str:
+    of = {"value": "Value", "grad": "Gradient", "value_and_grad": "Value and gradient", "vjp": "Pullback"}
+    wrt = f" with respect to {', '.join(derivation.wrt)}" if derivation.wrt else ""
+    return f"{of.get(derivation.of, derivation.of.capitalize())} of {name}{wrt}."
