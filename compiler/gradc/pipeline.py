@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from gradc.autodiff.jacobian import hessian, hvp, jacobian
+from gradc.autodiff.jvp import jvp
 from gradc.autodiff.vjp import gradient, vjp
 from gradc.codegen.numba_cpu import module_text
 from gradc.ir.index.build import IDENTITY
@@ -62,6 +64,22 @@ DERIVATIONS: dict[str, Deriver] = {
     "value_and_grad": gradient,
     "grad": lambda program, wrt: _without_outputs(gradient(program, wrt), len(program.outputs)),
     "vjp": lambda program, wrt: _without_outputs(vjp(program, wrt), len(program.outputs)),
+    "jvp": jvp,
+    "jacobian": lambda program, wrt: _without_outputs(jacobian(program, wrt), len(program.outputs)),
+    "hessian": lambda program, wrt: _without_outputs(hessian(program, wrt), len(program.outputs) + len(wrt)),
+    "hvp": lambda program, wrt: _without_outputs(hvp(program, wrt), len(program.outputs)),
+}
+
+
+TITLES = {
+    "value": "Value",
+    "grad": "Gradient",
+    "value_and_grad": "Value and gradient",
+    "vjp": "Pullback",
+    "jvp": "Value and its change along tangents",
+    "jacobian": "Jacobian",
+    "hessian": "Hessian",
+    "hvp": "Gradient and Hessian-vector product",
 }
 
 
@@ -130,6 +148,5 @@ def _without_outputs(program: Program, count: int) -> Program:
 
 
 def _title(name: str, derivation: Derivation) -> str:
-    of = {"value": "Value", "grad": "Gradient", "value_and_grad": "Value and gradient", "vjp": "Pullback"}
     wrt = f" with respect to {', '.join(derivation.wrt)}" if derivation.wrt else ""
-    return f"{of.get(derivation.of, derivation.of.capitalize())} of {name}{wrt}."
+    return f"{TITLES[derivation.of]} of {name}{wrt}."

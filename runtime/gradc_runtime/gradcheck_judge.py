@@ -55,7 +55,7 @@ def judge(line: Line, claim: float, slack: float) -> Judgement:
     quick = quick_look(line)
     sharp = quick.bound <= QUICK_RESOLUTION * abs(quick.value) or _is_zero(line, quick, claim, slack)
     if sharp and is_supported(line, quick, claim, slack):
-        return _agreement(line, quick, claim, slack)
+        return _agreement(quick)
     found = _thorough(line, claim, slack)
     if math.isnan(claim):
         return Judgement(found.numeric, found.bound, Verdict.WRONG, "the gradient is nan where f is finite")
@@ -85,7 +85,10 @@ def is_supported(line: Line, found: Estimate, claim: float, slack: float) -> boo
     """Whether the claim lies inside the bound, and the bound is small enough to mean something."""
     if not abs(claim - found.value) <= 2 * found.bound + slack or math.isinf(found.bound):
         return False
-    return found.bound <= RESOLUTION * abs(found.value) or _is_zero(line, found, claim, slack)
+    if found.bound <= RESOLUTION * abs(found.value) or _is_zero(line, found, claim, slack):
+        return True
+    # Beside the kink of an inactive ReLU only short steps are left, which make the bound wide: but f is flat.
+    return claim == found.value == 0.0 and found.bound <= 1e-6 * _visible(line) / EPS
 
 
 def slope(line: Line, side: int) -> Estimate:
@@ -111,8 +114,13 @@ def _is_zero(line: Line, found: Estimate, claim: float, slack: float) -> bool:
     A relative bound means nothing for a derivative of 0. What changes f by less than its own rounding when x
     moves by its own size is 0 for this purpose; a larger claim must be confirmed in its digits.
     """
-    ulp = EPS * line.size() / max(line.scale, 4 * first_step(line.scale))
+    ulp = _visible(line)
     return abs(found.value) <= 2 * found.bound <= 128 * ulp and abs(claim) <= max(4 * ulp, slack)
+
+
+def _visible(line: Line) -> float:
+    """Return the slope that changes f by its rounding when x moves by its own size."""
+    return EPS * line.size() / max(line.scale, 4 * first_step(line.scale))
 
 
 def _thorough(line: Line, claim: float, slack: float) -> Judgement:
@@ -226,7 +234,7 @@ def _judge_smooth(line: Line, found: list[Estimate], claim: float, slack: float)
     if math.isinf(centre.bound):
         return _inconclusive(centre, "no estimate agrees with those from smaller steps")
     if is_supported(line, centre, claim, slack):
-        return _agreement(line, centre, claim, slack)
+        return _agreement(centre)
     if not is_refuted(centre, claim, slack):
         return _inconclusive(centre, "the bound is too wide to confirm: f is too noisy for its slope here")
     vetoes = [
@@ -239,8 +247,8 @@ def _judge_smooth(line: Line, found: list[Estimate], claim: float, slack: float)
     return _wrong(centre, claim, "")
 
 
-def _agreement(line: Line, found: Estimate, claim: float, slack: float) -> Judgement:
-    zero = found.bound > RESOLUTION * abs(found.value) and _is_zero(line, found, claim, slack)
+def _agreement(found: Estimate) -> Judgement:
+    zero = found.bound > RESOLUTION * abs(found.value)
     return Judgement(*found, Verdict.PASS, "zero to within the rounding of f" if zero else "")
 
 

@@ -143,11 +143,18 @@ def test_right_gradients_are_cheap():
         (lambda x: (x + 1.0) - x, 0.7, 0.0),
         (lambda x: math.sqrt(x * x + 1e-12), 0.0, 0.0),
         (lambda x: min(max(x, -1.0), 1.0), 5.0, 0.0),
+        (lambda x: 100.0 + max(x, 0.0), -0.02, 0.0),
     ],
 )
 def test_a_derivative_of_zero_passes(f: Scalar, x: float, claim: float):
     assert check_at(f, claim, x).verdict is Verdict.PASS
     assert check_at(f, 1e-9, x).verdict is Verdict.WRONG
+
+
+def test_a_slope_that_only_long_steps_show_is_not_taken_for_zero():
+    for x in (100.0, 1e4, 1e14):
+        assert check_at(lambda x: 1e16 + x, 0.0, x).verdict is not Verdict.PASS
+    assert check_at(math.sqrt, 0.0, 1e14).verdict is Verdict.WRONG
 
 
 def test_too_noisy_is_inconclusive():

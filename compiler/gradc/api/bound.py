@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 class At:
     """``loss.at(*args)``: the methods of `loss` at these arguments, with options."""
 
-    def __init__(self, function: Differentiated[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def __init__(
+        self, function: Differentiated[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
         self._function = function
         self._args = args
         self._kwargs = kwargs
@@ -87,14 +89,20 @@ class At:
         variant, values, leaves = self._prepared()
         require_scalar(variant.built, "check")
         if variant.built.elementwise:
-            raise ArgumentError("check of an elementwise expression needs scalar arguments", do="check it at one point")
+            raise ArgumentError(
+                "check of an elementwise expression needs scalar arguments", do="check it at one point"
+            )
         function = self._function
 
         def with_leaves(moved: Sequence[Any]) -> list[Any]:
             result = list(values)
             for leaf, value in zip(leaves, moved, strict=True):
                 kind = variant.kinds[leaf]
-                result[leaf] = float(value) if kind.kind == "float" else np.asarray(value, kind.dtype and kind.dtype.numpy)
+                result[leaf] = (
+                    float(value)
+                    if kind.kind == "float"
+                    else np.asarray(value, kind.dtype and kind.dtype.numpy)
+                )
                 if kind.kind == "array" and kind.rank == 0:
                     result[leaf] = result[leaf][()]
             return result
@@ -113,7 +121,12 @@ class At:
 
         names = [variant.names[leaf] for leaf in leaves]
         return check_gradient(
-            value, gradient, [values[leaf] for leaf in leaves], names=names, probes=probes, seed=seed,
+            value,
+            gradient,
+            [values[leaf] for leaf in leaves],
+            names=names,
+            probes=probes,
+            seed=seed,
             wide=self._wide(variant, values, leaves),
         )
 
@@ -127,7 +140,7 @@ class At:
             wide = [np.asarray(v, np.float64) if _is_float32(v) else v for v in values]
             for leaf, new in zip(leaves, moved, strict=True):
                 wide[leaf] = np.asarray(new, np.float64)
-            return float(np.asarray(function._at_leaves(variant, wide)))
+            return float(np.asarray(function._wide_value(variant, wide)))
 
         return value
 
@@ -144,7 +157,9 @@ class At:
             for name in outputs_of(equation):
                 value = np.asarray(found[name])
                 if value.dtype.kind == "f" and not np.isfinite(value).all():
-                    origin = None if isinstance(equation, Call) and equation.origin is None else equation.origin
+                    origin = (
+                        None if isinstance(equation, Call) and equation.origin is None else equation.origin
+                    )
                     place = f"{origin.file}:{origin.line}: " if origin else ""
                     return f"{place}{show_equation(equation)}"
         return ""

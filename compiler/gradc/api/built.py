@@ -2,31 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import optree
 
 from gradc.ir.index.nodes import Program
 from gradc.lang.signature import Flat
-
-
-@dataclass(frozen=True, slots=True)
-class Hidden:
-    """An array that the function captured: program input `name`, read afresh at every call."""
-
-    name: str
-    read: Callable[[], Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Captured:
-    """A Python value that the function captured; a different value needs another compilation."""
-
-    name: str
-    read: Callable[[], Any]
-    value: Any
+from gradc.lang.sizes import ScalarGuard
+from gradc.lang.trace import Captured, Hidden
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +26,8 @@ class Built:
         Per leaf of the call the program input, None for static leaves.
     wrt : mapping of leaf to str
         Per leaf the tensor whose cotangent is the gradient of that leaf (usually the input itself).
-    hidden, captured
-        What else the program depends on.
+    hidden, captured, scalar_guards
+        What else the program depends on: captured arrays, captured numbers, conditions on integer arguments.
     out_spec : PyTreeSpec
         Container of the outputs.
     outputs : tuple
@@ -58,6 +43,7 @@ class Built:
     outputs: tuple[int, ...]
     hidden: tuple[Hidden, ...] = ()
     captured: tuple[Captured, ...] = ()
+    scalar_guards: tuple[ScalarGuard, ...] = ()
     elementwise: bool = False
 
 

@@ -126,7 +126,8 @@ def _split(options: dict[str, Any]) -> tuple[Wrt, Sequence[str], bool, Options]:
     unknown = [name for name in options if name not in known]
     if unknown:
         raise ArgumentError(
-            f"differentiate has no option {unknown[0]!r}", why=f"its options are wrt, static, check, {', '.join(known)}"
+            f"differentiate has no option {unknown[0]!r}",
+            why=f"its options are wrt, static, check, {', '.join(known)}",
         )
     return wrt, (static,) if isinstance(static, str) else tuple(static), check, Options(**options)
 

@@ -46,7 +46,11 @@ class ExpressionSource:
         outputs = result if isinstance(result, list) else [result]
         if elementwise:
             outputs = [emit.broadcast_to(value, shape) for value in outputs]
-        spec = optree.tree_structure([0] * len(outputs)) if isinstance(result, list) else optree.tree_structure(0)
+        spec = (
+            optree.tree_structure([0] * len(outputs))
+            if isinstance(result, list)
+            else optree.tree_structure(0)
+        )
         wrt = {at: value.name for at, value in enumerate(operands) if inputs[at].dtype.is_float}
         names = tuple(value.name for value in inputs)
         program = emit.finish(outputs)
@@ -85,7 +89,9 @@ def made_up_function(name: str, arguments: Sequence[str], doc: str) -> Callable[
     """A function object that carries the signature of an expression."""
 
     def function(*args: Any) -> Any:
-        raise ArgumentError("an expression has no Python function behind it", do="call the differentiated object")
+        raise ArgumentError(
+            "an expression has no Python function behind it", do="call the differentiated object"
+        )
 
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
     function.__signature__ = inspect.Signature([inspect.Parameter(argument, kind) for argument in arguments])  # pyright: ignore[reportFunctionMemberAccess]

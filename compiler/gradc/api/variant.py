@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import optree
 
 from gradc.api.built import Built
 from gradc.errors import ArgumentError, GuardFailed, ShapeError
@@ -40,7 +41,17 @@ class Variant:
         self.loaded: dict[Derivation, Any] = {}
         self._kernels: dict[Derivation, Kernel] = {}
         self._lock = threading.RLock()
-        self.guarded = bool(built.program.guards or built.captured)
+        self.guarded = bool(built.program.guards or built.captured or built.scalar_guards)
+        # Arguments go to the kernel as they are, and its results come back as one value and its gradients.
+        self.is_direct = (
+            self.all_dynamic
+            and not self.guarded
+            and not built.hidden
+            and len(built.outputs) == 1
+            and not built.program.types[built.program.outputs[0]].shape
+            and built.out_spec == optree.tree_structure(0)
+            and options.target == "cpu"
+        )
 
     # --- arguments --------------------------------------------------------------------------------------
 
@@ -55,9 +66,16 @@ class Variant:
         """Whether the program's guards hold for a call."""
         if not self.guarded:
             return True
-        if any(not _same(captured.read(), captured.value) for captured in self.built.captured):
+        if not all(captured.holds() for captured in self.built.captured):
             return False
         program = self.built.program
+        integers = {
+            name: values[leaf]
+            for leaf, name in enumerate(self.built.inputs)
+            if name is not None and self.kinds[leaf].kind == "int"
+        }
+        if not all(guard.holds(integers) for guard in self.built.scalar_guards):
+            return False
         if not program.guards:
             return True
         known: dict[str, int] = {}
@@ -67,7 +85,9 @@ class Variant:
                     known.setdefault(str(size), actual)
         for quotient in program.quotients:
             denominator = extents.evaluate(quotient.denominator, known)
-            known[quotient.symbol] = extents.evaluate(quotient.numerator, known) // denominator if denominator else 0
+            known[quotient.symbol] = (
+                extents.evaluate(quotient.numerator, known) // denominator if denominator else 0
+            )
         return all(guard.holds(known) for guard in program.guards)
 
     def explain_mismatch(self, values: Sequence[Any]) -> GuardFailed | None:
@@ -77,8 +97,12 @@ class Variant:
         try:
             bind_extents(program, {name: np.shape(value) for name, value in inputs.items()})
         except GuardFailed as failed:
-            shown = "; ".join(f"{n}: {show_type(program.types[n])} given {np.shape(v)}" for n, v in inputs.items())
-            return GuardFailed(failed.what, where=f"call of {program.name}", why=shown, do="make the shapes agree")
+            shown = "; ".join(
+                f"{n}: {show_type(program.types[n])} given {np.shape(v)}" for n, v in inputs.items()
+            )
+            return GuardFailed(
+                failed.what, where=f"call of {program.name}", why=shown, do="make the shapes agree"
+            )
         return None
 
     # --- kernels ----------------------------------------------------------------------------------------
@@ -86,6 +110,10 @@ class Variant:
     def gradient_inputs(self, leaves: Sequence[int]) -> tuple[str, ...]:
         """The tensors to differentiate for the given leaves."""
         return tuple(self.built.wrt[leaf] for leaf in leaves)
+
+    def argument_inputs(self, leaves: Sequence[int]) -> tuple[str, ...]:
+        """The inputs themselves, for derivatives in the arguments' own shapes."""
+        return tuple(name for name in (self.built.inputs[leaf] for leaf in leaves) if name is not None)
 
     def kernel(self, derivation: Derivation) -> Kernel:
         """The compiled function of a derivation; takes `inputs` (and what the derivation adds) and returns a tuple."""
@@ -135,10 +163,6 @@ def _prepared(value: Any) -> Any:
     return value
 
 
-def _same(first: Any, second: Any) -> bool:
-    return type(first) is type(second) and (first is second or first == second or first != first)
-
-
 def require_scalar(built: Built, method: str) -> None:
     """`grad` and its kin need one output of shape ``()``."""
     program = built.program
@@ -151,7 +175,9 @@ def require_scalar(built: Built, method: str) -> None:
             do="reduce it with .sum(), or use .vjp (cotangents) or .jacobian",
         )
     if not type_.dtype.is_float:
-        raise ArgumentError(f"{method} needs a floating-point output, {program.name} returns {show_type(type_)}")
+        raise ArgumentError(
+            f"{method} needs a floating-point output, {program.name} returns {show_type(type_)}"
+        )
 
 
 __all__ = ["Kernel", "Variant", "require_scalar"]

@@ -1,7 +1,7 @@
 """Local derivatives: from rows of the table to interned templates, once per template and process.
 
-`vjp_template` and `jvp_template` differentiate any template, composites by the chain rule over the table.  Whatever
-they emit is a template again, so they can be applied any number of times.
+`vjp_template` and `jvp_template` differentiate any template, composites by the chain rule over the table.
+What they emit is a template again, so they can be applied any number of times.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ COTANGENT = sympy.Symbol("y_bar", real=True)
 class Local:
     """A template for a local derivative and where its operands come from.
 
-    `sources` holds, per operand, a position among the primal operands, ``"y"`` for the primal result, ``"y_bar"``
-    for the cotangent, or ``("dot", k)`` for the tangent of operand ``k``.
+    `sources` holds, per operand, a position among the primal operands, ``"y"`` for the primal result,
+    ``"y_bar"`` for the cotangent, or ``("dot", k)`` for the tangent of operand ``k``.
     """
 
     template: Template
@@ -31,7 +31,7 @@ class Local:
 
 
 def partial(template: Template, position: int, *, lone: bool, with_result: bool) -> sympy.Expr:
-    """The partial derivative of `template` with respect to operand `position`.
+    """Partial derivative of `template` with respect to operand `position`.
 
     `lone` says that no other operand varies; `with_result` that the result ``y`` may be used.
     """
@@ -58,7 +58,7 @@ def _row_partials(
 
 
 def _chain(body: sympy.Expr, symbol: sympy.Symbol) -> sympy.Expr:
-    """The derivative of a template body by the chain rule over the table; bodies are small."""
+    """Differentiate a template body by the chain rule over the table; bodies are small."""
     if body is symbol:
         return sympy.Integer(1)
     if symbol not in body.free_symbols:
@@ -87,47 +87,54 @@ def _chain(body: sympy.Expr, symbol: sympy.Symbol) -> sympy.Expr:
 
 
 def _chain_strong_zero(body: sympy.Expr, symbol: sympy.Symbol) -> sympy.Expr:
-    """A strong zero is linear in its factor, at zero too: the guard is no arm of a choice that is flat there."""
+    """Differentiate a strong zero, which is linear in its factor at zero too: its guard is not a flat arm."""
     factor, expression = body.args
     inner = _chain(expression, symbol)
     return inner if symbol is factor or inner == 0 else StrongZero(factor, inner)
 
 
-def is_singular(template: Template) -> bool:
-    """Whether a partial of the template can be infinite or NaN although the value is not used."""
-    return any(RULES[step.function].singular for step in template.tape.instructions if step.function in RULES)
+def needs_strong_zero(template: Template, *, guarded: bool) -> bool:
+    """Whether a zero cotangent could meet a partial that is infinite or NaN.
+
+    `guarded` says that the value may be unused, in an arm not taken: then its operands can be anything.
+    """
+    rows = (RULES[step.function] for step in template.tape.instructions)
+    return any(row.singular or (guarded and not row.bounded) for row in rows)
 
 
-def vjp_template(template: Template, position: int, *, lone: bool, with_result: bool) -> Local | None:
-    """The template of ``y_bar * partial`` for one operand; None where the partial is zero."""
-    key = ("vjp", position, lone, with_result)
+def vjp_template(
+    template: Template, position: int, *, lone: bool, with_result: bool, guarded: bool = False
+) -> Local | None:
+    """``y_bar * partial`` for one operand as a template; None where the partial is zero."""
+    key = ("vjp", position, lone, with_result, guarded)
     if key not in template.cache:
         local = partial(template, position, lone=lone, with_result=with_result)
-        product = _into_select(local, COTANGENT)
-        if is_singular(template) and local != 0:
-            product = StrongZero(COTANGENT, product)
-        template.cache[key] = None if local == 0 else _local(product)
+        product = _scaled(template, local, COTANGENT, guarded=guarded)
+        template.cache[key] = None if product == 0 else _local(product)
     return template.cache[key]  # pyright: ignore[reportReturnType]
 
 
 def jvp_template(template: Template, active: tuple[int, ...], *, with_result: bool) -> Local | None:
-    """The template of ``sum of partial * tangent`` over the active operands; None where it is zero."""
+    """``sum of partial * tangent`` over the active operands as a template; None where it is zero."""
     key = ("jvp", active, with_result)
     if key not in template.cache:
         total = sympy.Integer(0)
         for position in active:
             local = partial(template, position, lone=len(active) == 1, with_result=with_result)
             tangent = sympy.Symbol(f"dot{position}", real=True)
-            term = _into_select(local, tangent)
-            if is_singular(template) and local != 0:
-                term = StrongZero(tangent, term)
-            total = total + term
+            total = total + _scaled(template, local, tangent, guarded=False)
         template.cache[key] = None if total == 0 else _local(total)
     return template.cache[key]  # pyright: ignore[reportReturnType]
 
 
+def _scaled(template: Template, local: sympy.Expr, factor: sympy.Symbol, *, guarded: bool) -> sympy.Expr:
+    product = _into_select(local, factor)
+    strong = not local.is_number and needs_strong_zero(template, guarded=guarded)
+    return StrongZero(factor, product) if strong else product
+
+
 def _into_select(local: sympy.Expr, factor: sympy.Expr) -> sympy.Expr:
-    """``local * factor`` with the factor moved into the arms of a select: an untaken arm is assigned, not scaled."""
+    """``local * factor``, inside the arms of a select: an untaken arm is assigned, not scaled."""
     if type(local).__name__ == "select":
         condition, first, second = local.args
         return select(condition, _into_select(first, factor), _into_select(second, factor))

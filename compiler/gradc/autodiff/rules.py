@@ -1,15 +1,15 @@
 """The table of derivatives: one row per function of the inventory.
 
-A row gives the partial derivatives as expressions of the operands and of the result ``y``; `gradc.autodiff.local`
-turns them into templates.  A function without a derivative has a row that says so; a function without a row is an
-error, never a silent zero.
+A row gives the partial derivatives as expressions of the operands and of the result ``y``;
+`gradc.autodiff.local` turns them into templates.  A function without a derivative has a row that says so; a
+function without a row is an error, never a silent zero.
 
 Conventions at kinks are the minimum-norm subgradient, and are stated in the row.  Three rules for formulas:
 
-* the factor that is small is computed directly: ``1 / cosh(a)**2``, not ``1 - tanh(a)**2``, where that cancels;
+* a small factor is computed directly: ``1 / cosh(a)**2``, not ``1 - tanh(a)**2``, where that cancels;
 * a guard against 0/0 covers the singular point alone, because its arm is flat: guarding ``a == 0`` where only
   ``a == b == 0`` is singular would make the next derivative wrong on the whole line;
-* a quotient whose numerator could overflow against other factors is `held`: SymPy does not merge it with them.
+* a quotient that would overflow if it were merged with other factors is `held`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def select(condition: sympy.Expr, first: object, second: object) -> sympy.Expr:
 
 
 def is_zero(a: sympy.Expr) -> sympy.Expr:
-    """The predicate ``a == 0``."""
+    """Predicate ``a == 0``."""
     return apply("eq", a, sympy.Integer(0))
 
 
@@ -56,8 +56,11 @@ class ScalarRule:
     kink : str
         The convention at points without a derivative; empty where there are none.
     singular : bool
-        The partials can be infinite or NaN at points of the domain's closure: a zero cotangent then gives an exact
-        zero (a *strong zero*), so that untaken branches cannot leak NaN.
+        A partial can be infinite or NaN at an ordinary point.  A zero cotangent then gives an exact zero (a
+        *strong zero*), so that arms not taken cannot leak NaN.
+    bounded : bool
+        No partial is infinite or NaN, whatever the operands.  The others get a strong zero where their value
+        may end in an arm not taken.  Multiplication counts as bounded: a contraction stays a sum of products.
     lone : callable or None
         Partials that hold when only that operand varies, where this changes the convention.
     counts : tuple of int
@@ -72,6 +75,7 @@ class ScalarRule:
     counts: tuple[int, ...]
     kink: str = ""
     singular: bool = False
+    bounded: bool = False
     lone: Partials | None = None
     source: str = "elementary calculus"
 
@@ -87,12 +91,12 @@ FLAT = "0 everywhere: the function is piecewise constant"
 
 
 def held(name: str, *arguments: sympy.Expr) -> sympy.Expr:
-    """An arithmetic operation that SymPy leaves alone: ``b / r / r`` stays two divisions."""
+    """Arithmetic operation that SymPy leaves alone: ``b / r / r`` stays two divisions."""
     return function_class(name)(*arguments)
 
 
 def both(first: sympy.Expr, second: sympy.Expr) -> sympy.Expr:
-    """The predicate ``first and second``."""
+    """Predicate ``first and second``."""
     return F("logical_and", first, second)
 
 
@@ -107,8 +111,9 @@ def _power(a: sympy.Expr, b: sympy.Expr, y: sympy.Expr) -> tuple[sympy.Expr, sym
 
 
 def _extreme(loses: str) -> tuple[Partials, Partials]:
-    """Partials of maximum or minimum, for two operands that vary and for one; `loses` compares a loser to a winner.
+    """Give the partials of maximum or minimum, for two operands that vary and for one that does.
 
+    `loses` compares a loser to a winner.
     An operand that is NaN does not stop the cotangent: the comparisons fail and the operands count as tied.
     """
 
@@ -149,7 +154,7 @@ def _copysign(a: sympy.Expr, b: sympy.Expr, y: sympy.Expr) -> tuple[sympy.Expr, 
 
 
 def _difference(a: sympy.Expr, b: sympy.Expr) -> sympy.Expr:
-    """``a - b``, 0 for equal infinities."""
+    """Difference ``a - b``, 0 for equal infinities."""
     return select(both(F("eq", a, b), F("isinf", a)), 0, a - b)
 
 
@@ -183,16 +188,23 @@ def _rows() -> tuple[ScalarRule, ...]:
     largest_number, smallest_number = _extreme_but_nan("le"), _extreme_but_nan("ge")
     gaussian = "DLMF 7.2.1"
     return (
-        row("copy", lambda a, y: (one,), REAL, (0,)),
-        row("stop_gradient", _zero, REAL, (0,), kink="0 everywhere: by definition"),
-        row("attach_gradient", lambda a, b, y: (one, one), PAIR, (0, 0), kink="1 in both: by definition"),
+        row("copy", lambda a, y: (one,), REAL, (0,), bounded=True),
+        row("stop_gradient", _zero, REAL, (0,), kink="0 everywhere: by definition", bounded=True),
+        row(
+            "attach_gradient",
+            lambda a, b, y: (one, one),
+            PAIR,
+            (0, 0),
+            kink="1 in both: by definition",
+            bounded=True,
+        ),
         # arithmetic
-        row("neg", lambda a, y: (-one,), REAL, (1,)),
-        row("add", lambda a, b, y: (one, one), PAIR, (0, 0)),
-        row("sub", lambda a, b, y: (one, -one), PAIR, (0, 1)),
-        row("mul", lambda a, b, y: (b, a), PAIR, (1, 1)),
+        row("neg", lambda a, y: (-one,), REAL, (1,), bounded=True),
+        row("add", lambda a, b, y: (one, one), PAIR, (0, 0), bounded=True),
+        row("sub", lambda a, b, y: (one, -one), PAIR, (0, 1), bounded=True),
+        row("mul", lambda a, b, y: (b, a), PAIR, (1, 1), bounded=True),
         row("div", lambda a, b, y: (1 / b, -y / b), half_plane, (1, 3), singular=True),
-        row("floor_divide", _zero, half_plane, (0, 0), kink=FLAT),
+        row("floor_divide", _zero, half_plane, (0, 0), kink=FLAT, bounded=True),
         row(
             "mod",
             lambda a, b, y: (one, -F("floor_divide", a, b)),
@@ -211,34 +223,35 @@ def _rows() -> tuple[ScalarRule, ...]:
             "pow",
             _power,
             ((0.2, 3.0), (-2.0, 2.0)),
-            (4, 4),
+            (4, 3),
             singular=True,
             kink="d/dx: y=0 gives 0, y>1 at x=0 gives 0; d/dy: 0 at x=0 for y>0",
         ),
         row("square", lambda a, y: (2 * a,), REAL, (2,)),
         row("reciprocal", lambda a, y: (-y * y,), POSITIVE, (3,), singular=True),
-        row("abs", _abs, REAL, (1,), kink="0 at 0"),
-        row("sign", _zero, REAL, (0,), kink=FLAT),
+        row("abs", _abs, REAL, (1,), kink="0 at 0", bounded=True),
+        row("sign", _zero, REAL, (0,), kink=FLAT, bounded=True),
         row(
             "heaviside",
             lambda a, b, y: (sympy.Integer(0), select(is_zero(a), 1, 0)),
             PAIR,
             (0, 0),
             kink=FLAT + "; 1 in the second operand where the first is 0",
+            bounded=True,
         ),
-        row("maximum", largest[0], PAIR, (1, 1), kink=tie, lone=largest[1]),
-        row("minimum", smallest[0], PAIR, (1, 1), kink=tie, lone=smallest[1]),
-        row("fmax", largest_number[0], PAIR, (1, 1), kink=tie, lone=largest_number[1]),
-        row("fmin", smallest_number[0], PAIR, (1, 1), kink=tie, lone=smallest_number[1]),
-        row("floor", _zero, REAL, (0,), kink=FLAT),
-        row("ceil", _zero, REAL, (0,), kink=FLAT),
-        row("rint", _zero, REAL, (0,), kink=FLAT),
-        row("trunc", _zero, REAL, (0,), kink=FLAT),
-        row("copysign", _copysign, PAIR, (4, 0), kink="0 at 0; 0 in the second operand"),
+        row("maximum", largest[0], PAIR, (1, 1), kink=tie, lone=largest[1], bounded=True),
+        row("minimum", smallest[0], PAIR, (1, 1), kink=tie, lone=smallest[1], bounded=True),
+        row("fmax", largest_number[0], PAIR, (1, 1), kink=tie, lone=largest_number[1], bounded=True),
+        row("fmin", smallest_number[0], PAIR, (1, 1), kink=tie, lone=smallest_number[1], bounded=True),
+        row("floor", _zero, REAL, (0,), kink=FLAT, bounded=True),
+        row("ceil", _zero, REAL, (0,), kink=FLAT, bounded=True),
+        row("rint", _zero, REAL, (0,), kink=FLAT, bounded=True),
+        row("trunc", _zero, REAL, (0,), kink=FLAT, bounded=True),
+        row("copysign", _copysign, PAIR, (4, 0), kink="0 at 0; 0 in the second operand", bounded=True),
         # powers and roots
         row("sqrt", lambda a, y: (HALF / y,), POSITIVE, (2,), singular=True, kink="+inf at 0 from the right"),
         row("cbrt", lambda a, y: (1 / (3 * y**2),), POSITIVE, (3,), singular=True, kink="+inf at 0"),
-        row("hypot", _hypot, PAIR, (3, 3), kink="0 at the origin"),
+        row("hypot", _hypot, PAIR, (2, 2), kink="0 at the origin"),
         # exponentials and logarithms
         row("exp", lambda a, y: (y,), REAL, (1,)),
         row("exp2", lambda a, y: (y * LN2,), REAL, (2,)),
@@ -265,7 +278,7 @@ def _rows() -> tuple[ScalarRule, ...]:
             "xlogy",
             _xlogy,
             ((-2.0, 2.0), (0.1, 4.0)),
-            (2, 3),
+            (2, 2),
             singular=True,
             kink="-inf in the first operand where the second is 0",
         ),
@@ -273,7 +286,7 @@ def _rows() -> tuple[ScalarRule, ...]:
             "xlog1py",
             _xlog1py,
             ((-2.0, 2.0), (-0.5, 4.0)),
-            (2, 4),
+            (2, 3),
             singular=True,
         ),
         # trigonometric and hyperbolic
@@ -297,7 +310,7 @@ def _rows() -> tuple[ScalarRule, ...]:
             source="DLMF 4.24.8",
         ),
         row("arctan", lambda a, y: (1 / (1 + a**2),), REAL, (3,), source="DLMF 4.24.9"),
-        row("arctan2", _arctan2, half_plane, (5, 6), kink="0 at the origin"),
+        row("arctan2", _arctan2, half_plane, (4, 5), kink="0 at the origin"),
         row("sinh", lambda a, y: (F("cosh", a),), REAL, (2,), source="DLMF 4.34.1"),
         row("cosh", lambda a, y: (F("sinh", a),), REAL, (2,), source="DLMF 4.34.2"),
         row("tanh", _tanh, REAL, (6,), source="DLMF 4.34.3, 4.28.8"),
@@ -354,8 +367,9 @@ def _rows() -> tuple[ScalarRule, ...]:
             lambda c, a, b, y: (sympy.Integer(0), select(c, 1, 0), select(c, 0, 1)),
             ((0.0, 1.0), *PAIR),
             (0, 0, 0),
+            bounded=True,
         ),
-        *(row(name, None, PAIR, ()) for name in PREDICATES),
+        *(row(name, None, PAIR, (), bounded=True) for name in PREDICATES),
     )
 
 
@@ -379,7 +393,7 @@ RULES: dict[str, ScalarRule] = {row.function: row for row in _rows()}
 
 
 def rule_of(name: str) -> ScalarRule:
-    """The row of a function, or an error naming it."""
+    """Row of a function, or an error naming it."""
     if name not in RULES:
         raise NoDerivativeRule(
             f"{name} has no row in the table of derivatives", do="add it to gradc.autodiff.rules"

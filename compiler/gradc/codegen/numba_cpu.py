@@ -31,6 +31,10 @@ from gradc.ir.loop.nodes import (
 
 SPECIAL = frozenset(("erfinv", "ndtr", "log_ndtr", "ndtri", "digamma", "polygamma"))
 _BUILTIN = frozenset(("abs", "bool"))
+_LIBRARY_MODULES = {
+    "product": "matmul",
+    **dict.fromkeys(("check_indices", "reshape", "affine_scan", "argsort", "arg_extreme"), "library"),
+}
 _COMBINE = {
     "sum": "plus({0}, {1})",
     "prod": "{0} * {1}",
@@ -83,12 +87,10 @@ class _Module:
             lines.append("import numpy as np")
         scalars = [name for name in used if "." not in name and name not in _BUILTIN | SPECIAL | {"np"}]
         special = [name for name in used if name in SPECIAL]
-        for module, names in (
-            ("library", list(self.library)),
-            ("reduce", list(self.reduce)),
-            ("scalars", scalars),
-            ("special", special),
-        ):
+        by_module: dict[str, list[str]] = {"reduce": list(self.reduce), "scalars": scalars, "special": special}
+        for name in self.library:
+            by_module.setdefault(_LIBRARY_MODULES.get(name, "linalg"), []).append(name)
+        for module, names in sorted(by_module.items()):
             if names:
                 lines.append(f"from gradc_runtime.{module} import {', '.join(sorted(names))}")
         while lines[-1] == "":
@@ -164,21 +166,17 @@ class _Module:
         return f"{self.rename(tensor)}[{', '.join(self.printer.text(index) for index in indices)}]"
 
     def _product(self, statement: Product, depth: int) -> None:
-        operands = []
-        for name, transposed in (
-            (statement.left, statement.transpose_left),
-            (statement.right, statement.transpose_right),
-        ):
-            operands.append(
-                f"transposed({self.rename(name)})" if transposed and statement.batch else self.rename(name)
-            )
-            if transposed and not statement.batch:
-                operands[-1] += ".T"
-            elif transposed:
-                self.library["transposed"] = None
-        function = "batched_product" if statement.batch else "product"
+        left, right = self.rename(statement.left), self.rename(statement.right)
+        if statement.batch:
+            function = "batched_product"
+            arguments = f"{left}, {right}, {statement.transpose_left}, {statement.transpose_right}"
+        else:
+            function = "product"
+            left += ".T" if statement.transpose_left else ""
+            right += ".T" if statement.transpose_right else ""
+            arguments = f"{left}, {right}"
         self.library[function] = None
-        self._line(depth, f"{self.rename(statement.out)} = {function}({', '.join(operands)})")
+        self._line(depth, f"{self.rename(statement.out)} = {function}({arguments})")
 
     def _library(self, statement: Library, depth: int) -> None:
         outs = ", ".join(self.rename(name) for name in statement.outs)

@@ -153,6 +153,28 @@ def is_symbol(size: Size) -> bool:
     )
 
 
+def is_nonnegative(size: Size) -> bool | None:
+    """Whether a size is nonnegative for every value of its symbols; None where that depends on them."""
+    if isinstance(size, int):
+        return size >= 0
+    coefficients = [coefficient for _, coefficient in size.terms]
+    if all(coefficient >= 0 for coefficient in coefficients):
+        return True
+    if all(coefficient <= 0 for coefficient in coefficients) and dict(size.terms).get((), 0) < 0:
+        return False
+    return None
+
+
+def balanced(difference: Size) -> tuple[Size, Size]:
+    """Two sizes with nonnegative coefficients whose difference is the given one: a condition as a person writes it."""
+    above: Size = 0
+    below: Size = 0
+    for monomial, coefficient in _terms(difference):
+        term = product((abs(coefficient), *map(symbol, monomial)))
+        above, below = (above + term, below) if coefficient > 0 else (above, below + term)
+    return above, below
+
+
 def substitute(size: Size, values: Mapping[str, Size]) -> Size:
     """Replace symbols by sizes."""
     if isinstance(size, int):

@@ -22,7 +22,7 @@ class Result(Enum):
 
     SAME = "same"
     FLOAT = "float"
-    QUOTIENT = "quotient"  # as FLOAT, but NumPy divides small integers in float64
+    WIDE = "wide"  # as FLOAT, but integers of every size become float64: division, and most of SciPy
     BOOL = "bool"
     LOGICAL = "logical"
 
@@ -45,6 +45,7 @@ class Function:
 
 def _table() -> dict[str, Function]:
     same, real, predicate, logical = Result.SAME, Result.FLOAT, Result.BOOL, Result.LOGICAL
+    wide = Result.WIDE
     rows = (
         ("copy", 1, same, "np.copy({0})", "+{0}", "{0}"),
         ("stop_gradient", 1, same, "np.copy({0})", "+{0}", "{0}"),
@@ -55,7 +56,7 @@ def _table() -> dict[str, Function]:
         ("add", 2, same, "np.add({0}, {1})", "{0} + {1}", "{0} + {1}"),
         ("sub", 2, same, "np.subtract({0}, {1})", "{0} - {1}", "{0} - {1}"),
         ("mul", 2, same, "np.multiply({0}, {1})", "{0} * {1}", "{0} * {1}"),
-        ("div", 2, Result.QUOTIENT, "np.divide({0}, {1})", "mp_div({0}, {1})", "{0} / {1}"),
+        ("div", 2, wide, "np.divide({0}, {1})", "mp_div({0}, {1})", "{0} / {1}"),
         (
             "floor_divide",
             2,
@@ -95,8 +96,8 @@ def _table() -> dict[str, Function]:
         ("log1p", 1, real, "np.log1p({0})", "mp_log1p({0})", "log1p({0})"),
         ("logaddexp", 2, real, "np.logaddexp({0}, {1})", "mp_logaddexp({0}, {1})", "logaddexp({0}, {1})"),
         ("logaddexp2", 2, real, "np.logaddexp2({0}, {1})", "mp_logaddexp2({0}, {1})", "logaddexp2({0}, {1})"),
-        ("xlogy", 2, real, "sp.xlogy({0}, {1})", "mp_xlogy({0}, {1})", "xlogy({0}, {1})"),
-        ("xlog1py", 2, real, "sp.xlog1py({0}, {1})", "mp_xlog1py({0}, {1})", "xlog1py({0}, {1})"),
+        ("xlogy", 2, wide, "sp.xlogy({0}, {1})", "mp_xlogy({0}, {1})", "xlogy({0}, {1})"),
+        ("xlog1py", 2, wide, "sp.xlog1py({0}, {1})", "mp_xlog1py({0}, {1})", "xlog1py({0}, {1})"),
         # trigonometric and hyperbolic
         ("sin", 1, real, "np.sin({0})", "mp.sin({0})", "math.sin({0})"),
         ("cos", 1, real, "np.cos({0})", "mp.cos({0})", "math.cos({0})"),
@@ -122,16 +123,16 @@ def _table() -> dict[str, Function]:
             "sinc_derivative({0}, {1})",
         ),
         # special functions
-        ("erf", 1, real, "sp.erf({0})", "mp.erf({0})", "math.erf({0})"),
-        ("erfc", 1, real, "sp.erfc({0})", "mp.erfc({0})", "math.erfc({0})"),
+        ("erf", 1, wide, "sp.erf({0})", "mp.erf({0})", "math.erf({0})"),
+        ("erfc", 1, wide, "sp.erfc({0})", "mp.erfc({0})", "math.erfc({0})"),
         ("erfinv", 1, real, "sp.erfinv({0})", "mp_erfinv({0})", "erfinv({0})"),
-        ("ndtr", 1, real, "sp.ndtr({0})", "mp.ncdf({0})", "ndtr({0})"),
-        ("log_ndtr", 1, real, "sp.log_ndtr({0})", "mp_log_ndtr({0})", "log_ndtr({0})"),
+        ("ndtr", 1, wide, "sp.ndtr({0})", "mp.ncdf({0})", "ndtr({0})"),
+        ("log_ndtr", 1, wide, "sp.log_ndtr({0})", "mp_log_ndtr({0})", "log_ndtr({0})"),
         ("inverse_mills", 1, real, "inverse_mills({0})", "mp_inverse_mills({0})", "inverse_mills({0})"),
         ("ndtri", 1, real, "sp.ndtri({0})", "mp_ndtri({0})", "ndtri({0})"),
-        ("expit", 1, real, "sp.expit({0})", "1 / (1 + mp.exp(-{0}))", "expit({0})"),
-        ("log_expit", 1, real, "sp.log_expit({0})", "-mp.log1p(mp.exp(-{0}))", "log_expit({0})"),
-        ("logit", 1, real, "sp.logit({0})", "mp_logit({0})", "logit({0})"),
+        ("expit", 1, wide, "sp.expit({0})", "1 / (1 + mp.exp(-{0}))", "expit({0})"),
+        ("log_expit", 1, wide, "sp.log_expit({0})", "-mp.log1p(mp.exp(-{0}))", "log_expit({0})"),
+        ("logit", 1, wide, "sp.logit({0})", "mp_logit({0})", "logit({0})"),
         (
             "softplus",
             1,
@@ -140,9 +141,9 @@ def _table() -> dict[str, Function]:
             "mp.log1p(mp.exp({0}))",
             "softplus({0})",
         ),
-        ("gamma", 1, real, "sp.gamma({0})", "mp_gamma({0})", "gamma({0})"),
-        ("gammaln", 1, real, "sp.gammaln({0})", "mp_gammaln({0})", "gammaln({0})"),
-        ("digamma", 1, real, "sp.digamma({0})", "mp_digamma({0})", "digamma({0})"),
+        ("gamma", 1, wide, "sp.gamma({0})", "mp_gamma({0})", "gamma({0})"),
+        ("gammaln", 1, wide, "sp.gammaln({0})", "mp_gammaln({0})", "gammaln({0})"),
+        ("digamma", 1, wide, "sp.digamma({0})", "mp_digamma({0})", "digamma({0})"),
         ("polygamma", 2, real, "polygamma({0}, {1})", "mp_polygamma({0}, {1})", "polygamma({0}, {1})"),
         # predicates and choice
         ("lt", 2, predicate, "np.less({0}, {1})", "{0} < {1}", "{0} < {1}"),
@@ -228,7 +229,7 @@ def operand_dtype(function: Function, dtypes: tuple[DType, ...]) -> DType:
     match function.result:
         case Result.FLOAT:
             return float_result(shared)
-        case Result.QUOTIENT:
+        case Result.WIDE:
             return shared if shared.is_float else DType.F64
         case Result.LOGICAL:
             return DType.BOOL

@@ -26,6 +26,14 @@ class NameSupply:
         self._used[hint] = 1
         return hint
 
+    def renamed(self, name: str, hint: str) -> str:
+        """A new name after `hint` instead of a numbered one, whose number becomes free if it was the last."""
+        if name != f"v{self._count}" or not _PLAIN.match(hint):
+            return name
+        del self._used[name]
+        self._count -= 1
+        return self.fresh(hint)
+
     def _numbered(self) -> str:
         while True:
             self._count += 1

@@ -8,7 +8,7 @@ program.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
 from typing import Any
 
@@ -17,10 +17,13 @@ import numpy as np
 from gradc.errors import GradcError, TraceError
 from gradc.ir import extents
 from gradc.ir.extents import Size
-from gradc.ir.types import DType, dtype_of
+from gradc.ir.index.nodes import Access, Const, Operand
+from gradc.ir.types import DType, dtype_of, promote
 from gradc.lang import operations, refusals
-from gradc.lang.emit import Arg, Emitter, SizeValue, Value, weak_kind
-from gradc.lang.operations import lift
+from gradc.lang.emit import Arg, Emitter, SizeValue, Value
+from gradc.lang.operations import masked
+from gradc.lang.operations.lift import Handler
+from gradc.lang.operations.masked import MaskedValue
 from gradc.lang.provenance import Place, Places
 from gradc.lang.sizes import (
     Extent,
@@ -32,8 +35,7 @@ from gradc.lang.sizes import (
     known_number,
     relation,
 )
-from gradc.lang.traced import Captive, Content, Literal, Traced, TracedArray, TracedScalar, View
-from gradc.lang.views import VIEW_FUNCTIONS, VIEW_METHODS, same_key, written_back
+from gradc.lang.traced import Captive, Content, Literal, Traced, TracedArray, TracedMasked, TracedScalar
 
 # Operators by name: the ufunc that defines their meaning, and Python's function for known numbers.
 OPERATORS: dict[str, tuple[np.ufunc, Callable[..., Any]]] = {
@@ -79,6 +81,7 @@ class Dispatch:
         self.place: Place = places.of(None)
         self.poison: TraceError | None = None
         self.scalar_guards: list[ScalarGuard] = []
+        self.mark = 0  # equations before the handler that is running: only newer results may be renamed
         emit.place = lambda: (self.place.origin, "")
 
     # --- places, refusals, numbers ----------------------------------------------------------------------
@@ -143,12 +146,14 @@ class Dispatch:
         content = value._now()
         if isinstance(content, Literal):
             return content.array.shape
+        if isinstance(content, MaskedValue):
+            raise masked.refused_masked("the shape")
         return self.emit.shape(self.value_of(content))
 
     def dtype_of(self, value: Traced) -> DType:
         """The dtype of a traced value."""
         content = value._now()
-        return content.dtype if isinstance(content, Value) else dtype_of(content.array.dtype)
+        return dtype_of(content.array.dtype) if isinstance(content, Literal | Captive) else content.dtype
 
     def element_count(self, value: Traced) -> object:
         """``value.size``."""
@@ -165,7 +170,11 @@ class Dispatch:
         return content.value
 
     def declare(self, content: Literal | Captive, hint: str) -> Value:
-        """Bring a concrete array into the program: as an equation where one says it, else as a hidden input."""
+        """Bring a concrete array into the program; `Trace` decides how."""
+        raise NotImplementedError
+
+    def argument_tree(self, x: Any) -> Any:
+        """The arguments of a call with traced values lifted; `Trace` knows the kinds of arguments."""
         raise NotImplementedError
 
     def literal(self, array: np.ndarray, recipe: Callable[[], Value] | None = None) -> object:
@@ -174,7 +183,9 @@ class Dispatch:
             return array
         if array.dtype == object:
             raise self.poisoned(refusals.object_array(self.where()))
-        return TracedArray(self, Literal(array, recipe), hint=self.place.hint)
+        found = TracedArray(self, Literal(array, recipe), hint=self.place.hint)
+        found._contiguous = array.flags.c_contiguous
+        return found
 
     def operand(self, x: object) -> Arg | Literal | np.generic | list | tuple:
         """One operand of an operator; NotImplemented for what is no operand at all."""
@@ -188,6 +199,8 @@ class Dispatch:
             return x  # pyright: ignore[reportReturnType]
         if kind is Extent:
             return SizeValue(x._size)  # pyright: ignore[reportAttributeAccessIssue]
+        if kind is TracedMasked:
+            return x._content  # pyright: ignore[reportAttributeAccessIssue, reportReturnType]
         return self._foreign_operand(x)
 
     def _foreign_operand(self, x: object) -> Any:
@@ -205,12 +218,20 @@ class Dispatch:
         """An operand without literals."""
         return self.value_of(operand) if isinstance(operand, Literal) else operand
 
+    def made(self, result: Traced) -> Traced:
+        """The result of a creation function: a new array in C order."""
+        if type(result) is TracedArray and result._view is None and not result._frozen:
+            result._contiguous = True
+        return result
+
     def wrap(self, result: object, *, weak: type | None = None, known: Known | None = None) -> Any:
         """The result of a handler as user code sees it."""
         if isinstance(result, Value):
             return self._wrap_value(result, weak, known)
         if isinstance(result, SizeValue):
             return self.extent(result.size)
+        if isinstance(result, MaskedValue):
+            return TracedMasked(self, result)
         if isinstance(result, tuple) and hasattr(result, "_fields"):
             return type(result)(*map(self.wrap, result))
         if isinstance(result, list | tuple):
@@ -229,6 +250,8 @@ class Dispatch:
 
     def named(self, result: Value, hint: str) -> Value:
         """Give the tensor that was emitted last the name of the variable that takes it."""
+        if len(self.emit.builder.equations) == self.mark:
+            return result  # the handler returned an operand: it is known under its own name
         name = self.emit.builder.rename_last(result.name, hint)
         return result if name == result.name else Value(name, result.dtype, result.shape, result.weak)
 
@@ -237,26 +260,73 @@ class Dispatch:
     def operate(self, name: str, left: object, right: object, frame: FrameType) -> Any:
         """A binary operator."""
         self.enter(frame)
-        a, b = self.operand(left), self.operand(right)
-        if a is NotImplemented or b is NotImplemented:
-            return NotImplemented
-        if isinstance(a, Literal) or isinstance(b, Literal):
-            if _concrete(a) and _concrete(b):
-                return self.literal(OPERATORS[name][1](_array(a), _array(b)))
-            a, b = self.lifted(a), self.lifted(b)
-        with_weak = weak_kind(a) if type(a) is not np.generic else None  # pyright: ignore[reportArgumentType]
         try:
-            if with_weak is None or weak_kind(b) is None:  # pyright: ignore[reportArgumentType]
-                return self.wrap(self._binary(name, a, b))
+            a, b = self.operand(left), self.operand(right)
+            if a is NotImplemented or b is NotImplemented:
+                return NotImplemented
+            if isinstance(a, Literal) or isinstance(b, Literal):
+                if _concrete(a) and _concrete(b):
+                    return self.literal(OPERATORS[name][1](_array(a), _array(b)))
+                a, b = self.lifted(a), self.lifted(b)
+            if _weak(a) is None or _weak(b) is None:
+                return self.wrap(self.binary(name, a, b))
             return self._weak(name, left, right, a, b)
         except GradcError as error:
             raise self.located(error) from None
 
-    def _binary(self, name: str, a: Any, b: Any) -> object:
-        if name in _DIRECT and _is_float(a) and _is_float(b):
+    def binary(self, name: str, a: Any, b: Any) -> object:
+        """The equations of a binary operator on lifted operands."""
+        if name in _DIRECT and type(a) is Value and not a.shape and not (type(b) is Value and b.shape):
+            found = self._of_numbers(name, a, b)
+            if found is not None:
+                return found
+        a, b = _simplified(a, b), _simplified(b, a)
+        if name in _DIRECT and _direct(a, b):
+            self.mark = len(self.emit.builder.equations)
             return self.emit.elementwise(name, a, b)
         ufunc = OPERATORS[name][0]
-        return self.handler(ufunc)(self.emit, a, b)
+        if isinstance(a, MaskedValue) or isinstance(b, MaskedValue):
+            return masked.call(self.emit, ufunc, self.handler(ufunc), (a, b))
+        return self.called(self.handler(ufunc), (a, b))
+
+    def _of_numbers(self, name: str, a: Value, b: object) -> Value | None:
+        """The short way for two numbers of one floating-point dtype: long scalar programs are built of these."""
+        dtype = a.dtype
+        if not dtype.is_float:
+            return None
+        if type(b) is Value and b.dtype is dtype:
+            second: Operand = Access(b.name, ())
+        elif type(b) is float and a.weak is None:
+            second = Const(dtype.numpy.type(b).item(), dtype)
+        else:
+            return None
+        result = DType.BOOL if name in _COMPARISONS else dtype
+        self.mark = len(self.emit.builder.equations)
+        operands = (Access(a.name, ()), second)
+        return Value(self.emit.builder.assign(name, operands, (), result, origin=self.place.origin), result, ())
+
+    def handler(self, function: Callable[..., object], method: str = "__call__") -> Handler:
+        """The handler of a function or ufunc, or the error that says what to write instead."""
+        if isinstance(function, np.ufunc):
+            if method == "__call__" and function in operations.UFUNCS:
+                return operations.UFUNCS[function]
+            key = function if method == "__call__" else getattr(function, method)
+        else:
+            key = operations.key_of(function)
+        found = operations.FUNCTIONS.get(key) or operations.CREATION.get(key)
+        if found is None:
+            raise self.poisoned(refusals.unsupported(function, self.where(), method=method))
+        return found
+
+    def knows(self, function: Callable[..., object]) -> bool:
+        """Whether a function has a handler."""
+        key = operations.key_of(function)
+        return key in operations.FUNCTIONS or key in operations.CREATION or key in operations.UFUNCS
+
+    def called(self, handler: Handler, args: Sequence[object], kwargs: Mapping[str, object] | None = None) -> object:
+        """The result of a handler, its equations marked as new."""
+        self.mark = len(self.emit.builder.equations)
+        return handler(self.emit, *args, **(kwargs or {}))
 
     def _weak(self, name: str, left: object, right: object, a: Any, b: Any) -> object:
         """An operator between Python numbers: the result is a Python number too, known where both are."""
@@ -269,7 +339,7 @@ class Dispatch:
             a, b = (self._as_number(x) for x in (a, b))
         if name == "pow" and _is_int(a) and _is_int(b) and (known is None or isinstance(known.number, float)):
             a = self.emit.cast(a, DType.F64) if isinstance(a, Value) else float(a) if type(a) is int else a
-        result: Any = self._binary(name, a, b)
+        result: Any = self.binary(name, a, b)
         dtype = result.dtype
         weak = bool if dtype.is_bool else float if dtype.is_float else int
         return self.wrap(result, weak=weak, known=known)
@@ -300,7 +370,7 @@ class Dispatch:
         if weak is bool:
             operand, weak = self._as_number(operand), int
         try:
-            result = self.handler(ufunc)(self.emit, operand)
+            result = self.called(self.handler(ufunc), (operand,))
         except GradcError as error:
             raise self.located(error) from None
         if name in ("trunc", "floor", "ceil"):
@@ -311,3 +381,46 @@ class Dispatch:
         """`error` with the user's place, unless it names one already."""
         error.where = error.where or self.where()
         return error
+
+
+def _weak(operand: object) -> type | None:
+    """The Python type that an operand counts as in promotion; None for arrays and NumPy scalars."""
+    if isinstance(operand, Value):
+        return operand.weak
+    kind = type(operand)
+    return kind if kind in _PLAIN else int if kind is SizeValue else None
+
+
+def _direct(a: object, b: object) -> bool:
+    """Whether the emitter may take two operands as they stand: floating-point tensors beside plain numbers."""
+    if isinstance(a, Value) and a.dtype.is_float:
+        return type(b) in _PLAIN or (isinstance(b, Value) and b.dtype.is_float)
+    return type(a) in _PLAIN and isinstance(b, Value) and b.dtype.is_float
+
+
+def _simplified(operand: object, other: object) -> object:
+    """A NumPy scalar as a plain number where that gives the same dtype: a constant instead of an equation."""
+    if not isinstance(operand, np.generic) or not isinstance(other, Value) or other.weak is not None:
+        return operand
+    kind = dtype_of(operand.dtype)
+    same = other.dtype.is_float and (kind.is_float or kind.is_bool) and promote(kind, other.dtype) is other.dtype
+    return operand.item() if same else operand
+
+
+def _is_int(operand: object) -> bool:
+    return _weak(operand) is int
+
+
+def _concrete(operand: object) -> bool:
+    return isinstance(operand, Literal | np.generic) or type(operand) in _PLAIN
+
+
+def _array(operand: object) -> Any:
+    return operand.array if isinstance(operand, Literal) else operand
+
+
+def contains_traced(x: object) -> bool:
+    """Whether a nested sequence holds traced values or extents."""
+    if isinstance(x, list | tuple):
+        return any(contains_traced(item) for item in x)
+    return type(x) in (TracedScalar, TracedArray, TracedMasked, Extent)

@@ -249,12 +249,7 @@ class Emitter:
         accesses = tuple(
             self._labelled(self.cast(value, dtype), labels, order, space) for value, labels in operands
         )
-        reduce = Reduce("sum", dtype) if len(order) > len(output) else None
-        body = _product(len(accesses))
-        if dtype.is_bool:  # NumPy's sum of products of booleans is "any" of "and"
-            body = template("logical_and") if len(accesses) == 2 else body
-            reduce = Reduce("any", dtype) if reduce else None
-        return self._assign(body, accesses, space, dtype, rank=len(output), reduce=reduce)
+        return self._sum_of_products(accesses, space, len(output), dtype)
 
     def sum_of_products(
         self, operands: Sequence[tuple[Value, tuple[Index, ...]]], space: tuple[Size, ...], rank: int
@@ -264,9 +259,17 @@ class Emitter:
         for value, _ in operands:
             dtype = promote(dtype, value.dtype)
         accesses = tuple(Access(self.cast(value, dtype).name, indices) for value, indices in operands)
-        return self._assign(
-            _product(len(accesses)), accesses, space, dtype, rank=rank, reduce=Reduce("sum", dtype)
-        )
+        return self._sum_of_products(accesses, space, rank, dtype)
+
+    def _sum_of_products(
+        self, accesses: tuple[Access, ...], space: tuple[Size, ...], rank: int, dtype: DType
+    ) -> Value:
+        body = _product(len(accesses))
+        reduce = Reduce("sum", dtype) if rank < len(space) else None
+        if dtype.is_bool:  # NumPy's sum of products of booleans is "any" of "and"
+            body = template("logical_and") if len(accesses) == 2 else body
+            reduce = Reduce("any", dtype) if reduce else None
+        return self._assign(body, accesses, space, dtype, rank=rank, reduce=reduce)
 
     def _joined(self, known: Size, size: Size, label: str) -> Size:
         if is_one(known) or is_one(size):

@@ -1,4 +1,4 @@
-"""The part of the index-notation parser that reads tensors: ``x[n, 2*p + i]``, ``pad(x, 1)[i + j]``, ``b``."""
+"""The part of the index parser that reads tensors: ``x[n, 2*p + i]``, ``pad(x, 1)[i + j]``, ``b``."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class AccessParser(Cursor):
         return self.take()
 
     def reference(self) -> int:
-        """An index as a number, a scalar tensor, ``x[...]`` or ``pad(x, 1)[...]``."""
+        """Parse an index as a number, a scalar tensor, ``x[...]`` or ``pad(x, 1)[...]``."""
         start, pad = self.next.start, ()
         if self.skip("pad"):
             name, pad = self.padded()
@@ -76,7 +76,7 @@ class AccessParser(Cursor):
         return name, tuple(amounts)
 
     def amount(self) -> int:
-        """A whole number of zeros."""
+        """Parse a whole number of zeros."""
         token = self.take()
         if not token.text.isdigit():
             self.refuse(token, f"a whole number should stand before {shown(token)}", do="write pad(x, 1)")
@@ -93,7 +93,7 @@ class AccessParser(Cursor):
         return tuple(found)
 
     def affine(self) -> Form:
-        """A sum of whole multiples of indices and whole numbers."""
+        """Parse a sum of whole multiples of indices and whole numbers."""
         terms: dict[LoopIndex, int] = {}
         offset = 0
         sign = -1 if self.skip("-") else 1

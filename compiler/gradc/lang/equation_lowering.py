@@ -1,4 +1,4 @@
-"""One parsed index equation becomes equations of the IR: first the ranges of its indices, then its operations."""
+"""One parsed index equation becomes equations of the IR: the ranges of its indices, then its operations."""
 
 from __future__ import annotations
 
@@ -46,6 +46,7 @@ class StatementLowering:
         self.values: dict[int, Value] = {}  # by identity of the reference
         for node in references:
             self.values[id(node)] = self.operand(node, tensors[node.name], node.pad or pad.get(node.name, ()))
+        self.filled: set[int] = set()  # windows that reach exactly as far as their axis
         self.axes = [
             (node, axis, subscript, emit.shape(self.values[id(node)])[axis])
             for node in references
@@ -53,7 +54,7 @@ class StatementLowering:
         ]
 
     def run(self) -> Value:
-        """The tensor that the statement defines."""
+        """Return the tensor that the statement defines."""
         self.find_ranges()
         self.check_accesses()
         terms: list[Term] = []
@@ -66,7 +67,7 @@ class StatementLowering:
     # --- operands ---------------------------------------------------------------------------------------
 
     def operand(self, node: Reference, value: Value, pad: Widths) -> Value:
-        """The tensor behind a reference, padded where asked; refuses a wrong number of indices."""
+        """Return the tensor behind a reference, padded where asked; refuses a wrong number of indices."""
         rank, given = len(value.shape), len(node.subscripts)
         if rank != given:
             shape = ", ".join(extents.show(size) for size in self.emit.shape(value))
@@ -138,7 +139,7 @@ class StatementLowering:
         first: tuple[Reference, int] | None,
         here: tuple[Reference, int],
     ) -> Size:
-        """The extent that two axes with the same index share."""
+        """Return the extent that two axes with the same index share."""
         if known is None or first is None:
             return size
         try:
@@ -156,12 +157,10 @@ class StatementLowering:
             ) from None
 
     def known(self, size: Size) -> Size:
-        """The number behind a size in the call being traced, where there is one."""
+        """Return the number behind a size in the call being traced, where there is one."""
         size = self.emit.solver.resolve(size)
         hints = self.emit.solver.hints
-        return (
-            self.emit.solver.value(size) if all(name in hints for name in extents.symbols(size)) else size
-        )
+        return self.emit.solver.value(size) if all(name in hints for name in extents.symbols(size)) else size
 
     def solve_windows(self) -> bool:
         """Find the range of one index that stands in a window whose other indices are known."""
@@ -169,13 +168,16 @@ class StatementLowering:
             unknown = [(c, index) for c, index in subscript.form.terms if index not in self.nest.extents]
             if len(unknown) == 1 and unknown[0][0] > 0:
                 self.nest.extents[unknown[0][1]] = self.window(subscript, unknown[0], size)
+                self.filled.add(id(subscript))
                 return True
         return False
 
     def window(self, subscript: Subscript, unknown: tuple[int, LoopIndex], size: Size) -> Size:
         """How many values of `unknown` keep the index inside an axis: ``(size - 1 - rest) // stride + 1``."""
         stride, index = unknown
-        rest = Form(tuple(term for term in subscript.form.terms if term[1] is not index), subscript.form.offset)
+        rest = Form(
+            tuple(term for term in subscript.form.terms if term[1] is not index), subscript.form.offset
+        )
         room = size - self.nest.bounds(rest)[1]
         try:
             self.emit.solver.require(room, ">=", 0, f"the window of index {index.name} fits")
@@ -203,7 +205,9 @@ class StatementLowering:
         for node, axis, subscript, size in self.axes:
             reason = f"{node.name} is read inside axis {axis}"
             try:
-                self.nest.require_within(subscript.form, size, reason)
+                self.nest.require_within(
+                    subscript.form, None if id(subscript) in self.filled else size, reason
+                )
             except ShapeError:
                 least, greatest = (extents.show(self.known(b)) for b in self.nest.bounds(subscript.form))
                 raise self.error(
@@ -211,7 +215,7 @@ class StatementLowering:
                     f"{node.name} would be read outside axis {axis}",
                     why=f"this index runs from {least} to {greatest}, the axis has "
                     f"{extents.show(self.known(size))} elements",
-                    do=f"state a smaller range (with p < 10), or read zeros outside: pad({node.name}, 1)[...]",
+                    do=f"state a smaller range, or read zeros outside: pad({node.name}, 1)[...]",
                 ) from None
 
     # --- operations -------------------------------------------------------------------------------------
@@ -222,7 +226,7 @@ class StatementLowering:
         terms: list[Term],
         name: str,
     ) -> Term:
-        """The term of one node, its arguments being done; `name` is a hint for the result."""
+        """Return the term of one node, its arguments being done; `name` is a hint for the result."""
         match node:
             case Literal():
                 return node.value
@@ -238,7 +242,7 @@ class StatementLowering:
                 assert_never(node)
 
     def operation(self, node: Operation, arguments: tuple[Term, ...], name: str) -> Term:
-        """A function applied to terms."""
+        """Apply a function to terms."""
         if node.function == "mul":
             return self.nest.multiply(*arguments)
         if node.function == "pow":
@@ -252,9 +256,9 @@ class StatementLowering:
             raise
 
     def reduction(self, node: Reduction, body: Term, name: str) -> Term:
-        """A reduction, whose indices need not occur in the body."""
+        """Reduce a term; the indices need not occur in it."""
         return self.nest.reduce(node.op, node.indices, body, name)
 
     def error(self, span: Span, what: str, *, why: str = "", do: str = "") -> ShapeError:
-        """A `ShapeError` with carets."""
+        """Build a `ShapeError` with carets."""
         return ShapeError(what, where=self.source.show(span), why=why, do=do)

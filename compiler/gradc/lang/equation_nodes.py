@@ -29,7 +29,7 @@ class Subscript:
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """``name[subscripts]``; `pad` holds the amounts of ``pad(name, ...)``: none, one for all windows, or one per axis."""
+    """``name[subscripts]``; `pad` holds the amounts of ``pad(name, ...)``: one for all, or one per axis."""
 
     name: str
     subscripts: tuple[Subscript, ...]
@@ -78,7 +78,7 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """One equation; `bound` lists every index bound in it, output indices first; the last node is the result."""
+    """One equation; `bound` lists every index bound in it, outputs first; the last node is its value."""
 
     target: str
     span: Span

@@ -8,7 +8,7 @@
     operand   := number | index | access | function "(" value {"," value} ")" | "(" value ")"
     access    := (name | "pad" "(" name "," amount {"," amount} ")") [ "[" affine {"," affine} "]" ]
     reduction := sum | prod | max | min
-    op        := or | and | (not) | < <= > >= == != | + - | * / // % | **        loosest to tightest, as in Python
+    op        := or | and | (not) | < <= > >= == != | + - | * / // % | **   loosest to tightest, as in Python
 
 A reduction reaches over products, quotients and powers and ends before ``+``, ``-`` and comparisons:
 ``sum[j] w[i, j] * x[j] + b[i]`` adds ``b`` outside the sum.
@@ -182,7 +182,7 @@ class _Parser(AccessParser):
         return tuple(found)
 
     def bound_of(self) -> int | str:
-        """A whole number or the name of a size."""
+        """Parse a whole number or the name of a size."""
         token = self.next
         if token.kind == "number" and token.text.isdigit():
             return int(self.take().text)
@@ -221,7 +221,7 @@ class _Parser(AccessParser):
         return left
 
     def operand(self) -> int:
-        """A number, access, call, reduction, parenthesis or signed operand."""
+        """Parse a number, access, call, reduction, parenthesis or signed operand."""
         token = self.next
         if token.kind == "number":
             return self.number()
@@ -242,7 +242,7 @@ class _Parser(AccessParser):
         return self.reference()
 
     def number(self) -> int:
-        """A literal."""
+        """Parse a literal."""
         token = self.take()
         value = int(token.text) if token.text.isdigit() else float(token.text)
         if abs(value) >= Limits().magnitude:
@@ -250,7 +250,7 @@ class _Parser(AccessParser):
         return self.add(Literal(value, self.span(token.start)))
 
     def prefix(self) -> int:
-        """A sign or ``not``."""
+        """Parse a sign or ``not``."""
         token = self.take()
         function, strength = _PREFIX[token.text]
         inner = self.value(strength)
@@ -274,7 +274,7 @@ class _Parser(AccessParser):
         return self.add(Reduction(token.text, indices, body, self.span(token.start)))
 
     def call(self) -> int:
-        """A function of the allow list."""
+        """Parse a function of the allow list."""
         token = self.take()
         function = FUNCTIONS.get(token.text)
         if function is None:

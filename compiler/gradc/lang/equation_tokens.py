@@ -27,7 +27,29 @@ _INSTEAD = {
     ":": "name the index: x[i]",
     "'": "the transpose of a[i, j] is a[j, i]",
 }
-_NEEDS_MORE = frozenset("+ - * / ** // % , = < > <= >= == != with and or not".split())
+_NEEDS_MORE = frozenset(
+    (
+        "+",
+        "-",
+        "*",
+        "/",
+        "**",
+        "//",
+        "%",
+        ",",
+        "=",
+        "<",
+        ">",
+        "<=",
+        ">=",
+        "==",
+        "!=",
+        "with",
+        "and",
+        "or",
+        "not",
+    )
+)
 
 Kind = Literal["number", "name", "operator", "separator", "end"]
 
@@ -119,7 +141,7 @@ class Cursor:
         return self.take()
 
     def span(self, start: int, end: int | None = None) -> Span:
-        """The piece from `start` to the last token taken (or to `end`)."""
+        """Return the piece from `start` to the last token taken (or to `end`)."""
         return self.source.span(start, self.tokens[self.at - 1].end if end is None else end)
 
     def refuse(self, token: Token, what: str, *, why: str = "", do: str = "", code: str = "") -> NoReturn:
@@ -132,7 +154,7 @@ class Cursor:
 
 
 def shown(token: Token) -> str:
-    """A token in words."""
+    """Return a token in words."""
     if token.kind == "end":
         return "the end"
     return "the end of the line" if token.text == "\n" else f"`{token.text}`"

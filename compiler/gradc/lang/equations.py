@@ -1,9 +1,9 @@
 """Index equations: a layer written as one line of index notation, whose backward pass nobody writes.
 
-``y[n,o,p,q] = sum[c,i,j] w[o,c,i,j] * x[n,c,p+i,q+j]`` is a convolution.  The ranges of the indices follow from
-the shapes of the tensors: an index that stands alone on an axis runs over that axis, a window ``2*p + i`` leaves
-``p`` as many values as fit, and ``with p < 10`` fixes a range.  Reading outside a tensor is an error, unless the
-tensor is padded with zeros: ``pad(x, 1)[n, c, p+i, q+j]``.
+``y[n,o,p,q] = sum[c,i,j] w[o,c,i,j] * x[n,c,p+i,q+j]`` is a convolution. The ranges of the indices follow
+from the shapes of the tensors: an index that stands alone on an axis runs over that axis, a window ``2*p +
+i`` leaves ``p`` as many values as fit, and ``with p < 10`` fixes a range. Reading outside a tensor is an
+error, unless the tensor is padded with zeros: ``pad(x, 1)[n, c, p+i, q+j]``.
 """
 
 from __future__ import annotations
@@ -80,9 +80,7 @@ class Equation:
             raise ArgumentError(f"{', '.join(missing)} missing", where=repr(self), do=_takes(self))
         return bound
 
-    def lower(
-        self, emit: Emitter, **operands: Value | int | SizeValue | Size
-    ) -> Value | tuple[Value, ...]:
+    def lower(self, emit: Emitter, **operands: Value | int | SizeValue | Size) -> Value | tuple[Value, ...]:
         """Emit the equations; returns the output, or a tuple where there are several.
 
         Raises
@@ -135,7 +133,9 @@ def _outputs(parsed: ParsedEquations, chosen: Sequence[str] | None) -> tuple[str
     if chosen is not None:
         for name in chosen:
             if name not in defined:
-                raise ArgumentError(f"{name} is not defined by the equations", do=f"one of {', '.join(defined)}")
+                raise ArgumentError(
+                    f"{name} is not defined by the equations", do=f"one of {', '.join(defined)}"
+                )
         return tuple(chosen)
     read = {n.name for statement in parsed.statements for n in statement.nodes if isinstance(n, Reference)}
     return tuple(name for name in defined if name not in read)
@@ -147,7 +147,9 @@ def _takes(self: Equation) -> str:
 
 def _widths(name: str, amount: Padding) -> Widths:
     amounts = [amount] if isinstance(amount, int) else list(amount)
-    widths = tuple((item, item) if isinstance(item, int) else (int(item[0]), int(item[1])) for item in amounts)
+    widths = tuple(
+        (item, item) if isinstance(item, int) else (int(item[0]), int(item[1])) for item in amounts
+    )
     if any(width < 0 for pair in widths for width in pair):
         raise InputRefused(f"the padding of {name} is negative", do="read a slice of the tensor instead")
     return widths
@@ -162,8 +164,10 @@ def _tensor(name: str, value: object) -> Value:
 def _size(name: str, value: object) -> Size:
     if isinstance(value, SizeValue):
         return value.size
-    if isinstance(value, Value) or isinstance(value, bool) or not isinstance(value, Size):
-        raise ArgumentError(f"{name} is the size of a range and must be a whole number", why=f"it is {value!r}")
+    if isinstance(value, bool) or not isinstance(value, Size):
+        raise ArgumentError(
+            f"{name} is the size of a range and must be a whole number", why=f"it is {value!r}"
+        )
     if isinstance(value, int) and value < 0:
         raise ShapeError(f"the size {name} is {value}")
     return value

@@ -26,7 +26,7 @@ def composed(function: str, arguments: tuple[T, ...], apply: Callable[..., T], z
 
 
 def float_dtype(values: tuple[Value, ...]) -> DType:
-    """The floating-point dtype that `values` share; float64 where there is none."""
+    """Return the floating-point dtype that `values` share; float64 where there is none."""
     shared: DType | None = None
     for value in values:
         if value.dtype.is_float:
@@ -81,7 +81,7 @@ def lower_formula(parsed: Parsed, emit: Emitter, inputs: Mapping[str, Value]) ->
 
 
 def literal_dtype(function: str, arguments: tuple[Arg, ...], default: DType) -> DType | None:
-    """The dtype of an operation on literals alone; None where a tensor decides."""
+    """Return the dtype of an operation on literals alone; None where a tensor decides."""
     considered = arguments[1:] if function == "select" else arguments
     if any(isinstance(argument, Value) for argument in considered):
         return None

@@ -1,9 +1,9 @@
 """Scalar expressions over named loop indices, and the equations they become.
 
-Index equations (``y[i] = sum[j] w[i, j] * x[j]``) and SymPy's ``Sum`` over ``Indexed`` share this layer.  A `Term`
-says which indices it uses; applying a function to terms emits one equation over exactly the indices they use.
-Products are kept back until something else than a factor or a sum wants them, so a sum of products becomes one
-contraction instead of a sum over a product that was written to memory.
+Index equations (``y[i] = sum[j] w[i, j] * x[j]``) and SymPy's ``Sum`` over ``Indexed`` share this layer. A
+`Term` says which indices it uses; applying a function to terms emits one equation over exactly the indices
+they use. Products are kept back until something else than a factor or a sum wants them, so a sum of
+products becomes one contraction instead of a sum over a product that was written to memory.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 from gradc.ir.extents import Polynomial, Size
 from gradc.ir.functions import FUNCTIONS, operand_dtype, result_dtype
-from gradc.ir.index.nodes import Access, Const, IndexValue, Operand, Reduce, affine
+from gradc.ir.index.nodes import Access, Affine, Const, IndexValue, Operand, Reduce, affine
 from gradc.ir.index.templates import Template, composite, integer_power, placeholder, template
 from gradc.ir.types import DType, float_result, promote, promote_weak
 from gradc.lang.emit import Emitter, SizeValue, Value
@@ -26,7 +26,7 @@ _BY_MULTIPLICATION = 64
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LoopIndex:
-    """One binding of an index name; `order` (outermost first) decides the order of axes of intermediate results."""
+    """One binding of an index name; `order` (outermost first) decides the order of axes of results."""
 
     name: str
     order: int
@@ -76,7 +76,7 @@ Term: TypeAlias = Factor | Product
 
 
 def indices_of(terms: Iterable[Term]) -> tuple[LoopIndex, ...]:
-    """The indices that terms use, outermost first."""
+    """Return the indices that terms use, outermost first."""
     found: dict[LoopIndex, None] = {}
     for term in terms:
         for factor in term.factors if isinstance(term, Product) else (term,):
@@ -110,12 +110,12 @@ class Nest:
         return self._function(template(function), factors, name)
 
     def multiply(self, left: Term, right: Term) -> Product:
-        """The product, kept back."""
+        """Return the product, kept back."""
         factors = left.factors if isinstance(left, Product) else (left,)
         return Product((*factors, self.factor(right)))
 
     def power(self, base: Term, exponent: Term, name: str = "") -> Read:
-        """``base ** exponent``: by multiplication for integer constants up to 64, ``sqrt`` for one half."""
+        """Raise to a power: by multiplication for whole constants up to 64, ``sqrt`` for one half."""
         base, exponent = self.factor(base), self.factor(exponent)
         if not isinstance(exponent, int | float) or isinstance(base, int | float):
             return self._function(template("pow"), (base, exponent), name)
@@ -129,7 +129,7 @@ class Nest:
         return self._function(template("reciprocal"), (positive,), name)
 
     def factor(self, term: Term) -> Factor:
-        """The term with a product written out as multiplications from left to right."""
+        """Return the term with a product written out as multiplications from left to right."""
         if not isinstance(term, Product):
             return term
         result = term.factors[0]
@@ -144,7 +144,7 @@ class Nest:
         return self._assign(body, factors, shared, result, indices_of(factors), name=name)
 
     def _shared_dtype(self, body: Template, factors: Sequence[Factor]) -> DType:
-        """The dtype in which NumPy would compute: literals, positions and extents are weak."""
+        """Return the dtype in which NumPy would compute: literals, positions and extents are weak."""
         considered = factors[1:] if body.name == "select" else factors
         tensors = [factor.value.dtype for factor in considered if isinstance(factor, Read)]
         weak = [_weak_kind(factor) for factor in considered if not isinstance(factor, Read)]
@@ -178,13 +178,17 @@ class Nest:
         return self._assign(body, factors, dtype, dtype, kept, tuple(indices), op, name=name)
 
     def close(self, term: Term, indices: tuple[LoopIndex, ...], name: str = "") -> Value:
-        """The tensor whose axes are `indices`, in this order."""
+        """Return the tensor whose axes are `indices`, in this order."""
         if isinstance(term, Product):
             *inner, last = term.factors
             left = self.factor(Product(tuple(inner))) if len(inner) > 1 else inner[0]
             term = self.apply("mul", left, last, name=name)
-        computed = isinstance(term, Read) and term.value.name not in self.emit.builder.inputs
-        if computed and [form.bare for form in term.subscripts] == list(indices):
+        taken = self.emit.builder.inputs  # a result is a new tensor, even where it equals an input
+        if (
+            isinstance(term, Read)
+            and term.value.name not in taken
+            and [form.bare for form in term.subscripts] == list(indices)
+        ):
             return term.value
         dtype = self._shared_dtype(template("copy"), (term,))
         return self._assign(template("copy"), (term,), dtype, dtype, indices, name=name).value
@@ -243,7 +247,7 @@ class Nest:
     # --- ranges -----------------------------------------------------------------------------------------
 
     def bounds(self, form: Form) -> tuple[Size, Size]:
-        """The least and the greatest value that a form takes."""
+        """Return the least and the greatest value that a form takes."""
         least: Size = form.offset
         greatest: Size = form.offset
         for coefficient, index in form.terms:
@@ -254,8 +258,8 @@ class Nest:
                 least = least + last
         return least, greatest
 
-    def require_within(self, form: Form, size: Size, reason: str) -> None:
-        """Record what keeps every value of `form` inside an axis of extent `size`.
+    def require_within(self, form: Form, size: Size | None, reason: str) -> None:
+        """Record what keeps every value of `form` inside an axis of extent `size` (None: no end to check).
 
         Raises
         ------
@@ -263,13 +267,13 @@ class Nest:
             In the call being traced some value lies outside.
         """
         least, greatest = self.bounds(form)
-        for margin in (least, size - 1 - greatest):
+        for margin in (least,) if size is None else (least, size - 1 - greatest):
             if not _never_negative(self.emit.solver.resolve(margin)):
                 self.emit.solver.require(margin, ">=", 0, reason)
 
 
 def product_template(count: int) -> Template:
-    """The template that multiplies `count` operands from left to right."""
+    """Return the template that multiplies `count` operands from left to right."""
     if count <= 2:
         return template("copy" if count == 1 else "mul")
     symbols = tuple(placeholder(position) for position in range(count))
@@ -283,7 +287,7 @@ def _power_template(exponent: int) -> Template:
     return template("copy") if exponent == 1 else integer_power(exponent)
 
 
-def _placed(form: Form, position: dict[LoopIndex, int]) -> int | affine.__class__:
+def _placed(form: Form, position: dict[LoopIndex, int]) -> int | Affine:
     return affine({position[index]: coefficient for coefficient, index in form.terms}, form.offset)
 
 

@@ -44,6 +44,7 @@ class _Code:
 
     code: types.CodeType
     raw: bytes
+    variables: tuple[str, ...]
     file: str
     places: dict[int, Place] = field(default_factory=dict)
 
@@ -63,7 +64,8 @@ class Places:
         code = frame.f_code
         known = self._codes.get(id(code))
         if known is None:
-            known = self._codes[id(code)] = _Code(code, code.co_code, self.relative(code.co_filename))
+            file = self.relative(code.co_filename)
+            known = self._codes[id(code)] = _Code(code, code.co_code, _variables(code), file)
         at = frame.f_lasti
         found = known.places.get(at)
         if found is None:
@@ -71,6 +73,25 @@ class Places:
             found = Place(Origin(known.file, frame.f_lineno, text), _stored_next(known, at))
             known.places[at] = found
         return found
+
+    def unpacked(self, frame: types.FrameType | None) -> tuple[str, ...]:
+        """The variables of ``a, b, c = ...`` where `frame` is unpacking into plain ones."""
+        frame = user_frame(frame)
+        if frame is None:
+            return ()
+        raw, at, variables = frame.f_code.co_code, frame.f_lasti, _variables(frame.f_code)
+        names: list[str] = []
+        if raw[at] == dis.opmap["UNPACK_SEQUENCE"]:
+            count, at = raw[at + 1], _next(raw, at)
+            while len(names) < count and at < len(raw) and raw[at] in _STORES:
+                names.append(_named(variables, raw[at + 1]))
+                at += 2
+        return tuple(names)
+
+    @staticmethod
+    def named(place: Place, hint: str) -> Place:
+        """`place` with another variable to take the result."""
+        return Place(place.origin, hint)
 
     def relative(self, path: str) -> str:
         """`path` as messages and programs show it."""
@@ -84,24 +105,34 @@ NOWHERE = Place(Origin("", 0), "")
 def _stored_next(known: _Code, at: int) -> str:
     """The plain name that the next instruction stores to."""
     raw, code = known.raw, known.code
-    at += 2
-    while at < len(raw) and raw[at] == _CACHE:
-        at += 2
+    at = _next(raw, at)
     if at >= len(raw):
         return ""
     opcode, argument = raw[at], raw[at + 1]
     # `EXTENDED_ARG` precedes names beyond the 256th: a program with so many variables does without hints for them.
     if opcode in _STORES:
-        return _variable(code, argument)
+        return _named(known.variables, argument)
     if opcode in _FUSED:
-        return _variable(code, argument >> 4)
+        return _named(known.variables, argument >> 4)
     return code.co_names[argument] if opcode in _STORE_NAMES else ""
 
 
-def _variable(code: types.CodeType, argument: int) -> str:
+def _next(raw: bytes, at: int) -> int:
+    """The offset of the instruction after the one at `at`."""
+    at += 2
+    while at < len(raw) and raw[at] == _CACHE:
+        at += 2
+    return at
+
+
+def _variables(code: types.CodeType) -> tuple[str, ...]:
+    """Names of the local variables in the order in which instructions number them."""
     cells = [name for name in code.co_cellvars if name not in code.co_varnames]
-    names = (*code.co_varnames, *cells, *code.co_freevars)
-    return names[argument] if argument < len(names) else ""
+    return (*code.co_varnames, *cells, *code.co_freevars)
+
+
+def _named(variables: tuple[str, ...], number: int) -> str:
+    return variables[number] if number < len(variables) else ""
 
 
 # --- frames -------------------------------------------------------------------------------------------------

@@ -159,3 +159,34 @@ _KNOWN_ATTRIBUTES = frozenset(
         "fill",
     )
 )
+
+
+def no_axes(text: str, where: str) -> TraceError:
+    """User code indexes, iterates or measures a value without axes."""
+    return TraceError(
+        "a traced value without axes is used as a sequence",
+        where=where,
+        why=f"{text}: it stands for a single number",
+        do="np.reshape(x, (1,)) gives it an axis",
+        code="E_TRACE_SCALAR",
+    )
+
+
+def bad_output(x: object, name: str) -> TraceError:
+    """The function returns something that is no array."""
+    return TraceError(
+        f"{name} returns a value of type {type(x).__name__}",
+        why="results are arrays, numbers, and tuples, lists and dictionaries of these",
+        do="return the arrays; has_aux=True allows other results beside the first",
+        code="E_TRACE_OUTPUT",
+    )
+
+
+def large_container(what: str, count: int, limit: int) -> TraceError:
+    """The function captures a large list of numbers."""
+    return TraceError(
+        f"the function reads {what}, a container of {count} elements",
+        why=f"each element would be checked at every call; containers up to {limit} elements are taken",
+        do="make it an array: np.asarray(...)",
+        code="E_TRACE_CONTAINER",
+    )

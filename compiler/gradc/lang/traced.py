@@ -20,10 +20,11 @@ import numpy as np
 from gradc.errors import TraceError
 from gradc.ir.extents import show
 from gradc.lang.emit import Value
+from gradc.lang.operations.masked import MaskedValue
 from gradc.lang.sizes import Known
 
 if TYPE_CHECKING:
-    from gradc.lang.dispatch import Dispatch
+    from gradc.lang.calls import Calls
 
 
 class TracedAttributeError(TraceError, AttributeError):
@@ -49,7 +50,7 @@ class Captive:
     value: Value | None = None
 
 
-Content = Value | Literal | Captive
+Content = Value | Literal | Captive | MaskedValue
 
 
 @dataclass(slots=True)
@@ -57,13 +58,15 @@ class View:
     """Shared memory, functionally: `forward` reads the view off its base, `backward` writes it back.
 
     `backward` takes the contents of the base and of the view and gives the new content of the base; it is None
-    for views that cannot be written.  `key` tells two views by the same index apart from others.
+    for views that cannot be written.  `key` tells views by different indices apart.  `certain` is False where
+    NumPy may have made a copy instead, depending on the layout: then writing to either side is refused.
     """
 
     base: TracedArray
     forward: Callable[[Content], Content]
     backward: Callable[[Content, Content], Content] | None
     key: object = None
+    certain: bool = True
     seen: int = 0
 
 
@@ -108,7 +111,7 @@ class Traced:
     __slots__ = ("_content", "_frozen", "_hint", "_trace")
     __array_priority__ = 1000.0
 
-    def __init__(self, trace: Dispatch, content: Content, *, frozen: bool = False, hint: str = "") -> None:
+    def __init__(self, trace: Calls, content: Content, *, frozen: bool = False, hint: str = "") -> None:
         self._trace = trace
         self._content = content
         self._frozen = frozen
@@ -240,7 +243,7 @@ class TracedScalar(Traced):
 
     def __init__(
         self,
-        trace: Dispatch,
+        trace: Calls,
         content: Value,
         *,
         frozen: bool = False,
@@ -287,11 +290,11 @@ class TracedArray(Traced):
     Writing replaces the content; `version` counts writes, so that views notice.
     """
 
-    __slots__ = ("_version", "_view")
+    __slots__ = ("_contiguous", "_version", "_view")
 
     def __init__(
         self,
-        trace: Dispatch,
+        trace: Calls,
         content: Content,
         *,
         frozen: bool = False,
@@ -301,6 +304,7 @@ class TracedArray(Traced):
         super().__init__(trace, content, frozen=frozen, hint=hint)
         self._version = 0
         self._view = view
+        self._contiguous = isinstance(content, Value) and len(content.shape) == 1
 
     @property
     def __class__(self) -> type:  # pyright: ignore[reportIncompatibleVariableOverride, reportIncompatibleMethodOverride]
@@ -311,6 +315,8 @@ class TracedArray(Traced):
         if view is not None:
             content = view.base._now()
             if view.seen != view.base._version:
+                if not view.certain:
+                    raise self._trace.uncertain_view()
                 self._content = view.forward(content)
                 view.seen = view.base._version
                 self._version += 1
@@ -319,7 +325,9 @@ class TracedArray(Traced):
     def _replace(self, content: Content) -> None:
         """Write the whole array, and through it the array that it is a view of."""
         view = self._view
-        if view is not None and view.backward is not None:
+        if view is not None:
+            if view.backward is None or not view.certain:
+                raise self._trace.uncertain_view()
             view.base._replace(view.backward(view.base._now(), content))
             view.seen = view.base._version
         self._content = content
@@ -337,10 +345,10 @@ class TracedArray(Traced):
         return self._trace.specialise(self._trace.shape_of(self)[0], sys._getframe(1))
 
     def __iter__(self) -> Iterator[object]:
-        return self._trace.iterate(self, sys._getframe(1))
+        return self._trace.iterate(self)
 
     def __reversed__(self) -> Iterator[object]:
-        return reversed(list(self._trace.iterate(self, sys._getframe(1))))
+        return reversed(list(self._trace.iterate(self)))
 
     def __getitem__(self, index: object) -> object:
         return self._trace.get(self, index, sys._getframe(1))
@@ -359,6 +367,28 @@ class TracedArray(Traced):
         return self._trace.method("swapaxes", self, (-1, -2), {}, sys._getframe(1))
 
 
+class TracedMasked(Traced):
+    """``x[mask]`` with a traced mask: elements in unknown number, to be reduced or assigned."""
+
+    __slots__ = ()
+
+    @property
+    def __class__(self) -> type:  # pyright: ignore[reportIncompatibleVariableOverride, reportIncompatibleMethodOverride]
+        return np.ndarray
+
+    def __repr__(self) -> str:
+        return f"<traced {self._trace.dtype_of(self).short}[mask]>"
+
+    def __len__(self) -> int:
+        raise self._trace.intercept("len()", self, sys._getframe(1))
+
+    def __iter__(self) -> Iterator[object]:
+        raise self._trace.intercept("iteration", self, sys._getframe(1))
+
+    def __getitem__(self, index: object) -> object:
+        raise self._trace.intercept("indexing", self, sys._getframe(1))
+
+
 def is_traced(x: object) -> bool:
     """Whether `x` is a traced value; ``isinstance`` with NumPy's classes is answered by ``__class__`` instead."""
-    return type(x) is TracedScalar or type(x) is TracedArray
+    return type(x) in (TracedScalar, TracedArray, TracedMasked)

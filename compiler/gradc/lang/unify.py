@@ -51,14 +51,20 @@ class ExtentSolver:
         if isinstance(first, int) and isinstance(second, int):
             raise ShapeError(f"extents {first} and {second} do not agree", why=reason)
         self._check_hints(first, second, reason)
+        difference = first - second
+        if isinstance(difference, int):
+            raise ShapeError(
+                f"extents {extents.show(first)} and {extents.show(second)} do not agree", why=reason
+            )
+        left, right = extents.balanced(difference)
         derived = self._derived()
-        for symbol, other in ((second, first), (first, second)):
+        for symbol, other in ((right, left), (left, right)):
             if extents.is_symbol(symbol) and str(symbol) not in self._dependencies(other):
                 if str(symbol) in derived:  # its value is computed, not read off an argument: check it
                     self.guards[Guard(symbol, "==", other, reason)] = None
                 self.bound[str(symbol)] = other
-                return other
-        self.guards[Guard(first, "==", second, reason)] = None
+                return self.resolve(first)
+        self.guards[Guard(left, "==", right, reason)] = None
         return first
 
     def _derived(self) -> set[str]:
@@ -162,8 +168,10 @@ class ExtentSolver:
         result: dict[Guard, None] = {}
         for guard in self.guards:
             left, right = self._written(guard.left), self._written(guard.right)
-            trivial = left is right or (isinstance(left, int) and isinstance(right, int))
-            if not trivial:
+            certain = left is right or (isinstance(left, int) and isinstance(right, int))
+            if guard.relation == ">=":
+                certain = extents.is_nonnegative(left - right) is True
+            if not certain:
                 result[Guard(left, guard.relation, right, guard.reason)] = None
         return list(result)
 

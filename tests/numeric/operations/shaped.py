@@ -51,7 +51,9 @@ def run(program: Program, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, ...
     return evaluate(program, dict(zip(program.inputs, arrays, strict=True)))
 
 
-def check(call: Call, expected: Call, *arrays: np.ndarray, static: bool = False, exact: bool = True) -> Program:
+def check(
+    call: Call, expected: Call, *arrays: np.ndarray, static: bool = False, exact: bool = True
+) -> Program:
     """Compare ``call(emit, *values)`` with ``expected(*arrays)``."""
     program, structure = traced(call, arrays, static=static)
     wanted = list(_leaves(expected(*arrays)))
@@ -63,11 +65,16 @@ def check(call: Call, expected: Call, *arrays: np.ndarray, static: bool = False,
     return program
 
 
-def compare(one: Any, other: Any, program: Program, arrays: Sequence[np.ndarray], *, exact: bool = True) -> None:
+def compare(
+    one: Any, other: Any, program: Program, arrays: Sequence[np.ndarray], *, exact: bool = True
+) -> None:
     """Equal dtype and shape, and values equal up to rounding."""
     if isinstance(one, SizeValue | int):
-        hints = {str(s): n for name, a in zip(program.inputs, arrays, strict=True)
-                 for s, n in zip(program.types[name].shape, a.shape, strict=True)}
+        hints = {
+            str(s): n
+            for name, a in zip(program.inputs, arrays, strict=True)
+            for s, n in zip(program.types[name].shape, a.shape, strict=True)
+        }
         from gradc.ir.extents import evaluate as size_of
 
         assert (size_of(one.size, hints) if isinstance(one, SizeValue) else one) == other

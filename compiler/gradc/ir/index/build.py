@@ -21,6 +21,7 @@ from gradc.ir.index.nodes import (
     Program,
     Reduce,
     TensorType,
+    outputs_of,
 )
 from gradc.ir.index.templates import Template, template
 from gradc.ir.names import NameSupply
@@ -156,6 +157,27 @@ class Builder:
             outs.append(out)
         self.equations.append(Call(tuple(outs), operation, ins, pairs, origin))
         return tuple(outs)
+
+    def rename_last(self, name: str, hint: str) -> str:
+        """Rename `name` after `hint` where it is the numbered result of the last equation; the name it then has."""
+        last = self.equations[-1]
+        if not isinstance(last, Assign | Assemble | Call) or outputs_of(last) != (name,):
+            return name
+        new = self.names.renamed(name, hint)
+        if new == name:
+            return name
+        match last:
+            case Assign():
+                renamed: Equation = Assign(
+                    new, last.space, last.rank, last.reduce, last.template, last.operands, last.origin
+                )
+            case Assemble():
+                renamed = Assemble(new, last.axis, last.parts, last.origin)
+            case Call():
+                renamed = Call((new,), last.operation, last.ins, last.attributes, last.origin)
+        self.equations[-1] = renamed
+        self.types[new] = self.types.pop(name)
+        return new
 
     def finish(self, outputs: tuple[str, ...]) -> Program:
         """The program."""

@@ -49,7 +49,7 @@ SMALL = 1024
 
 
 def is_matrix_product(equation: Equation) -> bool:
-    """Whether a library product is worth calling: one row and one column index at most, not statically small."""
+    """Whether a library product is worth calling: one row, one column and one summed index, not statically small."""
     parts = classify(equation)
     if parts is None or not isinstance(equation, Assign):
         return False

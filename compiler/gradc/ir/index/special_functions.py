@@ -78,21 +78,23 @@ def _arithmetic(mp: Any) -> Functions:
     nan, inf, zero = mp.nan, mp.inf, mp.mpf(0)
 
     def divide(a: Any, b: Any) -> Any:
-        if b != 0 or mp.isnan(a):
+        if b != 0:
             return a / b
-        return nan if a == 0 else mp.sign(a) * inf
+        return nan if a == 0 or mp.isnan(a) else mp.sign(a) * inf
 
     def floor_divide(a: Any, b: Any) -> Any:
-        if b == 0:
+        if b == 0 or mp.isnan(a) or mp.isnan(b):
             return divide(a, b)
-        return nan if mp.isinf(a) else mp.floor(a / b) if mp.isfinite(b) else -mp.mpf((a < 0) != (b < 0))
+        if mp.isinf(b):
+            return nan if mp.isinf(a) else -mp.mpf(a != 0 and (a < 0) != (b < 0))
+        return nan if mp.isinf(a) else mp.floor(a / b)
 
     def modulo(a: Any, b: Any) -> Any:
-        if b == 0 or mp.isinf(a) or mp.isnan(b):
+        if b == 0 or mp.isinf(a) or mp.isnan(a) or mp.isnan(b):
             return nan
         if mp.isinf(b):
             return a if a == 0 or (a < 0) == (b < 0) else b
-        return a - b * mp.floor(a / b)
+        return a % b  # exact, however large the quotient
 
     def remainder(a: Any, b: Any) -> Any:
         return nan if mp.isnan(b) else mp.sign(a) * modulo(abs(a), abs(b)) if a != 0 else modulo(a, b)
@@ -106,7 +108,7 @@ def _arithmetic(mp: Any) -> Functions:
             return mp.mpf(1)
         if a == 0 and b < 0:
             return inf
-        if mp.isinf(b) and a < 0:
+        if a < 0 and (mp.isinf(b) or (a == -inf and (mp.isnan(b) or b % 2 != 1))):
             return power(-a, b)
         return real(lambda base: mp.power(base, b), a)
 
@@ -114,9 +116,11 @@ def _arithmetic(mp: Any) -> Functions:
         return inf if mp.isinf(a) or mp.isinf(b) else mp.hypot(a, b)
 
     def angle(a: Any, b: Any) -> Any:
+        if mp.isnan(a) or mp.isnan(b):
+            return nan
         if mp.isinf(a) and mp.isinf(b):
             return mp.sign(a) * mp.pi * (1 if b > 0 else 3) / 4
-        return mp.atan2(a, b)
+        return zero if a == 0 and b == 0 else mp.atan2(a, b)
 
     return {
         "mp_div": divide,
@@ -128,7 +132,7 @@ def _arithmetic(mp: Any) -> Functions:
         "mp_hypot": hypot,
         "mp_atan2": angle,
         "mp_trunc": lambda a: mp.floor(a) if a >= 0 else mp.ceil(a),
-        "mp_copysign": lambda a, b: abs(a) if b >= 0 else -abs(a),
+        "mp_copysign": lambda a, b: -abs(a) if b < 0 else abs(a),
         "mp_cbrt": lambda a: a if a == 0 or mp.isnan(a) else mp.sign(a) * mp.cbrt(abs(a)),
         "mp_heaviside": lambda a, b: b if a == 0 else a if mp.isnan(a) else zero if a < 0 else mp.mpf(1),
     }
@@ -222,7 +226,7 @@ def _special(mp: Any) -> Functions:
         if not mp.isfinite(a):
             return nan
         if a == 0:
-            return mp.pi**n * mp.cos(n * mp.pi / 2) / (n + 1)
+            return mp.pi**n * (1, 0, -1, 0)[n % 4] / (n + 1)
         lost = max(0, int(-mp.log10(abs(a)))) * n  # the recurrence loses this many digits near 0
         with mp.extradps(lost + 10):
             t = mp.pi * a

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import assert_never
 
-from gradc.errors import VerifyError
+from gradc.errors import ShapeError, VerifyError
 from gradc.ir.functions import FUNCTIONS
 from gradc.ir.index.calls import CALLS
 from gradc.ir.index.nodes import (
@@ -78,10 +78,24 @@ def _equation_faults(program: Program, equation: Equation) -> Iterator[str]:
                 if type_.dtype is not first.dtype or len(type_.shape) != len(first.shape):
                     yield f"parts of different kinds: {show_type(first)} and {show_type(type_)}"
         case Call():
-            if equation.operation not in CALLS:
-                yield f"unknown operation {equation.operation}"
+            yield from _call_faults(program, equation)
         case _:
             assert_never(equation)
+
+
+def _call_faults(program: Program, equation: Call) -> Iterator[str]:
+    operation = CALLS.get(equation.operation)
+    if operation is None:
+        yield f"unknown operation {equation.operation}"
+        return
+    try:
+        results = operation.infer(tuple(program.types[name] for name in equation.ins), dict(equation.attributes))
+    except ShapeError as error:
+        yield error.what
+        return
+    declared = tuple(program.types[name] for name in equation.outs)
+    if declared != results:
+        yield f"the results are {', '.join(map(show_type, results))}, not {', '.join(map(show_type, declared))}"
 
 
 def _assign_faults(program: Program, equation: Assign) -> Iterator[str]:

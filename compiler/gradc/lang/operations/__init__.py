@@ -23,6 +23,7 @@ _FAMILIES = (
     "normal",
     "mathematics",
     "shapes",
+    "joining",
     "indexing",
     "contractions",
     "linalg",

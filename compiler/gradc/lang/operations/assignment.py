@@ -12,7 +12,18 @@ from gradc.errors import ShapeError
 from gradc.ir import extents
 from gradc.ir.extents import Size
 from gradc.ir.index.build import IDENTITY
-from gradc.ir.index.nodes import Access, Affine, Assign, Const, Index, IndexValue, Operand, affine, fixed, terms_of
+from gradc.ir.index.nodes import (
+    Access,
+    Affine,
+    Assign,
+    Const,
+    Index,
+    IndexValue,
+    Operand,
+    affine,
+    fixed,
+    terms_of,
+)
 from gradc.ir.index.templates import template
 from gradc.ir.types import DType
 from gradc.lang.emit import Emitter, Value
@@ -21,7 +32,7 @@ from gradc.lang.operations.joining import joined, part
 from gradc.lang.operations.lift import ArrayLike
 from gradc.lang.operations.masked import MaskedValue, mask_of, refused_masked, spread
 from gradc.lang.operations.shapes import flip, ravel
-from gradc.lang.operations.sizes import known_sign, show_sizes
+from gradc.lang.operations.sizes import show_sizes
 from gradc.lang.operations.slices import Gather, NewAxis, Point, Selection, Span, selection
 from gradc.lang.unify import is_one
 
@@ -94,9 +105,17 @@ def _write_box(emit: Emitter, value: Value, chosen: Selection, new: Value) -> Va
             inner.append(next(sizes))
         else:
             next(sizes)
-    new = flip(emit, emit.reshape(new, tuple(inner)), tuple(reversed_axes)) if reversed_axes else emit.reshape(new, tuple(inner))
+    new = (
+        flip(emit, emit.reshape(new, tuple(inner)), tuple(reversed_axes))
+        if reversed_axes
+        else emit.reshape(new, tuple(inner))
+    )
     partial = [at for at, count in enumerate(counts) if (starts[at], count) != (0, shape[at])]
-    points = [at for at, item in enumerate(i for i in chosen.items if not isinstance(i, NewAxis)) if isinstance(item, Point)]
+    points = [
+        at
+        for at, item in enumerate(i for i in chosen.items if not isinstance(i, NewAxis))
+        if isinstance(item, Point)
+    ]
     if partial and set(partial) <= set(points):
         return _write_points(emit, value, {at: starts[at] for at in partial}, new)
     return _write_regions(emit, value, partial, starts, emit.broadcast_to(new, tuple(counts)))
@@ -141,9 +160,7 @@ def _scatter(emit: Emitter, value: Value, chosen: Selection, new: Value) -> Valu
         amount = emit.aligned(emit.cast(keep, DType.INT64), space)
     written = _accumulated(emit, value, dtype, chosen, emit.aligned(new, space))
     hits = _accumulated(emit, value, DType.INT64, chosen, amount)
-    return emit.elementwise(
-        "select", emit.elementwise("ne", hits, 0), emit.cast(written, value.dtype), value
-    )
+    return emit.elementwise("select", emit.elementwise("ne", hits, 0), emit.cast(written, value.dtype), value)
 
 
 def _accumulated(emit: Emitter, like: Value, dtype: DType, chosen: Selection, operand: Operand) -> Value:
@@ -164,7 +181,9 @@ def _last_writes(emit: Emitter, value: Value, chosen: Selection) -> Value:
         if isinstance(item, Gather):
             table = emit.cast(item.table, DType.INT64)
             size = emit.size_value(extent)
-            wrapped = emit.elementwise("select", emit.elementwise("lt", table, 0), emit.elementwise("add", table, size), table)
+            wrapped = emit.elementwise(
+                "select", emit.elementwise("lt", table, 0), emit.elementwise("add", table, size), table
+            )
             position = emit.elementwise("add", emit.elementwise("mul", position, size), wrapped)
     flat = ravel(emit, emit.broadcast_to(position, shared))
     (count,) = emit.shape(flat)
@@ -194,7 +213,9 @@ def _distinct(emit: Emitter, chosen: Selection) -> bool:
 
 def _counting_axis(emit: Emitter, name: str) -> int | None:
     """The axis along which a tensor is ``start, start + step, ...`` (nonnegative), and constant along others."""
-    equation = next((e for e in reversed(emit.builder.equations) if isinstance(e, Assign) and e.out == name), None)
+    equation = next(
+        (e for e in reversed(emit.builder.equations) if isinstance(e, Assign) and e.out == name), None
+    )
     if equation is None or not equation.template.is_copy or equation.reduce is not None:
         return None
     (operand,) = equation.operands
@@ -210,7 +231,7 @@ def _upward(index: Index) -> int | None:
     if not isinstance(index, int | Affine):
         return None
     terms, offset = terms_of(index)
-    if len(terms) != 1 or terms[0][0] <= 0 or not known_sign(offset):
+    if len(terms) != 1 or terms[0][0] <= 0 or not extents.is_nonnegative(offset):
         return None
     return terms[0][1]
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from gradc.errors import ArgumentError, DTypeError
 from gradc.ir.types import DType
-from gradc.lang.emit import Arg, Emitter, Value
+from gradc.lang.emit import Emitter, Value
 from gradc.lang.operations import lift
 from gradc.lang.operations.elementwise import UFUNCS, full
 from gradc.lang.operations.lift import ArrayLike, Handler, Table
@@ -55,15 +55,7 @@ def piecewise(
 ) -> Value:
     """`np.piecewise`; functions are applied to the whole of `x`, so they must be elementwise."""
     value = lift.array(emit, x)
-    nested = isinstance(condlist, list | tuple)
-    one = not nested and not (
-        isinstance(condlist, Value) and len(emit.shape(condlist)) > len(emit.shape(value))
-    )
-    conditions: list[Arg] = (
-        [lift.argument(emit, condlist)]
-        if one
-        else [*lift.arrays(emit, condlist)]  # a list, or rows of a matrix
-    )
+    conditions = _conditions(emit, condlist, scalar=not emit.shape(value))
     pieces = list(funclist)
     if len(pieces) not in (len(conditions), len(conditions) + 1):
         raise ArgumentError(
@@ -78,6 +70,16 @@ def piecewise(
     for condition, entry in zip(conditions, pieces, strict=False):
         result = emit.elementwise("select", condition, piece(entry), result, dtype=value.dtype)
     return emit.broadcast_to(result, emit.shape(value))
+
+
+def _conditions(emit: Emitter, condlist: ArrayLike, *, scalar: bool) -> list[Value]:
+    """Return the conditions of `np.piecewise`, which takes one condition for a list of one."""
+    if isinstance(condlist, list | tuple):
+        one = not isinstance(condlist[0], Value | list | tuple) and not scalar
+    else:
+        rank = len(emit.shape(lift.array(emit, condlist)))
+        one = rank == 0 or (rank == 1 and not scalar)
+    return [lift.array(emit, condlist)] if one else lift.arrays(emit, condlist)
 
 
 def clip(

@@ -33,7 +33,12 @@ def get_item(emit: Emitter, value: Value, index: object) -> Value | MaskedValue:
 
 
 def take(
-    emit: Emitter, a: ArrayLike, indices: ArrayLike, axis: int | None = None, out: None = None, mode: str = "raise"
+    emit: Emitter,
+    a: ArrayLike,
+    indices: ArrayLike,
+    axis: int | None = None,
+    out: None = None,
+    mode: str = "raise",
 ) -> Value:
     """Elements at integer positions along an axis, of the flattened array without one."""
     lift.only_default("np.take", out=out)
@@ -84,7 +89,13 @@ def _followed(size: Size, axis: int, space: tuple[Size, ...]) -> Index:
 
 
 def argsort(
-    emit: Emitter, a: ArrayLike, axis: int | None = -1, kind: str | None = None, order: None = None, *, stable: bool | None = None
+    emit: Emitter,
+    a: ArrayLike,
+    axis: int | None = -1,
+    kind: str | None = None,
+    order: None = None,
+    *,
+    stable: bool | None = None,
 ) -> Value:
     """The positions of the elements in ascending order; equal elements keep theirs."""
     lift.only_default("np.argsort", order=order)
@@ -95,7 +106,13 @@ def argsort(
 
 
 def sort(
-    emit: Emitter, a: ArrayLike, axis: int | None = -1, kind: str | None = None, order: None = None, *, stable: bool | None = None
+    emit: Emitter,
+    a: ArrayLike,
+    axis: int | None = -1,
+    kind: str | None = None,
+    order: None = None,
+    *,
+    stable: bool | None = None,
 ) -> Value:
     """The elements in ascending order along an axis."""
     lift.only_default("np.sort", order=order)

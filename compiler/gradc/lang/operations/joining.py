@@ -13,7 +13,7 @@ from gradc.lang.emit import Emitter, Value
 from gradc.lang.operations import lift
 from gradc.lang.operations.lift import ArrayLike, Handler, SizeLike, Table
 from gradc.lang.operations.shapes import flip, ravel, with_rank
-from gradc.lang.operations.sizes import at_least, known_sign, require, signed_size, static
+from gradc.lang.operations.sizes import at_least, require, signed_size, static
 
 # --- parts --------------------------------------------------------------------------------------------------
 
@@ -197,7 +197,9 @@ def _cut(emit: Emitter, value: Value, axis: int, positions: Sequence[Size]) -> l
 
 
 def _split_at(axis_of: Callable[[int], int], least: int, name: str) -> Handler:
-    def handler(emit: Emitter, ary: ArrayLike, indices_or_sections: SizeLike | Sequence[SizeLike]) -> list[Value]:
+    def handler(
+        emit: Emitter, ary: ArrayLike, indices_or_sections: SizeLike | Sequence[SizeLike]
+    ) -> list[Value]:
         value = lift.array(emit, ary)
         rank = len(emit.shape(value))
         if rank < least:
@@ -272,7 +274,9 @@ def roll(
     count = max(len(axes), len(shifts))
     axes, shifts = (items * count if len(items) == 1 else items for items in (axes, shifts))
     if len(axes) != len(shifts):
-        raise ShapeError(f"np.roll: {len(shifts)} shifts and {len(axes)} axes", do="give one shift for each axis")
+        raise ShapeError(
+            f"np.roll: {len(shifts)} shifts and {len(axes)} axes", do="give one shift for each axis"
+        )
     for at, by in zip(axes, shifts, strict=True):
         value = _rolled(emit, value, lift.axis(at, len(emit.shape(value))), signed_size(by, "a shift"))
     return value
@@ -339,7 +343,9 @@ def _pairs(given: object, rank: int, what: str) -> list[tuple[object, object]]:
         return [(entries[0], entries[1])] * rank
     pairs = [entry * 2 if isinstance(entry, tuple) and len(entry) == 1 else entry for entry in entries]
     if len(pairs) != rank or not all(isinstance(pair, tuple) and len(pair) == 2 for pair in pairs):
-        raise ShapeError(f"{what} of np.pad needs one pair for each of {rank} axes", do="pass ((1, 1), (0, 2))")
+        raise ShapeError(
+            f"{what} of np.pad needs one pair for each of {rank} axes", do="pass ((1, 1), (0, 2))"
+        )
     return [(pair[0], pair[1]) for pair in pairs if isinstance(pair, tuple)]
 
 
@@ -354,7 +360,11 @@ def _edge_end(emit: Emitter, value: Value, axis: int, width: Size, after: bool) 
     if width != 0:
         require(emit, shape[axis], 1, "np.pad repeats the edge of an axis that is not empty")
     edge = part(emit, value, axis, shape[axis] - 1 if after else 0, 1) if width != 0 else value
-    return emit.broadcast_to(edge, (*shape[:axis], width, *shape[axis + 1 :])) if width != 0 else _empty(emit, value, axis)
+    return (
+        emit.broadcast_to(edge, (*shape[:axis], width, *shape[axis + 1 :]))
+        if width != 0
+        else _empty(emit, value, axis)
+    )
 
 
 def _empty(emit: Emitter, value: Value, axis: int) -> Value:

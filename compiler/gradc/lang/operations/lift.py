@@ -52,6 +52,7 @@ def refusing(call: str, *, why: str = "", do: str) -> Handler:
     def handler(emit: Emitter, *arguments: object, **options: object) -> object:
         raise refused(call, why=why, do=do)
 
+    handler.__name__ = "refused"
     return handler
 
 

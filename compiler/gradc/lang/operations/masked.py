@@ -133,7 +133,9 @@ def _highest(dtype: DType) -> float:
 _sum = _reduction("sum", lambda dtype: 0, summed_dtype)
 
 
-def _mean(emit: Emitter, a: MaskedValue, axis: Axes = None, dtype: object = None, *, keepdims: bool = False) -> Value:
+def _mean(
+    emit: Emitter, a: MaskedValue, axis: Axes = None, dtype: object = None, *, keepdims: bool = False
+) -> Value:
     wanted = lift.dtype(dtype) or (a.dtype if a.dtype.is_float else DType.F64)
     total = _sum(emit, a, axis, wanted, keepdims=keepdims)
     number: Value | SizeValue = count(emit, a, float_result(wanted))

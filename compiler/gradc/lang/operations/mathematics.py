@@ -8,13 +8,12 @@ from collections.abc import Callable
 import numpy as np
 
 from gradc.errors import ArgumentError
+from gradc.ir import extents
 from gradc.ir.types import DType
-from gradc.lang.emit import Arg, Emitter, Value
-from gradc.lang.operations import lift
+from gradc.lang.emit import Arg, Emitter, SizeValue, Value, weak_kind
+from gradc.lang.operations import lift, reductions
 from gradc.lang.operations.elementwise import UFUNCS, power
 from gradc.lang.operations.lift import ArrayLike, Handler, Table
-from gradc.lang.operations.reductions import prod as product
-from gradc.lang.operations.reductions import sum_
 
 
 def number(emit: Emitter, name: str, x: ArrayLike) -> Arg:
@@ -31,7 +30,8 @@ def number(emit: Emitter, name: str, x: ArrayLike) -> Arg:
 
 def _python(value: Value) -> Value:
     """Return a result as the Python number that `math` returns: weak in promotion."""
-    return Value(value.name, value.dtype, value.shape, float if value.dtype.is_float else int)
+    kind = float if value.dtype.is_float else bool if value.dtype.is_bool else int
+    return Value(value.name, value.dtype, value.shape, kind)
 
 
 def _named(name: str, function: str) -> Handler:
@@ -82,7 +82,7 @@ def hypot(emit: Emitter, *coordinates: ArrayLike) -> Value:
     """`math.hypot` of any number of coordinates; the derivative at the origin is 0."""
     numbers = [number(emit, "hypot", x) for x in coordinates]
     if not numbers:
-        return emit.constant(0.0, DType.F64)
+        return _python(emit.constant(0.0, DType.F64))
     if len(numbers) == 1:
         return _python(emit.elementwise("abs", numbers[0], dtype=DType.F64))
     result = numbers[0]
@@ -103,14 +103,27 @@ def dist(emit: Emitter, p: ArrayLike, q: ArrayLike) -> Value:
 
 def fsum(emit: Emitter, seq: ArrayLike) -> Value:
     """`math.fsum`, added in order: the compensation for rounding is not kept."""
-    return _python(sum_(emit, lift.array(emit, seq, DType.F64)))
+    return _python(reductions.sum_(emit, lift.array(emit, seq, DType.F64)))
 
 
-def prod(emit: Emitter, iterable: ArrayLike, *, start: ArrayLike = 1) -> Value:
-    """`math.prod`."""
-    factor = lift.argument(emit, start)
-    result = product(emit, lift.array(emit, iterable))
-    return result if isinstance(factor, int) and factor == 1 else emit.elementwise("mul", factor, result)
+def prod(emit: Emitter, iterable: ArrayLike, *, start: ArrayLike = 1) -> Value | SizeValue | int:
+    """`math.prod`: of extents an extent, of numbers a number, in the order of Python's multiplication."""
+    items = (
+        iterable
+        if isinstance(iterable, list | tuple)
+        else [reductions.prod(emit, lift.array(emit, iterable))]
+    )
+    operands = [lift.argument(emit, factor) for factor in (start, *items)]
+    if all(isinstance(x, SizeValue | int) for x in operands):
+        size = extents.product(tuple(x if isinstance(x, int) else x.size for x in operands))  # pyright: ignore
+        return size if isinstance(size, int) else SizeValue(size)
+    if isinstance(operands[0], int) and operands[0] == 1:
+        operands = operands[1:]
+    result = operands[0]
+    for factor in operands[1:]:
+        result = emit.elementwise("mul", result, factor)
+    value = lift.array(emit, result)
+    return _python(value) if all(weak_kind(x) is not None for x in operands) else value
 
 
 def _refused(name: str, why: str, do: str) -> Handler:

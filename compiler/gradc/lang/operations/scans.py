@@ -12,6 +12,7 @@ from gradc.lang.operations.elementwise import UFUNCS
 from gradc.lang.operations.lift import ArrayLike, Handler, Table
 from gradc.lang.operations.promotion import common_float
 from gradc.lang.operations.reductions import accumulator_dtype, part
+from gradc.lang.operations.sizes import at_least
 
 
 def _prepared(emit: Emitter, a: ArrayLike, axis: int | None, dtype: object) -> tuple[Value, int]:
@@ -78,8 +79,7 @@ def _accumulate(handler: Handler) -> Handler:
     def accumulated(
         emit: Emitter, array: ArrayLike, axis: int = 0, dtype: object = None, out: object = None
     ) -> object:
-        value = lift.array(emit, array)
-        return handler(emit, value, axis, value.dtype if dtype is None else dtype, out)
+        return handler(emit, array, axis, dtype, out)
 
     return accumulated
 
@@ -119,9 +119,8 @@ def _end(emit: Emitter, x: ArrayLike, value: Value, axis: int) -> Value | None:
 
 def _neighbours(emit: Emitter, function: str, value: Value, axis: int) -> Value:
     extent = emit.shape(value)[axis]
-    if extent == 0:
-        return value
-    emit.solver.require(extent, ">=", 1, "differences of neighbours")
+    if not at_least(emit, extent, 1, "differences of neighbours"):
+        return value  # no elements, no differences
     later, earlier = part(emit, value, axis, 1, extent - 1), part(emit, value, axis, 0, extent - 1)
     return emit.elementwise(function, later, earlier)
 

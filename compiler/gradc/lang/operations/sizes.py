@@ -32,28 +32,15 @@ def as_number(size: Size) -> int | SizeValue:
     return size if isinstance(size, int) else SizeValue(size)
 
 
-def known_sign(size: Size) -> bool | None:
-    """Whether a size is nonnegative for every value of its symbols; None where that depends."""
-    if isinstance(size, int):
-        return size >= 0
-    coefficients = [coefficient for _, coefficient in size.terms]
-    if all(coefficient >= 0 for coefficient in coefficients):
-        return True
-    # every symbol can be zero, so with a negative constant term alone the sign is certain
-    if all(coefficient <= 0 for coefficient in coefficients) and dict(size.terms).get((), 0) < 0:
-        return False
-    return None
-
-
 def at_least(emit: Emitter, left: Size, right: Size, reason: str) -> bool:
     """Whether ``left >= right``: certain, or true in the call being traced and recorded as a guard."""
     difference = emit.solver.resolve(left) - emit.solver.resolve(right)
-    sign = known_sign(difference)
+    sign = extents.is_nonnegative(difference)
     if sign is not None:
         return sign
     if _implied(emit, difference):
         return True
-    left, right = _balanced(difference)
+    left, right = extents.balanced(difference)
     hints = emit.solver.hints
     if all(name in hints for name in extents.symbols(difference)) and emit.solver.value(difference) < 0:
         emit.solver.guards[Guard(left, "<", right, reason)] = None
@@ -67,7 +54,7 @@ def _implied(emit: Emitter, difference: Size) -> bool:
     for guard in emit.solver.guards:
         if guard.relation == ">=":
             slack = difference - (emit.solver.resolve(guard.left) - emit.solver.resolve(guard.right))
-            if known_sign(slack):
+            if extents.is_nonnegative(slack):
                 return True
     return False
 
@@ -104,21 +91,6 @@ def same_shape(emit: Emitter, first: Value, second: Value, reason: str) -> tuple
 def show_sizes(sizes: Iterable[Size]) -> str:
     """``[n, 3]``."""
     return f"[{', '.join(extents.show(size) for size in sizes)}]"
-
-
-def _balanced(difference: Size) -> tuple[Size, Size]:
-    """Two sizes with nonnegative coefficients whose difference is the given one: the guard as a person writes it."""
-    left: Size = 0
-    right: Size = 0
-    for monomial, coefficient in (
-        difference.terms if isinstance(difference, Polynomial) else (((), difference),)
-    ):
-        term = extents.product((abs(coefficient), *map(extents.symbol, monomial)))
-        if coefficient > 0:
-            left = left + term
-        else:
-            right = right + term
-    return left, right
 
 
 def _with_value(emit: Emitter, size: Size) -> str:

@@ -88,8 +88,12 @@ def span(emit: Emitter, extent: Size, start: object, stop: object, step: object 
         raise ShapeError("a slice step cannot be zero", do="use a step of 1")
     lower, upper = (0, extent) if stride > 0 else (-1, extent - 1)
     reason = f"the slice {_text(start)}:{_text(stop)}{'' if stride == 1 else f':{stride}'}"
-    first = _bound(emit, start, extent, lower, upper, reason) if start is not None else (lower, upper)[stride < 0]
-    last = _bound(emit, stop, extent, lower, upper, reason) if stop is not None else (upper, lower)[stride < 0]
+    first = (
+        _bound(emit, start, extent, lower, upper, reason) if start is not None else (lower, upper)[stride < 0]
+    )
+    last = (
+        _bound(emit, stop, extent, lower, upper, reason) if stop is not None else (upper, lower)[stride < 0]
+    )
     distance = last - first if stride > 0 else first - last
     if not at_least(emit, distance, 0, reason):
         distance = 0
@@ -165,7 +169,9 @@ def _item(emit: Emitter, extent: Size, entry: object) -> Item:
     if isinstance(entry, slice):
         return span(emit, extent, entry.start, entry.stop, entry.step)
     if isinstance(entry, bool | np.bool_):
-        raise lift.refused("an index that is True or False", do="use None for a new axis, np.where for a choice")
+        raise lift.refused(
+            "an index that is True or False", do="use None for a new axis, np.where for a choice"
+        )
     if isinstance(entry, list | tuple):
         entry = lift.array(emit, entry)
         if emit.shape(entry) == (0,):
@@ -173,7 +179,7 @@ def _item(emit: Emitter, extent: Size, entry: object) -> Item:
     if not isinstance(entry, Value):
         return _point(emit, extent, entry)
     if entry.dtype.is_float:
-        raise lift.refused(f"an index of dtype {entry.dtype}", do="use .astype(int)")
+        raise lift.refused(f"an index of dtype {entry.dtype.value}", do="use .astype(int)")
     if entry.dtype.is_bool:
         raise lift.refused("a mask beside other indices", do="index with the mask alone, or use np.where")
     return Gather(entry)

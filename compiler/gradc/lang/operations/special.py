@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 from scipy import special
@@ -30,24 +31,23 @@ def _entr(emit: Emitter, dtype: DType, x: Arg) -> Value:
     return _choose(emit, emit.elementwise("lt", x, 0, dtype=dtype), -math.inf, inside, dtype)
 
 
-def _rel_entr(emit: Emitter, dtype: DType, x: Arg, y: Arg) -> Value:
-    """Emit ``x log(x / y)``: 0 for ``x = 0 <= y``, infinite outside the domain, NaN for NaN."""
+def _relative(emit: Emitter, dtype: DType, x: Arg, y: Arg, *, divergence: bool) -> Value:
+    """Emit ``x log(x / y)``, for a divergence ``- x + y``: 0 at the origin, infinite outside the domain."""
     inside = _both(emit, emit.elementwise("ge", x, 0, dtype=dtype), emit.elementwise("gt", y, 0, dtype=dtype))
     denominator = _choose(emit, inside, y, 1, dtype)
     value = emit.elementwise("xlogy", x, emit.elementwise("div", x, denominator), dtype=dtype)
-    zero = _both(emit, emit.elementwise("eq", x, 0, dtype=dtype), emit.elementwise("eq", y, 0, dtype=dtype))
-    total = emit.elementwise("add", x, y, dtype=dtype)
-    outside = _choose(emit, emit.elementwise("isnan", total), math.nan, math.inf, dtype)
-    return _choose(emit, inside, value, _choose(emit, zero, 0, outside, dtype), dtype)
+    if divergence:
+        value = emit.elementwise("add", emit.elementwise("sub", value, x, dtype=dtype), y, dtype=dtype)
+    origin = _both(emit, emit.elementwise("eq", x, 0, dtype=dtype), emit.elementwise("eq", y, 0, dtype=dtype))
+    unknown = emit.elementwise(
+        "logical_or", *(emit.elementwise("isnan", operand, dtype=dtype) for operand in (x, y))
+    )
+    outside = _choose(emit, unknown, math.nan, math.inf, dtype)
+    return _choose(emit, inside, value, _choose(emit, origin, 0, outside, dtype), dtype)
 
 
 def _both(emit: Emitter, first: Value, second: Value) -> Value:
     return emit.elementwise("logical_and", first, second)
-
-
-def _kl_div(emit: Emitter, dtype: DType, x: Arg, y: Arg) -> Value:
-    relative = _rel_entr(emit, dtype, x, y)
-    return emit.elementwise("add", emit.elementwise("sub", relative, x, dtype=dtype), y, dtype=dtype)
 
 
 # --- gamma functions ----------------------------------------------------------------------------------------
@@ -185,8 +185,8 @@ def _exp10(emit: Emitter, dtype: DType, x: Arg) -> Value:
 
 _BODIES: dict[object, Body] = {
     special.entr: _entr,
-    special.rel_entr: _rel_entr,
-    special.kl_div: _kl_div,
+    special.rel_entr: partial(_relative, divergence=False),
+    special.kl_div: partial(_relative, divergence=True),
     special.beta: _beta,
     special.betaln: _betaln,
     special.exp10: _exp10,

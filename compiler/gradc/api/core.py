@@ -1,0 +1,243 @@
+"""Serving calls: from arguments to a variant, from kernel results back to the caller's containers."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import optree
+
+from gradc.api.built import Source, positions
+from gradc.api.variant import Variant
+from gradc.errors import ArgumentError
+from gradc.ir.types import FROM_NUMPY
+from gradc.lang.signature import FLOAT, NAMESPACE, Flat, LeafKind, Signature, flatten
+from gradc.pipeline import Derivation, Options
+
+LEAF = optree.tree_structure(0)
+MAX_VARIANTS = 16
+WARN_AT = 8
+
+
+class CacheInfo(NamedTuple):
+    """How often calls were served: variants traced, kernels compiled."""
+
+    variants: int
+    kernels: int
+
+
+class Core:
+    """The variants of one function; looks them up, builds them, and shapes their results."""
+
+    def __init__(self, source: Source, signature: Signature, options: Options) -> None:
+        self.source = source
+        self.signature = signature
+        self.options = options
+        self._variants: dict[tuple[Any, ...], list[Variant]] = {}
+        self._lock = threading.RLock()
+        # The hot path of value_and_grad: arguments' key -> (type of the value, kernel).
+        self._ready: dict[Any, tuple[Callable[[Any], Any], Any]] = {}
+        self._plain = signature.positional and not signature.static
+
+    def cache_info(self) -> CacheInfo:
+        """How many variants were traced and kernels compiled so far."""
+        variants = [variant for found in self._variants.values() for variant in found]
+        return CacheInfo(len(variants), sum(len(variant.loaded) for variant in variants))
+
+    # --- preparing --------------------------------------------------------------------------------------
+
+    def _prepare(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Variant, Sequence[Any], Flat | None]:
+        """The variant that serves a call, and its leaves; `Flat` is None on the fast path without containers."""
+        if self._plain and not kwargs and len(args) == len(self.signature.parameters):
+            key = fast_key(args)
+            if key is not None:
+                found = self._variants.get(key)
+                if found is not None:
+                    for variant in found:
+                        if not variant.guarded or variant.matches(args):
+                            return variant, args, None
+        flat = flatten(self.signature, self.signature.bind(args, kwargs))
+        key = _key_of(flat)
+        for variant in self._variants.get(key, ()):
+            if variant.matches(flat.values):
+                return variant, flat.values, flat
+        return self._build(key, flat), flat.values, flat
+
+    def _build(self, key: tuple[Any, ...], flat: Flat) -> Variant:
+        with self._lock:
+            known = self._variants.get(key, [])
+            for variant in known:
+                if variant.matches(flat.values):
+                    return variant
+            variant = Variant(self.source.build(flat), flat, self.options)
+            self._variants[key] = [*known, variant][-MAX_VARIANTS:]
+            self._warn_about_variants()
+            return variant
+
+    def _warn_about_variants(self) -> None:
+        variants = [variant for found in self._variants.values() for variant in found]
+        if len(variants) != WARN_AT:
+            return
+        changing = [
+            name
+            for at, name in enumerate(variants[-1].names)
+            if len({variant.kinds[at] for variant in variants if at < len(variant.kinds)}) > 1
+        ]
+        cause = f"argument {', '.join(changing)} keeps changing" if changing else "its guards keep failing"
+        warnings.warn(
+            f"{self.signature.name} was compiled {WARN_AT} times: {cause}; see cache_info()", stacklevel=5
+        )
+
+    def _run(
+        self, variant: Variant, derivation: Derivation, values: Sequence[Any], extra: Sequence[Any] = ()
+    ) -> tuple[Any, ...]:
+        kernel = variant.kernel(derivation)
+        try:
+            return kernel(*variant.inputs(values), *extra)
+        except ValueError:
+            mismatch = variant.explain_mismatch(values)
+            if mismatch is None:
+                raise
+            raise mismatch from None
+
+    # --- results ----------------------------------------------------------------------------------------
+
+    def _leaves(self, variant: Variant) -> tuple[int, ...]:
+        """The floating-point leaves of the arguments in `wrt`, in order."""
+        found = variant.wrt_leaves
+        if found is None:
+            found = []
+            for name in self.signature.wrt:
+                owner = self.signature.parameters.index(name)
+                of_argument = [leaf for leaf in positions(variant.owners, owner) if leaf in variant.built.wrt]
+                if not of_argument and name in self.signature.named:
+                    raise ArgumentError(
+                        f"argument {name} of {self.signature.name} is not floating point, so it has no gradient",
+                        do=f"pass it as floats, or leave it out of wrt=({', '.join(map(repr, self.signature.wrt))})",
+                    )
+                found += of_argument
+            found = variant.wrt_leaves = tuple(found)
+        return found
+
+    def _gradients(
+        self, variant: Variant, leaves: Sequence[int], results: Sequence[Any], flat: Flat | None
+    ) -> Any:
+        """Gradients in the containers of the arguments; None stands for arguments that have none."""
+        typed = [_like(variant.kinds[leaf], result) for leaf, result in zip(leaves, results, strict=True)]
+        return self._containers(variant, dict(zip(leaves, typed, strict=True)), flat)
+
+    def _containers(self, variant: Variant, by_leaf: dict[int, Any], flat: Flat | None) -> Any:
+        """One item per leaf, in the containers of the arguments in `wrt`."""
+        trees = []
+        for name in self.signature.wrt:
+            owner = self.signature.parameters.index(name)
+            if flat is None:
+                trees.append(by_leaf.get(owner))
+                continue
+            own = [by_leaf.get(leaf) for leaf in positions(flat.owners, owner)]
+            child = flat.spec.child(owner)
+            trees.append(own[0] if child == LEAF else optree.tree_unflatten(child, own))
+        return trees[0] if self.signature.bare else tuple(trees)
+
+    def _directions(
+        self, variant: Variant, leaves: Sequence[int], tangents: Any, flat: Flat | None
+    ) -> list[Any]:
+        """Tangents as kernel arguments, one per differentiated leaf."""
+        given = tangents if not self.signature.bare else (tangents,)
+        found = [leaf for leaf in optree.tree_leaves(given, namespace=NAMESPACE)]
+        if len(found) != len(leaves):
+            raise ArgumentError(
+                f"{len(found)} tangents for {len(leaves)} differentiated arguments",
+                do="give tangents in the structure that grad returns",
+            )
+        return [_array(tangent, variant.kinds[leaf]) for tangent, leaf in zip(found, leaves, strict=True)]
+
+
+def fast_key(args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    """The key of a call whose arguments are plain floats and well-behaved arrays; None otherwise."""
+    key = []
+    for leaf in args:
+        kind = type(leaf)
+        if kind is float:
+            key.append(kind)
+        elif kind is np.ndarray:
+            flags = leaf.flags
+            shape = leaf.shape
+            if (
+                not shape
+                or 1 in shape
+                or not (flags.c_contiguous and flags.aligned)
+                or leaf.dtype not in FROM_NUMPY
+            ):
+                return None
+            key.append((leaf.dtype, len(shape)))
+        else:
+            return None
+    return tuple(key)
+
+
+def _key_of(flat: Flat) -> tuple[Any, ...]:
+    """The key of any call; equal to `fast_key` where that gives one."""
+    kinds = tuple(_kind_key(kind) for kind in flat.kinds)
+    simple = flat.spec.num_leaves == flat.spec.num_children and all(
+        child == LEAF for child in flat.spec.children()
+    )
+    return kinds if simple else (*kinds, flat.spec)
+
+
+def _kind_key(kind: LeafKind) -> Any:
+    if kind.kind == "array" and kind.rank and not kind.ones and kind.dtype is not None:
+        return (kind.dtype.numpy, kind.rank)
+    return float if kind is FLOAT else kind
+
+
+def outputs_tree(variant: Variant, results: Sequence[Any]) -> Any:
+    built = variant.built
+    leaves = [
+        _scalar_output(built.program.types[built.program.outputs[at]], results[at]) for at in built.outputs
+    ]
+    if built.out_spec == LEAF:
+        return leaves[0]
+    return optree.tree_unflatten(built.out_spec, leaves)
+
+
+def _scalar_output(type_: Any, result: Any) -> Any:
+    """NumPy scalars in the declared dtype, where the kernel returned a Python number."""
+    return result if type_.shape or result is None else type_.dtype.numpy.type(result)
+
+
+def _like(kind: LeafKind, gradient: Any) -> Any:
+    """The gradient in the type of the argument: a Python float for a Python float, a NumPy scalar for a 0-d array."""
+    if kind.rank or isinstance(gradient, np.ndarray) or not np.isscalar(gradient):
+        return gradient
+    if kind.scalar_type and kind.dtype is not None:
+        return kind.dtype.numpy.type(gradient)
+    return float(gradient)
+
+
+def _array(value: Any, kind: LeafKind) -> Any:
+    """A tangent in the dtype of its argument."""
+    array = np.require(np.asarray(value, kind.dtype.numpy if kind.dtype else None), requirements=("C", "A"))
+    return array if array.ndim else array[()]
+
+
+def matching(variant: Variant, cotangent: Any) -> list[Any]:
+    """Cotangent leaves as kernel arguments, of the outputs' dtypes and shapes."""
+    built = variant.built
+    leaves, spec = optree.tree_flatten(cotangent, namespace=NAMESPACE)
+    if spec != built.out_spec:
+        raise ArgumentError(
+            "the cotangent has another container than the value", why=f"{spec} and {built.out_spec}"
+        )
+    by_output: dict[int, Any] = {}
+    for at, leaf in zip(built.outputs, leaves, strict=True):
+        dtype = built.program.types[built.program.outputs[at]].dtype
+        if dtype.is_float:
+            array = np.require(np.asarray(leaf, dtype.numpy), requirements=("C", "A"))
+            by_output[at] = array if array.ndim else array[()]
+    return [by_output[at] for at in sorted(by_output)]

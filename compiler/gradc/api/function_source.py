@@ -1,0 +1,84 @@
+"""The front end of Python functions: flattened arguments in, traced program out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import optree
+
+from gradc.api.built import Built
+from gradc.lang.annotations import annotated_extents
+from gradc.lang.signature import NAMESPACE, Flat, Signature
+from gradc.lang.trace import Trace, TraceResult, trace_checked
+
+
+class FunctionSource:
+    """Builds programs by tracing a Python function."""
+
+    def __init__(self, function: Callable[..., Any], signature: Signature) -> None:
+        self.function = function
+        self.signature = signature
+        self.name = signature.name
+        self._extents = [annotated_extents(p.annotation) for p in signature.python.parameters.values()]
+
+    def build(self, flat: Flat) -> Built:
+        """Trace twice, compare, and describe how the program relates to the call."""
+        specs: list[optree.PyTreeSpec] = []
+
+        def once() -> TraceResult:
+            result, spec = self._trace(flat)
+            specs.append(spec)
+            return result
+
+        result = trace_checked(once)
+        count = sum(1 for kind in flat.kinds if kind.kind != "static")
+        names = iter(result.program.inputs[:count])
+        inputs = tuple(None if kind.kind == "static" else next(names) for kind in flat.kinds)
+        wrt = {
+            leaf: name
+            for leaf, name in enumerate(inputs)
+            if name is not None and result.program.types[name].dtype.is_float
+        }
+        outputs = tuple(range(len(result.program.outputs)))
+        return Built(
+            result.program,
+            inputs,
+            wrt,
+            specs[0],
+            outputs,
+            result.hidden,
+            result.captured,
+            result.scalar_guards,
+        )
+
+    def _trace(self, flat: Flat) -> tuple[TraceResult, optree.PyTreeSpec]:
+        session = Trace(self.name)
+        leaves = [self._argument(session, flat, leaf) for leaf in range(len(flat.kinds))]
+        values: Any = optree.tree_unflatten(flat.spec, leaves)
+        args, kwargs = self.signature.call_arguments(values)
+        outputs = session.run(self.function, args, kwargs)
+        found, spec = optree.tree_flatten(outputs, namespace=NAMESPACE)
+        program = session.finish(found)
+        guards = tuple(session.scalar_guards)
+        return TraceResult(program, outputs, session.hidden, session.captured, guards), spec
+
+    def _argument(self, session: Trace, flat: Flat, leaf: int) -> Any:
+        kind, value, name = flat.kinds[leaf], flat.values[leaf], flat.names[leaf]
+        match kind.kind:
+            case "static":
+                return value
+            case "float":
+                return session.argument(name, _dtype(kind.dtype), kind="float")
+            case "int":
+                return session.argument(name, _dtype(kind.dtype), kind="int", value=value)
+            case _:
+                owner = flat.owners[leaf]
+                own = name == self.signature.parameters[owner]
+                shape = session.sizes(name, value.shape, self._extents[owner] if own else ())
+                return session.argument(name, _dtype(kind.dtype), shape)
+
+
+def _dtype(dtype: Any) -> Any:
+    assert dtype is not None
+    return dtype

@@ -1,0 +1,186 @@
+"""The cloned function: the same code object with its own globals, closure cells, defaults and builtins.
+
+In the clone, names that stand for NumPy, SciPy, `math`, some builtins, captured data and plain user functions are
+replaced by stand-ins (`gradc.lang.standins`), recursively.  Nothing global is patched: line numbers, breakpoints
+and other threads are not disturbed.  A function that assigns a global or an outer variable is refused when it is
+called, because the assignment would happen while tracing only.
+"""
+
+from __future__ import annotations
+
+import dis
+import functools
+import types
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from gradc.lang import refusals
+
+if TYPE_CHECKING:
+    from gradc.lang.standins import StandIns
+
+_LOADS = frozenset(("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"))
+_GLOBAL_WRITES = frozenset(("STORE_GLOBAL", "DELETE_GLOBAL"))
+_CELL_WRITES = frozenset(("STORE_DEREF", "DELETE_DEREF"))
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a captured value is read: `what` names it to the user, `read` reads it again."""
+
+    what: str
+    read: Callable[[], Any]
+
+    @property
+    def hint(self) -> str:
+        """The plain name at the end of `what`, for the input that an array becomes."""
+        return self.what.rpartition(".")[2].rpartition(" ")[2]
+
+    def attribute(self, name: str) -> Source:
+        """The source of an attribute of this value."""
+        return Source(f"{self.what}.{name}" if self.what else name, lambda: getattr(self.read(), name))
+
+    def item(self, key: object) -> Source:
+        """The source of an item of this value."""
+        return Source(f"{self.what}[{key!r}]", lambda: self.read()[key])
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What a code object and the code nested in it do with names from outside."""
+
+    loads: tuple[str, ...]
+    global_writes: tuple[str, ...]
+    outer_writes: tuple[str, ...]
+
+
+@functools.lru_cache(maxsize=4096)
+def scan(code: types.CodeType) -> Scan:
+    """Names that `code` loads from its globals, assigns there, and assigns in the scopes around it."""
+    loads: dict[str, None] = {}
+    global_writes: dict[str, None] = {}
+    outer_writes: dict[str, None] = {}
+    pending = [(code, frozenset(code.co_freevars))]
+    while pending:
+        current, outer = pending.pop()
+        for instruction in dis.get_instructions(current):
+            if instruction.opname in _LOADS:
+                loads[instruction.argval] = None
+            elif instruction.opname in _GLOBAL_WRITES:
+                global_writes[instruction.argval] = None
+            elif instruction.opname in _CELL_WRITES and instruction.argval in outer:
+                outer_writes[instruction.argval] = None
+        for constant in current.co_consts:
+            if isinstance(constant, types.CodeType):
+                # A free variable of nested code is ours, or one of the scopes around the clone.
+                pending.append((constant, outer & frozenset(constant.co_freevars)))
+    return Scan(tuple(loads), tuple(global_writes), tuple(outer_writes))
+
+
+class ClonedFunction:
+    """A plain user function to be called while tracing; its clone is made at the first call."""
+
+    def __init__(self, stand_ins: StandIns, function: types.FunctionType, source: Source) -> None:
+        self._stand_ins = stand_ins
+        self._function = function
+        self._source = source
+        self._clone: types.FunctionType | None = None
+
+    def __call__(self, *args: object, **kwargs: object) -> object:
+        if self._clone is None:
+            self._clone = clone(self._stand_ins, self._function)
+        return self._clone(*args, **kwargs)
+
+    def __get__(self, instance: object, owner: type | None = None) -> object:
+        return self if instance is None else types.MethodType(self, instance)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._function, name)
+
+    def __repr__(self) -> str:
+        return repr(self._function)
+
+
+def clone(stand_ins: StandIns, function: types.FunctionType) -> types.FunctionType:
+    """The clone of `function` for one trace."""
+    code = function.__code__
+    found = scan(code)
+    _check_writes(stand_ins, function, found)
+    cells = tuple(types.CellType() for _ in function.__closure__ or ())
+    copied = types.FunctionType(
+        code,
+        _globals(stand_ins, function, found.loads),
+        function.__name__,
+        _defaults(stand_ins, function),
+        cells if function.__closure__ is not None else None,
+    )
+    copied.__kwdefaults__ = _keyword_defaults(stand_ins, function)
+    copied.__qualname__ = function.__qualname__
+    for name, cell, original in zip(code.co_freevars, cells, function.__closure__ or (), strict=True):
+        _fill(stand_ins, function, name, cell, original)
+    return copied
+
+
+def _check_writes(stand_ins: StandIns, function: types.FunctionType, found: Scan) -> None:
+    for names, kind in ((found.global_writes, "global"), (found.outer_writes, "outer variable")):
+        if names:
+            file = stand_ins.trace.places.relative(function.__code__.co_filename)
+            where = f"{file}:{function.__code__.co_firstlineno}: {function.__qualname__}"
+            raise stand_ins.trace.poisoned(refusals.outer_write(function, list(names), kind, where))
+
+
+def _globals(stand_ins: StandIns, function: types.FunctionType, loads: tuple[str, ...]) -> dict[str, Any]:
+    original = function.__globals__
+    copied: dict[str, Any] = {"__builtins__": stand_ins.builtins()}
+    for name in ("__name__", "__package__", "__file__", "__loader__", "__spec__"):
+        if name in original:
+            copied[name] = original[name]
+    module = original.get("__name__", "")
+    for name in loads:
+        if name in original:
+            source = Source(f"{module}.{name}", functools.partial(original.__getitem__, name))
+            copied[name] = stand_ins.of(original[name], source)
+    return copied
+
+
+def _fill(
+    stand_ins: StandIns, function: types.FunctionType, name: str, cell: types.CellType, original: types.CellType
+) -> None:
+    try:
+        value = original.cell_contents
+    except ValueError:  # not assigned yet: the clone meets Python's own NameError when it gets there
+        return
+    if name == "__class__":
+        cell.cell_contents = stand_ins.mirrored(value)
+        return
+    source = Source(f"{function.__qualname__}.{name}", lambda: original.cell_contents)
+    cell.cell_contents = stand_ins.of(value, source)
+
+
+def _defaults(stand_ins: StandIns, function: types.FunctionType) -> tuple[Any, ...] | None:
+    defaults = function.__defaults__
+    if defaults is None:
+        return None
+    names = function.__code__.co_varnames[: function.__code__.co_argcount][-len(defaults) :]
+    return tuple(
+        stand_ins.of(value, Source(f"{function.__qualname__}.{name}", functools.partial(_default, function, at)))
+        for at, (name, value) in enumerate(zip(names, defaults, strict=True))
+    )
+
+
+def _default(function: types.FunctionType, at: int) -> object:
+    return (function.__defaults__ or ())[at]
+
+
+def _keyword_defaults(stand_ins: StandIns, function: types.FunctionType) -> dict[str, Any] | None:
+    defaults: Mapping[str, Any] | None = function.__kwdefaults__
+    if defaults is None:
+        return None
+    return {
+        name: stand_ins.of(
+            value,
+            Source(f"{function.__qualname__}.{name}", lambda name=name: (function.__kwdefaults__ or {})[name]),
+        )
+        for name, value in defaults.items()
+    }

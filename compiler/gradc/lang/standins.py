@@ -1,0 +1,334 @@
+"""Stand-ins: what takes the place of modules, functions, builtins and captured data in a cloned function."""
+
+from __future__ import annotations
+
+import builtins
+import functools
+import random
+import sys
+import types
+from collections.abc import Callable, Sequence
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gradc.errors import TraceError
+from gradc.lang import operations, refusals
+from gradc.lang.builtin_standins import CastMeta, builtin_stand_ins, cast_class
+from gradc.lang.captured import FrozenDict, FrozenList
+from gradc.lang.clone import ClonedFunction, Source
+from gradc.lang.dispatch import contains_traced
+from gradc.lang.objects import Mirrors
+from gradc.lang.replacements import public_name
+from gradc.lang.sizes import Extent
+from gradc.lang.traced import is_traced
+
+if TYPE_CHECKING:
+    from gradc.lang.trace import Trace
+
+# Modules whose functions are replaced, and those whose functions are taken as they are.
+_TRACED_MODULES = frozenset(("numpy", "scipy", "math"))
+_LIBRARIES = _TRACED_MODULES | frozenset(
+    (
+        *("gradc", "gradc_runtime", "sympy", "numba", "llvmlite", "mpmath", "optree"),
+        *("pandas", "sklearn", "matplotlib", "torch", "jax", "pytest", "_pytest"),
+    )
+)
+_LEAVES = 2000  # captured containers hold at most as many elements
+_SCALARS = (bool, int, float, complex, str, bytes, type(None), Enum, np.generic)
+_GENERATORS = (np.random.Generator, np.random.RandomState, random.Random)
+# What NumPy leaves uninitialised is zero here, so that two traces agree.
+_INITIALISED: dict[Callable[..., Any], Callable[..., Any]] = {np.empty: np.zeros, np.empty_like: np.zeros_like}
+# Arrays that an equation says as well as a list of numbers does.
+_STRUCTURED = frozenset((np.eye, np.identity, np.tri, np.arange))
+
+
+def is_library(module: str | None) -> bool:
+    """Whether code of this module is run as it is: libraries and the standard library."""
+    root = (module or "").partition(".")[0]
+    return root in _LIBRARIES or (root in sys.stdlib_module_names and root != "__main__")
+
+
+class StandIns:
+    """The stand-ins of one trace."""
+
+    def __init__(self, trace: Trace) -> None:
+        self.trace = trace
+        self._memo: dict[int, tuple[object, Any]] = {}
+        self._builtins: dict[str, Any] | None = None
+        self._mirrors = Mirrors(self)
+
+    def of(self, value: Any, source: Source) -> Any:
+        """What takes the place of `value`; data is noted as captured."""
+        if is_traced(value) or type(value) is Extent:
+            return value
+        if isinstance(value, _SCALARS):
+            self.trace.capture(source.what, source.read, value)
+            return value
+        kept = self._memo.get(id(value))
+        if kept is not None:
+            return kept[1]
+        found = self._data(value, source)
+        if found is NotImplemented:
+            found = self._callable(value, source)
+        self._memo.setdefault(id(value), (value, found))
+        return self._memo[id(value)][1]
+
+    def argument(self, value: Any, what: str) -> Any:
+        """What takes the place of an argument: data is known to the caller already and not captured."""
+        if is_traced(value) or isinstance(value, _SCALARS):
+            return value
+        if type(value) in (list, tuple):
+            return type(value)(self.argument(item, what) for item in value)
+        if isinstance(value, tuple):
+            return type(value)(*(self.argument(item, what) for item in value))
+        if type(value) is dict:
+            return {key: self.argument(item, what) for key, item in value.items()}
+        return self.of(value, Source(what, lambda: value))
+
+    def mirrored(self, cls: type) -> type:
+        """The class that takes the place of `cls` in methods of captured objects."""
+        return self._mirrors.known(cls)
+
+    # --- data -------------------------------------------------------------------------------------------
+
+    def _data(self, value: Any, source: Source) -> Any:
+        if isinstance(value, np.ndarray):
+            return value if value.dtype == object else self.trace.captive(value, source.hint, source.read)
+        if isinstance(value, _GENERATORS):
+            return Refusing(self.trace, f"the random generator {source.hint}")
+        if type(value) in (list, tuple, dict, set, frozenset) or (
+            isinstance(value, tuple) and hasattr(value, "_fields")
+        ):
+            return self._container(value, source)
+        return NotImplemented
+
+    def _container(self, value: Any, source: Source) -> Any:
+        if len(value) > _LEAVES:
+            raise self.trace.poisoned(refusals.large_container(source.what, len(value), _LEAVES))
+        if isinstance(value, set | frozenset):
+            self.trace.capture(source.what, source.read, value.copy())
+            return value
+        if isinstance(value, dict):
+            keys = tuple(value)
+            self.trace.capture(f"the keys of {source.what}", lambda: tuple(source.read()), keys)
+            items = {key: self.of(item, source.item(key)) for key, item in value.items()}
+            return FrozenDict(self.trace, source.what, items)
+        self.trace.capture(f"the length of {source.what}", lambda: len(source.read()), len(value))
+        members = [self.of(item, source.item(at)) for at, item in enumerate(value)]
+        if isinstance(value, list):
+            return FrozenList(self.trace, source.what, members)
+        return type(value)(*members) if hasattr(value, "_fields") else tuple(members)
+
+    # --- callables and modules --------------------------------------------------------------------------
+
+    def _callable(self, value: Any, source: Source) -> Any:
+        if isinstance(value, types.ModuleType):
+            return self.module(value, source)
+        if getattr(type(value), "__gradc_inline__", None) is not None:
+            return Inlined(self.trace, value)
+        if isinstance(value, type):
+            return self._class(value)
+        if self._in_tables(value):
+            return Function(self.trace, value)
+        unwrapped = _unwrapped(value)
+        if unwrapped is not None:
+            return self.of(unwrapped, Source(source.what, lambda: _unwrapped(source.read())))
+        if isinstance(value, types.FunctionType):
+            if is_library(value.__module__):
+                return self._library_function(value)
+            return ClonedFunction(self, value, source)
+        if isinstance(value, types.MethodType):
+            return self._bound(value, source)
+        if isinstance(value, functools.partial):
+            return self._partial(value, source)
+        if callable(value) and type(value).__module__ in ("builtins", "numpy", "scipy"):
+            return self._library_function(value)
+        return self._mirrors.of(value, source)
+
+    def _in_tables(self, value: Any) -> bool:
+        if not callable(value):
+            return False
+        key = operations.key_of(value)
+        return key in operations.UFUNCS or key in operations.FUNCTIONS or key in operations.CREATION
+
+    def _library_function(self, value: Any) -> Any:
+        """A function imported from NumPy, SciPy or `math` by name; other libraries' are taken as they are."""
+        module = public_name(value)
+        if module.startswith(("numpy.random", "random.")):
+            return Refusing(self.trace, public_name(value))
+        return Function(self.trace, value) if module.partition(".")[0] in _TRACED_MODULES else value
+
+    def _class(self, value: type) -> Any:
+        if value in (float, int) or (value.__module__ == "numpy" and issubclass(value, np.generic)):
+            return cast_class(self.trace, value)
+        return value
+
+    def _bound(self, value: types.MethodType, source: Source) -> Any:
+        owner = value.__self__
+        if isinstance(owner, types.ModuleType | type) or is_library(type(owner).__module__):
+            return self._library_function(value)
+        stand_in = self.of(owner, source.attribute("__self__"))
+        return types.MethodType(self.of(value.__func__, source.attribute("__func__")), stand_in)
+
+    def _partial(self, value: functools.partial[Any], source: Source) -> Any:
+        function = self.of(value.func, source.attribute("func"))
+        args = [self.of(arg, source.attribute("args").item(at)) for at, arg in enumerate(value.args)]
+        options = source.attribute("keywords")
+        kwargs = {name: self.of(arg, options.item(name)) for name, arg in value.keywords.items()}
+        return functools.partial(function, *args, **kwargs)
+
+    def module(self, module: types.ModuleType, source: Source) -> Any:
+        """The stand-in of a module; modules that cannot meet traced values stand for themselves."""
+        name = module.__name__
+        if name == "random" or name.startswith("numpy.random"):
+            return Refusing(self.trace, name)
+        if name.partition(".")[0] not in _TRACED_MODULES and is_library(name):
+            return module
+        return Module(self, module, source)
+
+    def builtins(self) -> dict[str, Any]:
+        """The builtins of cloned functions."""
+        if self._builtins is None:
+            self._builtins = {**vars(builtins), **builtin_stand_ins(self.trace), "__import__": self._import}
+        return self._builtins
+
+    def _import(
+        self,
+        name: str,
+        globals: dict[str, Any] | None = None,
+        locals: dict[str, Any] | None = None,
+        fromlist: Sequence[str] | None = (),
+        level: int = 0,
+    ) -> Any:
+        """``import`` inside a function: the module is imported as ever, and its stand-in returned."""
+        module = __import__(name, globals, locals, fromlist or (), level)
+        return self.of(module, Source(name, lambda: sys.modules[module.__name__]))
+
+
+def _unwrapped(value: Any) -> Any:
+    """The plain function inside a Numba dispatcher or `functools.lru_cache`; None for anything else."""
+    inner = getattr(value, "py_func", None)
+    if inner is None and type(value).__name__ == "_lru_cache_wrapper":
+        inner = value.__wrapped__
+    return inner if isinstance(inner, types.FunctionType) else None
+
+
+class Module:
+    """The stand-in of a module: its members are replaced as they are asked for."""
+
+    def __init__(self, stand_ins: StandIns, module: types.ModuleType, source: Source) -> None:
+        self._stand_ins = stand_ins
+        self._module = module
+        self._source = source
+        self._library = is_library(module.__name__)
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._module, name)
+        if self._library and (isinstance(value, _SCALARS) or value is None):
+            return value  # np.pi, np.newaxis: constants of the library are not captured
+        found = self._stand_ins.of(value, self._source.attribute(name))
+        library_method = isinstance(value, types.MethodType) and self._library
+        if self._library and not isinstance(value, np.ndarray) and not library_method:
+            self.__dict__[name] = found
+        return found
+
+    def __repr__(self) -> str:
+        return repr(self._module)
+
+
+class Function:
+    """The stand-in of a library function: traced when it meets traced values, carried out otherwise."""
+
+    def __init__(self, trace: Trace, function: Callable[..., Any]) -> None:
+        self._trace = trace
+        self._function = function
+        functools.update_wrapper(self, function, updated=())
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        trace, function = self._trace, self._function
+        frame = sys._getframe(1)
+        if _meets_traced(args, kwargs):
+            return self._traced(args, kwargs, frame)
+        trace.enter(frame)
+        concrete = _INITIALISED.get(function, function)
+        options = {name: trace.concrete_tree(arg) for name, arg in kwargs.items()}
+        result = concrete(*(trace.concrete_tree(arg) for arg in args), **options)
+        if function in _STRUCTURED and isinstance(result, np.ndarray) and result.dtype != object:
+            handler = operations.CREATION[function]
+            return trace.literal(result, lambda: handler(trace.emit, *args, **options))  # pyright: ignore[reportReturnType]
+        return trace.literal_tree(result)
+
+    def _traced(self, args: tuple[Any, ...], kwargs: dict[str, Any], frame: types.FrameType) -> Any:
+        trace, function = self._trace, self._function
+        if isinstance(function, np.ufunc):
+            return trace.ufunc(function, "__call__", args, kwargs, frame)
+        if not trace.knows(function) and not _meets_arrays(args, kwargs):
+            # Only extents: the function gets their numbers, which specialises them.
+            trace.enter(frame)
+            return trace.literal_tree(function(*args, **kwargs))
+        result = trace.function(function, args, kwargs, frame)
+        if function in operations.CREATION and is_traced(result):
+            return trace.made(result)
+        return result
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._function, name)
+
+    def __repr__(self) -> str:
+        return repr(self._function)
+
+
+def _meets_traced(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    return contains_traced(args) or (bool(kwargs) and contains_traced(tuple(kwargs.values())))
+
+
+def _meets_arrays(args: Any, kwargs: dict[str, Any]) -> bool:
+    def found(x: Any) -> bool:
+        if isinstance(x, list | tuple):
+            return any(found(item) for item in x)
+        return is_traced(x)
+
+    return found(args) or any(found(x) for x in kwargs.values())
+
+
+class Refusing:
+    """The stand-in of a source of random numbers: every call says what to do instead."""
+
+    def __init__(self, trace: Trace, name: str) -> None:
+        self._trace = trace
+        self._name = name
+
+    def __getattr__(self, name: str) -> Refusing:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return Refusing(self._trace, f"{self._name}.{name}")
+
+    def __call__(self, *args: object, **kwargs: object) -> object:
+        self._trace.enter(sys._getframe(1))
+        raise self._refusal()
+
+    def _refusal(self) -> TraceError:
+        return self._trace.poisoned(refusals.randomness(self._name, self._trace.where()))
+
+
+class Inlined:
+    """The stand-in of a callable that knows how to be traced: a decorated function, `stop_gradient`, ..."""
+
+    def __init__(self, trace: Trace, inner: Any) -> None:
+        self._trace = trace
+        self._inner = inner
+
+    def __call__(self, *args: object, **kwargs: object) -> object:
+        self._trace.enter(sys._getframe(1))
+        return self._inner.__gradc_inline__(self._trace, args, kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def __repr__(self) -> str:
+        return repr(self._inner)
+
+
+__all__ = ["CastMeta", "Function", "Inlined", "Module", "Refusing", "StandIns", "is_library"]

@@ -1,0 +1,173 @@
+"""Vector instructions: the width of this machine, and the register-tiled core of a matrix product.
+
+The core keeps a tile of ``rows x vectors`` accumulators in registers and runs over the contracted index with one
+fused multiply-add per accumulator.  Every element of the result is one chain of additions in index order, so the
+bits depend neither on the tile nor on the number of threads.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import llvmlite.binding as llvm
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """A register tile: `rows` x (`vectors` x `lanes`) elements of `bits` bits."""
+
+    rows: int
+    vectors: int
+    lanes: int
+    bits: int
+
+    @property
+    def columns(self) -> int:
+        """Elements in a row of the tile."""
+        return self.vectors * self.lanes
+
+
+@cache
+def vector_bytes() -> int:
+    """Bytes of the widest vector register that the host has."""
+    features = llvm.get_host_cpu_features()
+    if features.get("avx512f"):
+        return 64
+    return 32 if features.get("avx2") else 16
+
+
+@cache
+def tile(bits: int) -> Tile:
+    """The tile for elements of `bits` bits: as many accumulators as registers allow, some left for operands."""
+    lanes = vector_bytes() * 8 // bits
+    return Tile(8, 3, lanes, bits) if vector_bytes() == 64 else Tile(4, 3, lanes, bits)
+
+
+def _micro_kernel(shape: Tile) -> Any:
+    element = ir.DoubleType() if shape.bits == 64 else ir.FloatType()
+    vector = ir.VectorType(element, shape.lanes)
+    index = ir.IntType(64)
+
+    @intrinsic
+    def micro(
+        typing: Any, a: Any, a_row: Any, a_step: Any, b: Any, c: Any, c_row: Any, count: Any, add: Any
+    ) -> Any:
+        """``c[i, j] (+)= sum over k < count of a[i, k] * b[k, j]``.
+
+        All arguments are intp: addresses, and strides in elements.  `b` is a packed panel, rows of c have unit
+        stride; `add` adds to c instead of overwriting it.  `count` is at least 1.
+        """
+        signature = types.void(*[types.intp] * 8)
+        return signature, lambda context, builder, _, arguments: _emit(context, builder, arguments)
+
+    def _emit(context: Any, builder: ir.IRBuilder, arguments: Any) -> Any:
+        a, a_row, a_step, b, c, c_row, count, add = arguments
+        name = f"llvm.fma.v{shape.lanes}f{shape.bits}"
+        fma = cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector] * 3), name)
+        left, right, out = (builder.inttoptr(address, element.as_pointer()) for address in (a, b, c))
+        rows = [builder.gep(left, [builder.mul(a_row, index(row))]) for row in range(shape.rows)]
+        before = builder.block
+        loop, done = builder.append_basic_block("k"), builder.append_basic_block("done")
+        builder.branch(loop)
+        builder.position_at_end(loop)
+        k = builder.phi(index)
+        k.add_incoming(index(0), before)
+        sums = [[builder.phi(vector) for _ in range(shape.vectors)] for _ in range(shape.rows)]
+        places = [builder.gep(row, [builder.mul(k, a_step)]) for row in rows]
+        panel = builder.gep(right, [builder.mul(k, index(shape.columns))])
+        new = _step(builder, shape, places, panel, sums, fma, vector, index)
+        following = builder.add(k, index(1))
+        k.add_incoming(following, loop)
+        zero = ir.Constant(vector, [0.0] * shape.lanes)
+        for old_row, new_row in zip(sums, new, strict=True):
+            for old, value in zip(old_row, new_row, strict=True):
+                old.add_incoming(zero, before)
+                old.add_incoming(value, loop)
+        builder.cbranch(builder.icmp_signed("<", following, count), loop, done)
+        builder.position_at_end(done)
+        accumulate = builder.icmp_signed("!=", add, index(0))
+        for row, values in enumerate(new):
+            start = builder.gep(out, [builder.mul(c_row, index(row))])
+            for column, value in enumerate(values):
+                place = _vector_pointer(builder, start, column * shape.lanes, vector, index)
+                old = builder.load(place, align=shape.bits // 8)
+                total = builder.select(accumulate, builder.fadd(old, value), value)
+                builder.store(total, place, align=shape.bits // 8)
+        return context.get_dummy_value()
+
+    return micro
+
+
+def _step(
+    builder: ir.IRBuilder, shape: Tile, places: list[Any], panel: Any, sums: Any, fma: Any, vector: Any, index: Any
+) -> list[list[Any]]:
+    """One value of the contracted index: load a row of b, broadcast an element of each row of a, multiply, add."""
+    right = [
+        builder.load(_vector_pointer(builder, panel, at * shape.lanes, vector, index), align=shape.bits // 8)
+        for at in range(shape.vectors)
+    ]
+    lane = ir.IntType(32)
+    same = ir.Constant(ir.VectorType(lane, shape.lanes), [0] * shape.lanes)
+    undefined = ir.Constant(vector, ir.Undefined)
+    new = []
+    for place, row_sums in zip(places, sums, strict=True):
+        scalar = builder.load(place)
+        left = builder.shuffle_vector(builder.insert_element(undefined, scalar, lane(0)), undefined, same)
+        new.append([builder.call(fma, [left, r, s]) for r, s in zip(right, row_sums, strict=True)])
+    return new
+
+
+def _vector_pointer(builder: ir.IRBuilder, start: Any, offset: int, vector: Any, index: Any) -> Any:
+    return builder.bitcast(builder.gep(start, [index(offset)]), vector.as_pointer())
+
+
+@cache
+def micro_kernel(bits: int) -> Any:
+    """The core for elements of `bits` bits, as a function that Numba code can call with addresses."""
+    return _micro_kernel(tile(bits))
+
+
+@cache
+def element_access(bits: int) -> tuple[Any, Any]:
+    """``load(address)`` and ``store(address, value)`` for floating-point elements of `bits` bits."""
+    scalar = types.float64 if bits == 64 else types.float32
+    element = ir.DoubleType() if bits == 64 else ir.FloatType()
+
+    @intrinsic
+    def load(typing: Any, address: Any) -> Any:
+        """The element at an address."""
+
+        def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+            return builder.load(builder.inttoptr(arguments[0], element.as_pointer()))
+
+        return scalar(types.intp), generate
+
+    @intrinsic
+    def store(typing: Any, address: Any, value: Any) -> Any:
+        """Write an element at an address."""
+
+        def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+            builder.store(arguments[1], builder.inttoptr(arguments[0], element.as_pointer()))
+            return context.get_dummy_value()
+
+        return types.void(types.intp, scalar), generate
+
+    return load, store
+
+
+@intrinsic
+def copy_bytes(typing: Any, destination: Any, source: Any, count: Any) -> Any:
+    """``memcpy`` between addresses."""
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        byte = ir.IntType(8).as_pointer()
+        to, start = (builder.inttoptr(address, byte) for address in arguments[:2])
+        cgutils.raw_memcpy(builder, to, start, arguments[2], 1)
+        return context.get_dummy_value()
+
+    return types.void(types.intp, types.intp, types.intp), generate
