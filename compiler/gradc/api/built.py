@@ -9,7 +9,7 @@ from typing import Protocol
 import optree
 
 from gradc.ir.index.nodes import Program
-from gradc.lang.signature import Flat
+from gradc.lang.signature import Flat, Signature
 from gradc.lang.sizes import ScalarGuard
 from gradc.lang.trace import Captured, Hidden
 
@@ -53,6 +53,10 @@ class Source(Protocol):
     @property
     def name(self) -> str:
         """The function's name, for kernels and messages."""
+        ...
+
+    def with_signature(self, signature: Signature) -> Source:
+        """The front end for the same function under another signature."""
         ...
 
     def build(self, flat: Flat) -> Built:

@@ -208,6 +208,12 @@ class Differentiated(Core, Generic[P, R]):
 
         return rebuilt(self, changes)
 
+    def __set_name__(self, owner: type, name: str) -> None:
+        """As a method the function is differentiated with respect to its arguments, never to the instance."""
+        self.signature = self.signature.as_method()
+        self.source = self.source.with_signature(self.signature)
+        self._plain = False
+
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         if instance is None:
             return self

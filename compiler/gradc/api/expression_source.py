@@ -14,7 +14,7 @@ from gradc.ir.extents import Size, symbol
 from gradc.ir.index.build import Builder
 from gradc.ir.types import DType
 from gradc.lang.emit import Emitter, Value
-from gradc.lang.signature import Flat, LeafKind
+from gradc.lang.signature import Flat, LeafKind, Signature
 from gradc.lang.unify import ExtentSolver
 
 Lower = Callable[[Emitter, dict[str, Value]], Value | list[Value]]
@@ -32,6 +32,10 @@ class ExpressionSource:
         self.arguments = tuple(arguments)
         self.lower = lower
         self.scalar = scalar
+
+    def with_signature(self, signature: Signature) -> ExpressionSource:
+        """An expression's meaning does not depend on what is differentiated."""
+        return self
 
     def build(self, flat: Flat) -> Built:
         """The program for arguments of these kinds."""

@@ -22,6 +22,10 @@ class FunctionSource:
         self.name = signature.name
         self._extents = [annotated_extents(p.annotation) for p in signature.python.parameters.values()]
 
+    def with_signature(self, signature: Signature) -> FunctionSource:
+        """The same function under another signature."""
+        return FunctionSource(self.function, signature)
+
     def build(self, flat: Flat) -> Built:
         """Trace twice, compare, and describe how the program relates to the call."""
         specs: list[optree.PyTreeSpec] = []

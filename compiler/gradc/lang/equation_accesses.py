@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import NoReturn
 
-from gradc.lang.equation_nodes import IndexNumber, Node, Reference, Subscript, Widths
+from gradc.lang.equation_nodes import IndexNumber, Literal, Node, Reference, Subscript, Widths
 from gradc.lang.equation_tokens import Cursor, Token, shown
 from gradc.lang.indexed import Form, LoopIndex
 from gradc.lang.source import Source, Span
 
+NUMBERS = {"pi": math.pi, "inf": math.inf}
 RESERVED = frozenset(("sum", "prod", "max", "min", "pad", "with", "and", "or", "not"))
 
 
@@ -48,6 +50,8 @@ class AccessParser(Cursor):
                 return self.add(IndexNumber(self.scope[name.text], self.span(start)))
             if name.text in self.ended and name.text not in self.read:
                 self.unknown_index(name)
+            if name.text in NUMBERS:
+                return self.add(Literal(NUMBERS[name.text], self.span(start)))
         subscripts = self.subscripts() if self.next.text == "[" else ()
         if name.text in self.scope:
             self.refuse(

@@ -15,6 +15,7 @@ import os
 import sys
 import sysconfig
 import types
+from bisect import bisect_right
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.util import find_spec
@@ -46,7 +47,20 @@ class _Code:
     raw: bytes
     variables: tuple[str, ...]
     file: str
+    starts: list[int]  # offsets at which a line begins; asking a frame for its line walks the whole table
+    lines: list[int]
     places: dict[int, Place] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, code: types.CodeType, file: str) -> _Code:
+        """Read what the decoding needs off a code object."""
+        table = [(start, line) for start, _, line in code.co_lines() if line is not None]
+        starts, lines = [start for start, _ in table], [line for _, line in table]
+        return cls(code, code.co_code, variable_names(code), file, starts, lines)
+
+    def line(self, at: int) -> int:
+        """The line of the instruction at an offset."""
+        return self.lines[max(0, bisect_right(self.starts, at) - 1)]
 
 
 class Places:
@@ -64,13 +78,13 @@ class Places:
         code = frame.f_code
         known = self._codes.get(id(code))
         if known is None:
-            file = self.relative(code.co_filename)
-            known = self._codes[id(code)] = _Code(code, code.co_code, _variables(code), file)
+            known = self._codes[id(code)] = _Code.of(code, self.relative(code.co_filename))
         at = frame.f_lasti
         found = known.places.get(at)
         if found is None:
-            text = linecache.getline(code.co_filename, frame.f_lineno, frame.f_globals).strip()
-            found = Place(Origin(known.file, frame.f_lineno, text), _stored_next(known, at))
+            line = known.line(at)
+            text = linecache.getline(code.co_filename, line, frame.f_globals).strip()
+            found = Place(Origin(known.file, line, text), _stored_next(known, at))
             known.places[at] = found
         return found
 
@@ -79,7 +93,7 @@ class Places:
         frame = user_frame(frame)
         if frame is None:
             return ()
-        raw, at, variables = frame.f_code.co_code, frame.f_lasti, _variables(frame.f_code)
+        raw, at, variables = frame.f_code.co_code, frame.f_lasti, variable_names(frame.f_code)
         names: list[str] = []
         if raw[at] == dis.opmap["UNPACK_SEQUENCE"]:
             count, at = raw[at + 1], _next(raw, at)
@@ -125,7 +139,7 @@ def _next(raw: bytes, at: int) -> int:
     return at
 
 
-def _variables(code: types.CodeType) -> tuple[str, ...]:
+def variable_names(code: types.CodeType) -> tuple[str, ...]:
     """Names of the local variables in the order in which instructions number them."""
     cells = [name for name in code.co_cellvars if name not in code.co_varnames]
     return (*code.co_varnames, *cells, *code.co_freevars)

@@ -115,14 +115,17 @@ class Signature:
     def __init__(
         self, function: Callable[..., Any], wrt: str | int | Sequence[str | int] | None, static: Sequence[str]
     ) -> None:
+        self.function = function
+        self.given = wrt
         self.python = inspect.signature(function)
         self.name = getattr(function, "__name__", "function")
         self.parameters = tuple(self.python.parameters)
         self.kinds = tuple(parameter.kind for parameter in self.python.parameters.values())
         self.static = frozenset(static)
-        self.bare = isinstance(wrt, str | int) or (wrt is None and len(self.parameters) == 1)
+        free = [name for name in self.parameters if name not in self.static]
+        self.bare = isinstance(wrt, str | int) or (wrt is None and len(free) == 1)
         self.wrt = self._names(wrt)
-        self.named = frozenset(self.wrt) if wrt is not None or len(self.parameters) == 1 else frozenset()
+        self.named = frozenset(self.wrt) if wrt is not None or len(free) == 1 else frozenset()
         self.positional = all(
             kind in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
             for kind in self.kinds
@@ -138,6 +141,10 @@ class Signature:
             return tuple(name for name in self.parameters if name not in self.static)
         chosen = (wrt,) if isinstance(wrt, str | int) else tuple(wrt)
         return tuple(self.parameters[item] if isinstance(item, int) else item for item in chosen)
+
+    def as_method(self) -> Signature:
+        """The signature with the first parameter, the instance, static."""
+        return Signature(self.function, self.given, (self.parameters[0], *self.static))
 
     def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any, ...]:
         """Values of all parameters in order, defaults filled in."""

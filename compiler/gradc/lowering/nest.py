@@ -283,8 +283,10 @@ class _Lowering:
     def _own_indices(self, equation: Assign | Accumulate, leaf: Leaf) -> tuple[Expr, ...]:
         return tuple(self._loop_index(leaf, axis) for axis in self.storage(equation.out).axes)
 
-    def _loop_index(self, leaf: Leaf, position: int) -> Var:
-        return nodes.var(self.loop_names[leaf.loops[position]])
+    def _loop_index(self, leaf: Leaf, position: int) -> Expr:
+        """The loop variable of an index; an index of extent 1 has no loop and is 0."""
+        loop = leaf.loops[position]
+        return nodes.var(self.loop_names[loop]) if loop else nodes.number(0)
 
     def _index(self, index: Index, leaf: Leaf, extent: Size) -> Expr:
         if not isinstance(index, Lookup):

@@ -106,17 +106,22 @@ class _Fuser:
     def _compute(self, number: int, equation: Assign) -> None:
         order = self._order(equation)
         path = self._descend(equation.space, order, list(_reads(equation)))
-        leaf = Leaf(number, "compute", _loop_ids(path, order))
-        self._add(path, leaf)
+        self._finish_compute(number, equation, path, order)
+
+    def _finish_compute(self, number: int, equation: Assign, path: Sequence[_Loop], order: Sequence[int]) -> None:
+        self._add(path, Leaf(number, "compute", _loop_ids(path, order, len(equation.space))))
         self._define(equation.out, path, _axes(path, order, equation.rank), len(self._block(path).items) - 1)
         self._use(_reads(equation), path, order)
 
     def _reduction(self, number: int, equation: Assign) -> None:
         order = self._order(equation)
         path = self._descend(equation.space, order, list(_reads(equation)))
-        first = next(at for at, index in enumerate(order) if index >= equation.rank)
+        first = next((at for at, index in enumerate(order) if index >= equation.rank), None)
+        if first is None:  # every reduced index has extent 1: nothing to sum
+            self._finish_compute(number, equation, path, order)
+            return
         scalar = all(index >= equation.rank for index in order[first:])
-        loops = _loop_ids(path, order)
+        loops = _loop_ids(path, order, len(equation.space))
         outermost = path[first]
         if scalar:
             outermost.before.append(Leaf(number, "start", loops))
@@ -126,16 +131,16 @@ class _Fuser:
             self.zeroed.add(equation.out)
             self._add(path, Leaf(number, "add", loops))
         outer = path[:first]
-        axes = tuple(loop if loop in outer else None for loop in _axes(path, order, equation.rank))
+        axes = tuple(loop if loop is not None and loop in outer else None for loop in _axes(path, order, equation.rank))
         self._define(equation.out, outer, axes, outermost.position)
         self._use(_reads(equation), path, order)
 
     def _accumulate(self, number: int, equation: Accumulate) -> None:
-        order = tuple(range(len(equation.space)))
+        order = _loops_of(equation.space)
         reads = [*_reads(equation), Access(equation.out, equation.target)]
         path = self._descend(equation.space, order, reads)
         self.zeroed.add(equation.out)
-        self._add(path, Leaf(number, "add", _loop_ids(path, order)))
+        self._add(path, Leaf(number, "add", _loop_ids(path, order, len(equation.space))))
         position = path[0].position if path else len(self.root.items) - 1
         rank = len(self.program.types[equation.out].shape)
         self._define(equation.out, (), (None,) * rank, position)
@@ -145,10 +150,10 @@ class _Fuser:
         position = -1
         for part, name in enumerate(equation.parts):
             shape = self.program.types[name].shape
-            order = tuple(range(len(shape)))
-            read = Access(name, order)
+            order = _loops_of(shape)
+            read = Access(name, tuple(range(len(shape))))
             path = self._descend(shape, order, [read])
-            self._add(path, Leaf(number, "part", _loop_ids(path, order), part))
+            self._add(path, Leaf(number, "part", _loop_ids(path, order, len(shape)), part))
             self._use([read], path, order)
             position = max(position, path[0].position if path else len(self.root.items) - 1)
         rank = len(self.program.types[equation.out].shape)
@@ -176,7 +181,8 @@ class _Fuser:
             bare = tuple(index for index in access.indices if isinstance(index, int))
             if len(set(bare)) == len(bare) and len(bare) > len(best):
                 best = bare
-        natural = tuple(range(len(equation.space)))
+        natural = _loops_of(equation.space)
+        best = tuple(index for index in best if index in natural)
         if equation.reduce is None or len(best) < len(natural):
             produced = [self.definitions.get(access.tensor) for access in accesses_of(equation)]
             if len(best) == len(natural) and any(found and found.path for found in produced):
@@ -202,7 +208,7 @@ class _Fuser:
     def _use(self, reads: Sequence[Access], path: Sequence[_Loop], order: Sequence[int]) -> None:
         loop_of = dict(zip(order, path, strict=True))
         for access in reads:
-            axes = tuple(loop_of[index] if isinstance(index, int) else None for index in access.indices)
+            axes = tuple(loop_of.get(index) if isinstance(index, int) else None for index in access.indices)
             self.uses.setdefault(access.tensor, []).append(_Use(tuple(path), axes))
 
     def _descend(self, space: Sequence[Size], order: Sequence[int], reads: Sequence[Access]) -> list[_Loop]:
@@ -259,9 +265,17 @@ class _Fuser:
         shared = len(definition.path)
         for use in self.uses.get(name, []):
             shared = min(shared, _shared_prefix(definition, use))
-        local = set(definition.path[:shared])
-        kept = tuple(axis for axis, loop in enumerate(definition.axes) if loop is None or loop not in local)
-        return Storage("array", kept) if kept else Storage("scalar")
+        if shared == 0 and definition.path:
+            return everything
+        local, shape = set(definition.path[:shared]), self.program.types[name].shape
+        kept = tuple(
+            axis
+            for axis, loop in enumerate(definition.axes)
+            if (loop is None or loop not in local) and axis in _loops_of(shape)
+        )
+        if kept or not definition.path:
+            return Storage("array", kept) if shared else everything
+        return Storage("scalar")
 
 
 def _aligned(access: Access, definition: _Definition, loop: _Loop, index: int) -> bool:
@@ -292,14 +306,19 @@ def _reads(equation: Assign | Accumulate) -> list[Access]:
     return found
 
 
-def _loop_ids(path: Sequence[_Loop], order: Sequence[int]) -> tuple[int, ...]:
+def _loops_of(space: Sequence[Size]) -> tuple[int, ...]:
+    """The indices that need a loop: an index of extent 1 is always 0."""
+    return tuple(index for index, size in enumerate(space) if not (isinstance(size, int) and size == 1))
+
+
+def _loop_ids(path: Sequence[_Loop], order: Sequence[int], rank: int) -> tuple[int, ...]:
     found = {index: loop.id for index, loop in zip(order, path, strict=True)}
-    return tuple(found[index] for index in range(len(order)))
+    return tuple(found.get(index, 0) for index in range(rank))
 
 
-def _axes(path: Sequence[_Loop], order: Sequence[int], rank: int) -> tuple[_Loop, ...]:
+def _axes(path: Sequence[_Loop], order: Sequence[int], rank: int) -> tuple[_Loop | None, ...]:
     found = dict(zip(order, path, strict=True))
-    return tuple(found[axis] for axis in range(rank))
+    return tuple(found.get(axis) for axis in range(rank))
 
 
 def _is_library_layout(equation: Assign) -> bool:

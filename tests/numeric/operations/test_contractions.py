@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.numeric.operations.shaped import check, check_gradient, declare, run, traced
+from tests.numeric.operations.support import Case, call, check_value, uncovered
+from tests.numeric.operations.support import check_gradient as check_case_gradient
 
 from gradc.errors import ShapeError
 from gradc.ir.index.nodes import Assign
 from gradc.lang.operations import contractions
 from gradc.lang.operations.einsum import einsum
-from tests.numeric.operations.shaped import check, check_gradient, declare, run, traced
-from tests.numeric.operations.support import Case, call, check_value, uncovered
-from tests.numeric.operations.support import check_gradient as check_case_gradient
 
 RNG = np.random.default_rng(50)
 
@@ -59,6 +59,11 @@ CASES: list[Case] = [
     call(np.vecdot, x(2, 3), x(3)),
     call(np.vecdot, x(3, 2), x(3, 2), axis=0),
     call(np.vecdot, x(4, 1, 3), x(2, 3)),
+    call(np.matvec, x(2, 3), x(3)),
+    call(np.matvec, x(4, 2, 3), x(3)),
+    call(np.matvec, x(2, 3), x(4, 3)),
+    call(np.vecmat, x(2), x(2, 3)),
+    call(np.vecmat, x(4, 2), x(2, 3)),
     call(np.tensordot, x(2, 3, 4), x(3, 4, 5)),
     call(np.tensordot, x(2, 3), x(4), 0),
     call(np.tensordot, x(2, 3, 4), x(4, 5, 2), ((0, 2), (2, 0))),

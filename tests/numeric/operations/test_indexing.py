@@ -1,4 +1,4 @@
-"""Reading, writing and sorting elements against plain NumPy: basic and advanced indices, masks, random ones."""
+"""Reading, writing, sorting elements against plain NumPy: basic and advanced indices, masks, random ones."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.numeric.operations.shaped import check, check_gradient, declare, run, traced
+from tests.numeric.operations.support import Case, call, check_value, handler_for, refusing, uncovered
+from tests.numeric.operations.support import check_gradient as check_case_gradient
 
 from gradc.errors import GradcError, ShapeError, TraceError
 from gradc.ir.index.nodes import Call
@@ -16,9 +19,6 @@ from gradc.lang.emit import Emitter, SizeValue, Value
 from gradc.lang.operations import indexing, masked
 from gradc.lang.operations.indexing import get_item, set_item
 from gradc.lang.operations.masked import MaskedValue
-from tests.numeric.operations.shaped import check, check_gradient, declare, run, traced
-from tests.numeric.operations.support import Case, call, check_value, handler_for, refusing, uncovered
-from tests.numeric.operations.support import check_gradient as check_case_gradient
 
 RNG = np.random.default_rng(40)
 S = np.s_
@@ -292,11 +292,11 @@ def test_one_element_of_each_row_stays_symbolic() -> None:
     check_gradient(picked, x(4, 3), ints(3, 4))
 
 
-def test_counting_indices_need_no_sorting() -> None:
+def test_diagonal_indices_need_no_sorting() -> None:
     def diagonal_raised(emit: Emitter, a: Value) -> Value:
-        counting = emit.index_values((emit.shape(a)[0],), 0)
-        raised = emit.elementwise("add", get_item(emit, a, (counting, counting)), 1.0)  # pyright: ignore[reportArgumentType]
-        return set_item(emit, a, (counting, counting), raised)
+        places = indexing.diag_indices_from(emit, a)
+        raised = emit.elementwise("add", get_item(emit, a, places), 1.0)  # pyright: ignore[reportArgumentType]
+        return set_item(emit, a, places, raised)
 
     program = check(diagonal_raised, lambda a: a + np.eye(3), x(3, 3))
     assert not any(isinstance(equation, Call) for equation in program.equations)
@@ -412,6 +412,9 @@ CASES: list[Case] = [
     call(np.take_along_axis, x(3, 4), ints(3, 1, 4), axis=0),
     call(np.take_along_axis, x(3, 4), ints(3, 2, 1), axis=0),
     call(np.take_along_axis, x(3, 4), ints(3, 5), axis=None),
+    call(np.diag_indices, 3),
+    call(np.diag_indices, 2, 3),
+    call(np.diag_indices_from, x(3, 3)),
     call(np.sort, x(5)),
     call(np.sort, x(3, 4), axis=0),
     call(np.sort, x(3, 4), axis=None),
@@ -435,6 +438,9 @@ CASES: list[Case] = [
 ]
 
 
+INTEGERS = (np.argsort, np.diag_indices, np.diag_indices_from)
+
+
 @pytest.mark.parametrize("case", CASES, ids=str)
 @pytest.mark.parametrize("static", [False, True], ids=["symbolic", "static"])
 def test_functions_mean_what_numpy_means(case: Case, static: bool) -> None:
@@ -442,7 +448,7 @@ def test_functions_mean_what_numpy_means(case: Case, static: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    "case", [case for case in CASES if case.function is not np.argsort and case.arguments[0].size], ids=str
+    "case", [case for case in CASES if case.function not in INTEGERS and case.arguments[0].size], ids=str
 )
 def test_gradients_agree_with_differences(case: Case) -> None:
     check_case_gradient(case)
@@ -455,11 +461,11 @@ def test_methods() -> None:
 
 
 def test_every_handler_is_exercised() -> None:
-    assert uncovered((indexing.FUNCTIONS,), CASES) == []
+    assert uncovered((indexing.FUNCTIONS, indexing.CREATION), CASES) == []
     assert set(masked.REDUCTIONS) == set(REDUCTIONS)
 
 
-@pytest.mark.parametrize("handler", refusing((indexing.FUNCTIONS, indexing.METHODS)))
+@pytest.mark.parametrize("handler", refusing((indexing.FUNCTIONS, dict(indexing.METHODS))))
 def test_refused_functions_say_what_to_write(handler: Callable[..., Any]) -> None:
     with pytest.raises(TraceError, match="do: "):
         handler(declare([])[0])

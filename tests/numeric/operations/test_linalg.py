@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.linalg
+from tests.numeric.operations.shaped import check, check_gradient, declare, run, traced
+from tests.numeric.operations.support import Case, call, check_value, refusing, uncovered
+from tests.numeric.operations.support import check_gradient as check_case_gradient
 
 from gradc.autodiff.vjp import gradient
 from gradc.errors import ShapeError, TraceError
 from gradc.ir.index.verify import verify
 from gradc.lang.operations import linalg
-from tests.numeric.operations.shaped import check, check_gradient, declare, run, traced
-from tests.numeric.operations.support import Case, call, check_value, refusing, uncovered
-from tests.numeric.operations.support import check_gradient as check_case_gradient
 
 RNG = np.random.default_rng(60)
 INF = np.inf

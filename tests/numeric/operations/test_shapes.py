@@ -9,16 +9,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.numeric.operations.shaped import check, check_gradient, declare, run, traced
+from tests.numeric.operations.support import Case, call, check_value, refusing, uncovered
+from tests.numeric.operations.support import check_gradient as check_case_gradient
 
 from gradc.errors import ShapeError, TraceError
 from gradc.ir.extents import symbol
 from gradc.ir.index.show import show
 from gradc.lang.emit import Emitter, SizeValue, Value
-from gradc.lang.operations import joining, shapes
-from tests.numeric.operations.shaped import check, check_gradient, declare, run, traced
-from tests.numeric.operations.support import Case, call, refusing, uncovered
-from tests.numeric.operations.support import check_gradient as check_case_gradient
-from tests.numeric.operations.support import check_value
+from gradc.lang.operations import joining, padding, shapes, triangles
 
 RNG = np.random.default_rng(30)
 
@@ -244,7 +243,7 @@ METHOD_CALLS: dict[str, list[tuple[Callable[..., Any], Callable[..., Any], tuple
     "trace": [(lambda f, e, a: f(e, a, 1), lambda a: a.trace(1), (3, 3))],
     "repeat": [(lambda f, e, a: f(e, a, 2, axis=0), lambda a: a.repeat(2, axis=0), (2, 3))],
 }
-METHODS = {**shapes.METHODS, **joining.METHODS}
+METHODS = {**shapes.METHODS, **triangles.METHODS, **joining.METHODS}
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -266,12 +265,12 @@ QUESTIONS = (np.shape, np.ndim, np.size)
 
 
 def test_every_handler_is_exercised() -> None:
-    tables = (shapes.FUNCTIONS, joining.FUNCTIONS)
+    tables = tuple(module.FUNCTIONS for module in (shapes, triangles, joining, padding))
     asked = [call(function) for function in QUESTIONS]
     assert uncovered(tables, [*CASES, *asked]) == []
 
 
-@pytest.mark.parametrize("handler", refusing((shapes.FUNCTIONS,)))
+@pytest.mark.parametrize("handler", refusing((shapes.FUNCTIONS, triangles.FUNCTIONS)))
 def test_refused_functions_say_what_to_write(handler: Callable[..., Any]) -> None:
     with pytest.raises(TraceError, match="do: "):
         handler(Emitter(declare([])[0].builder))
@@ -314,7 +313,7 @@ def test_a_quotient_that_meets_an_argument_is_checked_at_the_call() -> None:
 
 def test_guards_are_written_in_extents_of_the_arguments() -> None:
     def padded_sum(emit: Emitter, a: Value, b: Value) -> Value:
-        return emit.elementwise("add", joining.pad(emit, a, 3, "reflect"), joining.pad(emit, b, 3, "reflect"))
+        return emit.elementwise("add", padding.pad(emit, a, 3, "reflect"), padding.pad(emit, b, 3, "reflect"))
 
     program, _ = traced(padded_sum, [x(5), x(5)])
     assert show(program).startswith("program test(x0: f64[x0_n0], x1: f64[x0_n0])")
@@ -336,7 +335,7 @@ def test_guards_are_written_in_extents_of_the_arguments() -> None:
         lambda e, a: joining.concatenate(e, [a, a[0] if isinstance(a, list) else shapes.ravel(e, a)]),
         lambda e, a: joining.concatenate(e, []),
         lambda e, a: joining.split(e, a, 4),
-        lambda e, a: joining.pad(e, a, 3, "reflect"),
+        lambda e, a: padding.pad(e, a, 3, "reflect"),
         lambda e, a: joining.block(e, [[a], a]),
         lambda e, a: joining.repeat(e, a, [1, 2, 3], 0),
     ],

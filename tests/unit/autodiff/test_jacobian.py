@@ -122,6 +122,31 @@ def test_a_slice_longer_or_shorter_than_its_source(mode: str, rng: np.random.Gen
 
 
 @pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("function", ["mul", "add", "hypot"])
+def test_two_diagonals_that_cross(mode: str, function: str, rng: np.random.Generator):
+    """``f(u[i], u[j])``: neither tangent is zero where the other one is."""
+    builder = Builder("f")
+    u = builder.pointwise("exp", builder.input("x", F64, (n,)))
+    program = builder.finish((builder.assign(function, (Access(u, (0,)), Access(u, (1,))), (n, n), F64),))
+    inputs = {"x": rng.normal(size=3)}
+    found = evaluate(verify(jacobian(program, ("x",), mode=mode)), inputs)[1]
+    np.testing.assert_allclose(found, stacked(program, ("x",), inputs)[0], rtol=1e-12)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("function", ["mul", "add", "sub"])
+def test_a_diagonal_beside_a_full_tangent(mode: str, function: str, rng: np.random.Generator):
+    """``f(u[i], sum of u)``: the tangent does not vanish away from the diagonal."""
+    builder = Builder("f")
+    u = builder.pointwise("exp", builder.input("x", F64, (n,)))
+    total = builder.assign("copy", (Access(u, (0,)),), (n,), F64, rank=0, reduce=Reduce("sum", F64))
+    program = builder.finish((builder.assign(function, (Access(u, (0,)), Access(total, ())), (n,), F64),))
+    inputs = {"x": rng.normal(size=3)}
+    found = evaluate(verify(jacobian(program, ("x",), mode=mode)), inputs)[1]
+    np.testing.assert_allclose(found, stacked(program, ("x",), inputs)[0], rtol=1e-12)
+
+
+@pytest.mark.parametrize("mode", MODES)
 def test_several_outputs_some_constant_some_integer(mode: str):
     builder = Builder("f")
     x, c = builder.input("x", F64, (2,)), builder.input("c", F64, ())

@@ -5,9 +5,11 @@ import pytest
 from scipy.signal import correlate
 
 from gradc.errors import ArgumentError, GradcError, GuardFailed, InputRefused, ShapeError
+from gradc.ir.index.build import Builder
 from gradc.ir.index.evaluate import evaluate
 from gradc.ir.index.nodes import Assemble, Assign
 from gradc.ir.types import DType
+from gradc.lang.emit import Emitter
 from gradc.lang.equations import equation
 from tests.unit.lang.front_ends import assert_gradient, of_equation, result_of
 
@@ -58,7 +60,7 @@ def test_unequal_padding(rng):
         ("y[i] = tanh(sum[j] a[i,j]*v[j] + v[i]) - 2", lambda a, b, v: np.tanh(a @ v + v) - 2),
         ("y[i] = a[i,i]", lambda a, b, v: np.diag(a)),
         ("y[i,j] = where(i <= j, a[i,j], 0)", lambda a, b, v: np.triu(a)),
-        ("y[i,j] = where(i == j, v[i], 0)", lambda a, b, v: np.diag(v)),
+        ("y[i,j] = where(i == j, v[i], 0) with j < 3", lambda a, b, v: np.diag(v)),
         ("y[i] = prod[j] a[i,j]", lambda a, b, v: a.prod(1)),
         ("y[i] = min[j] a[i,j] * v[j]", lambda a, b, v: (a * v).min(1)),
         ("y[i] = max(v[i], 0, a[i,0])", lambda a, b, v: np.maximum(np.maximum(v, 0), a[:, 0])),
@@ -254,7 +256,7 @@ def test_no_guard_for_what_follows_from_the_shapes(rng):
         ("y[i] = x[i] with j < 3", "not an index", 17),
         ("y[i] = x[i] with i < i", "is an index, not a size", 21),
         ("y[i] = pad(x)[i]", "needs an amount", 11),
-        ("y[] = 2", "brackets are empty", 1),
+        ("y[] = 2", "brackets are empty", 0),
         ("y[i] = sum x[i]", "needs its indices", 7),
     ],
 )
@@ -318,8 +320,9 @@ def test_misplaced_options_are_refused():
         equation("y[i] = x[i]", outputs=("z",))
     with pytest.raises(InputRefused, match="negative"):
         equation("y[i] = x[i]", pad={"x": -1})
+    emit = Emitter(Builder())
     with pytest.raises(ArgumentError, match="must be a whole number"):
-        equation("y[i] = x[i] with i < n").lower(None, x=None, n=2.5)  # type: ignore[arg-type]
+        equation("y[i] = x[i] with i < n").lower(emit, x=emit.input("x", DType.F64, (3,)), n=2.5)  # pyright: ignore[reportArgumentType]
 
 
 def test_ranges_of_one_tensor_may_not_contradict_a_stated_one():

@@ -7,43 +7,44 @@ Python scalars, extents, or nested lists of these.  `UFUNCS`, `FUNCTIONS` and `C
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
+from typing import Any
 
+from gradc.lang.operations import (
+    choices,
+    contractions,
+    creation,
+    elementwise,
+    indexing,
+    joining,
+    linalg,
+    mathematics,
+    normal,
+    padding,
+    reductions,
+    scans,
+    shapes,
+    special,
+    statistics,
+    triangles,
+)
+from gradc.lang.operations.assignment import set_item
+from gradc.lang.operations.indexing import get_item
 from gradc.lang.operations.lift import Handler, Table, key_of
 
-_FAMILIES = (
-    "elementwise",
-    "choices",
-    "reductions",
-    "statistics",
-    "scans",
-    "creation",
-    "special",
-    "normal",
-    "mathematics",
-    "shapes",
-    "joining",
-    "indexing",
-    "contractions",
-    "linalg",
+FAMILIES = (
+    *(elementwise, choices, reductions, statistics, scans, creation, special, normal, mathematics),
+    *(shapes, joining, padding, triangles, indexing, contractions, linalg),
 )
 
-UFUNCS: Table = {}
-FUNCTIONS: Table = {}
-CREATION: Table = {}
-METHODS: dict[str, Handler] = {}
 
-for _family in _FAMILIES:
-    if importlib.util.find_spec(f"{__name__}.{_family}") is None:
-        continue
-    _module = importlib.import_module(f"{__name__}.{_family}")
-    for _name, _table in (
-        ("UFUNCS", UFUNCS),
-        ("FUNCTIONS", FUNCTIONS),
-        ("CREATION", CREATION),
-        ("METHODS", METHODS),
-    ):
-        _table.update(getattr(_module, _name, {}))
+def _merged(name: str) -> dict[Any, Handler]:
+    """Return the tables called `name` of all families as one."""
+    return {key: handler for family in FAMILIES for key, handler in getattr(family, name, {}).items()}
 
-__all__ = ["CREATION", "FUNCTIONS", "METHODS", "UFUNCS", "key_of"]
+
+UFUNCS: Table = _merged("UFUNCS")
+FUNCTIONS: Table = _merged("FUNCTIONS")
+CREATION: Table = _merged("CREATION")
+METHODS: dict[str, Handler] = _merged("METHODS")
+
+__all__ = ["CREATION", "FUNCTIONS", "METHODS", "UFUNCS", "get_item", "key_of", "set_item"]

@@ -1,7 +1,8 @@
 """Item assignment as a function: the whole new array.
 
-Boxes become regions (`Assemble`), single positions a select on the index, everything else an accumulation into
-zeros beside a count of the writes.  Where integer tensors name a position twice the last write wins, as in NumPy.
+Boxes become regions (`Assemble`), single positions a select on the index, everything else an accumulation
+into zeros beside a count of the writes.  Where integer tensors name a position twice the last write wins, as in
+NumPy.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from collections.abc import Sequence
 from gradc.errors import ShapeError
 from gradc.ir import extents
 from gradc.ir.extents import Size
-from gradc.ir.index.build import IDENTITY
 from gradc.ir.index.nodes import (
     Access,
     Affine,
@@ -20,7 +20,6 @@ from gradc.ir.index.nodes import (
     Index,
     IndexValue,
     Operand,
-    affine,
     fixed,
     terms_of,
 )
@@ -38,7 +37,7 @@ from gradc.lang.unify import is_one
 
 
 def set_item(emit: Emitter, value: Value, index: object, new: ArrayLike | MaskedValue) -> Value:
-    """The array after ``value[index] = new``."""
+    """Array after ``value[index] = new``."""
     mask = mask_of(emit, index)
     if mask is not None:
         return _write_masked(emit, value, mask, new)
@@ -52,7 +51,7 @@ def set_item(emit: Emitter, value: Value, index: object, new: ArrayLike | Masked
 
 
 def _fitting(emit: Emitter, new: Value, shape: tuple[Size, ...]) -> Value:
-    """The new elements with as many axes as the place they go to; each has its extent there, or 1."""
+    """Give the new elements as many axes as the place they go to; each has its extent there, or 1."""
     own = emit.shape(new)
     while len(own) > len(shape) and is_one(own[0]):
         own = own[1:]
@@ -89,36 +88,34 @@ def _write_masked(emit: Emitter, value: Value, mask: Value, new: ArrayLike | Mas
 def _write_box(emit: Emitter, value: Value, chosen: Selection, new: Value) -> Value:
     """Regions along one axis after the other, or a select where only single positions are named."""
     shape = emit.shape(value)
-    starts: list[Size] = []
-    counts: list[Size] = []
-    reversed_axes: list[int] = []
+    sides: list[Span] = []  # a single position is a side of length 1
     inner: list[Size] = []
-    sizes = iter(emit.shape(new))
-    for item in chosen.items:
+    points: set[int] = set()
+    for item, size in zip(chosen.items, _sizes_at(chosen, emit.shape(new)), strict=True):
+        if isinstance(item, NewAxis):
+            continue
         if isinstance(item, Point):
-            starts, counts, inner = [*starts, item.at], [*counts, 1], [*inner, 1]
-        elif isinstance(item, Span):
-            if item.step < 0:
-                reversed_axes.append(len(starts))
-            starts.append(item.start if item.step > 0 else item.start - item.count + 1)
-            counts.append(item.count)
-            inner.append(next(sizes))
-        else:
-            next(sizes)
-    new = (
-        flip(emit, emit.reshape(new, tuple(inner)), tuple(reversed_axes))
-        if reversed_axes
-        else emit.reshape(new, tuple(inner))
-    )
-    partial = [at for at, count in enumerate(counts) if (starts[at], count) != (0, shape[at])]
-    points = [
-        at
-        for at, item in enumerate(i for i in chosen.items if not isinstance(i, NewAxis))
-        if isinstance(item, Point)
-    ]
-    if partial and set(partial) <= set(points):
+            points.add(len(sides))
+            item = Span(item.at, 1, 1)
+        assert isinstance(item, Span)
+        sides.append(item)
+        inner.append(size)
+    new = emit.reshape(new, tuple(inner))
+    backwards = tuple(at for at, side in enumerate(sides) if side.step < 0)
+    new = flip(emit, new, backwards) if backwards else new
+    starts = [side.start if side.step > 0 else side.start - side.count + 1 for side in sides]
+    partial = [at for at, side in enumerate(sides) if (starts[at], side.count) != (0, shape[at])]
+    if partial and points.issuperset(partial):
         return _write_points(emit, value, {at: starts[at] for at in partial}, new)
-    return _write_regions(emit, value, partial, starts, emit.broadcast_to(new, tuple(counts)))
+    return _write_regions(
+        emit, value, partial, starts, emit.broadcast_to(new, tuple(side.count for side in sides))
+    )
+
+
+def _sizes_at(chosen: Selection, sizes: tuple[Size, ...]) -> list[Size]:
+    """For each part of the index expression the extent of the new elements along it; 1 for a position."""
+    rest = iter(sizes)
+    return [1 if isinstance(item, Point) else next(rest) for item in chosen.items]
 
 
 def _write_points(emit: Emitter, value: Value, points: dict[int, Size], new: Value) -> Value:
@@ -212,7 +209,7 @@ def _distinct(emit: Emitter, chosen: Selection) -> bool:
 
 
 def _counting_axis(emit: Emitter, name: str) -> int | None:
-    """The axis along which a tensor is ``start, start + step, ...`` (nonnegative), and constant along others."""
+    """Axis along which a tensor is ``start, start + step, ...`` (nonnegative), and constant along others."""
     equation = next(
         (e for e in reversed(emit.builder.equations) if isinstance(e, Assign) and e.out == name), None
     )

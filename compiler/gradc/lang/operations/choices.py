@@ -11,7 +11,8 @@ from gradc.errors import ArgumentError, DTypeError
 from gradc.ir.types import DType
 from gradc.lang.emit import Emitter, Value
 from gradc.lang.operations import lift
-from gradc.lang.operations.elementwise import UFUNCS, full
+from gradc.lang.operations.elementwise import UFUNCS as ELEMENTWISE
+from gradc.lang.operations.elementwise import full
 from gradc.lang.operations.lift import ArrayLike, Handler, Table
 from gradc.lang.operations.promotion import kind_of, result_dtype
 
@@ -145,7 +146,7 @@ def isclose(
     bound = emit.elementwise("mul", lift.argument(emit, rtol), emit.elementwise("abs", y))
     bound = emit.elementwise("add", lift.argument(emit, atol), bound)
     near = emit.elementwise("le", emit.elementwise("abs", emit.elementwise("sub", x, y)), bound)
-    finite = UFUNCS[np.isfinite](emit, y)
+    finite = ELEMENTWISE[np.isfinite](emit, y)
     assert isinstance(finite, Value)
     result = emit.elementwise(
         "logical_or", emit.elementwise("logical_and", near, finite), emit.elementwise("eq", x, y)

@@ -15,7 +15,7 @@ from gradc.lang.operations import lift
 from gradc.lang.operations.einsum import einsum
 from gradc.lang.operations.joining import joined
 from gradc.lang.operations.lift import ArrayLike, Handler, Table
-from gradc.lang.operations.shapes import flip, moveaxis, ravel
+from gradc.lang.operations.shapes import flip, matrix_transpose, moveaxis, ravel
 from gradc.lang.operations.sizes import at_least, require, static
 
 # Labels for the axes of operands: any distinct characters will do, NumPy allows 64 axes.
@@ -49,7 +49,7 @@ def _join(emit: Emitter, a: Value, at: int, b: Value, to: int, reason: str) -> N
 
 
 def dot(emit: Emitter, a: ArrayLike, b: ArrayLike, out: None = None) -> Value:
-    """The sum over the last axis of `a` and the second to last of `b`; a product with a scalar."""
+    """Sum over the last axis of `a` and the second to last of `b`; a product with a scalar."""
     lift.only_default("np.dot", out=out)
     left, right = lift.array(emit, a), lift.array(emit, b)
     rank, other = len(emit.shape(left)), len(emit.shape(right))
@@ -59,7 +59,7 @@ def dot(emit: Emitter, a: ArrayLike, b: ArrayLike, out: None = None) -> Value:
 
 
 def inner(emit: Emitter, a: ArrayLike, b: ArrayLike, /) -> Value:
-    """The sum over the last axes."""
+    """Sum over the last axes."""
     left, right = lift.array(emit, a), lift.array(emit, b)
     rank, other = len(emit.shape(left)), len(emit.shape(right))
     if rank == 0 or other == 0:
@@ -74,12 +74,12 @@ def outer(emit: Emitter, a: ArrayLike, b: ArrayLike, out: None = None) -> Value:
 
 
 def vdot(emit: Emitter, a: ArrayLike, b: ArrayLike, /) -> Value:
-    """The inner product of two flattened arrays."""
+    """Inner product of two flattened arrays."""
     return tensordot(emit, ravel(emit, a), ravel(emit, b), 1)
 
 
 def vecdot(emit: Emitter, x1: ArrayLike, x2: ArrayLike, /, out: None = None, *, axis: int = -1) -> Value:
-    """The inner product along an axis, the others broadcast."""
+    """Inner product along an axis, the others broadcast."""
     lift.only_default("np.vecdot", out=out)
     a, b = lift.array(emit, x1), lift.array(emit, x2)
     at, to = lift.axis(axis, len(emit.shape(a))), lift.axis(axis, len(emit.shape(b)))
@@ -90,10 +90,25 @@ def vecdot(emit: Emitter, x1: ArrayLike, x2: ArrayLike, /, out: None = None, *, 
     return emit.contract([(a, labels[-left:]), (b, labels[-right:])], labels[:-1])
 
 
+def matvec(emit: Emitter, x1: ArrayLike, x2: ArrayLike, /, out: None = None) -> Value:
+    """Matrix times vector; leading axes are broadcast."""
+    lift.only_default("np.matvec", out=out)
+    vector = lift.array(emit, x2)
+    column = emit.reshape(vector, (*emit.shape(vector), 1))
+    product = matmul(emit, x1, column)
+    return emit.reshape(product, emit.shape(product)[:-1])
+
+
+def vecmat(emit: Emitter, x1: ArrayLike, x2: ArrayLike, /, out: None = None) -> Value:
+    """Vector times matrix; leading axes are broadcast."""
+    lift.only_default("np.vecmat", out=out)
+    return matvec(emit, matrix_transpose(emit, x2), x1)
+
+
 def tensordot(
     emit: Emitter, a: ArrayLike, b: ArrayLike, axes: int | Sequence[int | Sequence[int]] = 2
 ) -> Value:
-    """The sum over pairs of axes; the others follow, those of `a` first."""
+    """Sum over pairs of axes; the others follow, those of `a` first."""
     left, right = lift.array(emit, a), lift.array(emit, b)
     rank, other = len(emit.shape(left)), len(emit.shape(right))
     if isinstance(axes, list | tuple):
@@ -116,7 +131,7 @@ def tensordot(
 
 
 def multi_dot(emit: Emitter, arrays: Sequence[ArrayLike], *, out: None = None) -> Value:
-    """The product of several matrices; the first and the last may be vectors."""
+    """Product of several matrices; the first and the last may be vectors."""
     lift.only_default("np.linalg.multi_dot", out=out)
     factors = lift.arrays(emit, arrays)
     if len(factors) < 2:
@@ -155,7 +170,7 @@ def cross(
     axisc: int = -1,
     axis: int | None = None,
 ) -> Value:
-    """The vector product along axes of three elements."""
+    """Vector product along axes of three elements."""
     if axis is not None:
         axisa = axisb = axisc = axis
     left, right = lift.array(emit, a), lift.array(emit, b)
@@ -191,7 +206,7 @@ def _linalg_vecdot(emit: Emitter, x1: ArrayLike, x2: ArrayLike, /, *, axis: int 
 
 
 def convolve(emit: Emitter, a: ArrayLike, v: ArrayLike, mode: str = "full") -> Value:
-    """The discrete convolution of two vectors."""
+    """Discrete convolution of two vectors."""
     signal, kernel = _vectors(emit, a, v)
     if mode != "full" and not at_least(emit, emit.shape(signal)[0], emit.shape(kernel)[0], _LONGER):
         signal, kernel = kernel, signal
@@ -199,7 +214,7 @@ def convolve(emit: Emitter, a: ArrayLike, v: ArrayLike, mode: str = "full") -> V
 
 
 def correlate(emit: Emitter, a: ArrayLike, v: ArrayLike, mode: str = "valid") -> Value:
-    """The discrete correlation of two vectors."""
+    """Discrete correlation of two vectors."""
     signal, kernel = _vectors(emit, a, v)
     if mode != "full" and not at_least(emit, emit.shape(signal)[0], emit.shape(kernel)[0], _LONGER):
         return flip(emit, _sliding(emit, kernel, signal, mode))
@@ -250,7 +265,7 @@ def _padding(emit: Emitter, width: Size, mode: str) -> tuple[Size, Size]:
     raise ShapeError(f"the mode {mode!r} of a convolution", do="use 'full', 'same' or 'valid'")
 
 
-UFUNCS: Table = {np.matmul: matmul, np.vecdot: vecdot}
+UFUNCS: Table = {np.matmul: matmul, np.vecdot: vecdot, np.matvec: matvec, np.vecmat: vecmat}
 
 FUNCTIONS: Table = {
     np.dot: dot,

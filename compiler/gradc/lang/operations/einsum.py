@@ -10,7 +10,7 @@ from gradc.lang.operations import lift
 from gradc.lang.operations.lift import ArrayLike
 from gradc.lang.operations.sizes import static
 
-# The axes that an ellipsis stands for get characters that no subscript can contain, counted from the last one.
+# Axes that an ellipsis stands for get characters that no subscript can contain, counted from the last one.
 _ELLIPSIS = "".join(map(chr, range(0x2460, 0x2480)))
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
@@ -24,7 +24,7 @@ def einsum(
     order: str = "K",
     casting: str = "safe",
 ) -> Value:
-    """A sum of products in Einstein's notation; how it is contracted is gradc's choice."""
+    """Sum of products in Einstein's notation; how it is contracted is gradc's choice."""
     lift.only_default("np.einsum", out=out)
     subscripts, arrays = _arguments(emit, operands)
     values = [lift.array(emit, array) for array in arrays]
@@ -39,7 +39,7 @@ def einsum(
 
 
 def _arguments(emit: Emitter, operands: Sequence[object]) -> tuple[str, list[ArrayLike]]:
-    """The subscripts and arrays of both calling forms: a string first, or lists of integers in between."""
+    """Subscripts and arrays of both calling forms: a string first, or lists of integers in between."""
     if operands and isinstance(operands[0], str):
         return operands[0].replace(" ", ""), list(operands[1:])  # pyright: ignore[reportReturnType]
     if len(operands) < 2:
@@ -60,7 +60,7 @@ def _letters(emit: Emitter, entries: object) -> str:
 
 
 def _labels(subscripts: str, ranks: Sequence[int]) -> tuple[list[str], str]:
-    """The labels of each operand and of the result, ellipses expanded."""
+    """Labels of each operand and of the result, ellipses expanded."""
     given, arrow, wanted = subscripts.partition("->")
     terms = given.split(",")
     if len(terms) != len(ranks):
@@ -137,7 +137,7 @@ def _cost(terms: Sequence[Term], pair: tuple[int, int], result: str) -> tuple[in
 
 def _summed(emit: Emitter, term: Term, needed: set[str]) -> Term:
     """Sum the labels of one operand that nothing else names: before the product that is cheaper."""
-    value, labels = term
+    labels = term[1]
     if all(label in needed for label in labels):
         return term
     kept = "".join(label for label in dict.fromkeys(labels) if label in needed)

@@ -81,8 +81,23 @@ def _with_one(shape: tuple[Size, ...], at: int) -> tuple[Size, ...]:
 
 
 def _followed(size: Size, axis: int, space: tuple[Size, ...]) -> Index:
-    """The index that follows an axis of the space, or stays at 0 where the own extent is 1."""
+    """Index that follows an axis of the space, or stays at 0 where the own extent is 1."""
     return fixed(0) if is_one(size) and not is_one(space[axis]) else axis
+
+
+def diag_indices(emit: Emitter, n: SizeLike, ndim: int = 2) -> tuple[Value, ...]:
+    """Indices of the main diagonal of an array with equal extents."""
+    return (emit.index_values((lift.size(n),), 0),) * ndim
+
+
+def diag_indices_from(emit: Emitter, arr: ArrayLike) -> tuple[Value, ...]:
+    """Indices of the main diagonal of an array."""
+    shape = emit.shape(lift.array(emit, arr))
+    if len(shape) < 2:
+        raise ShapeError("a diagonal needs at least two axes")
+    for other in shape[1:]:
+        emit.solver.unify(shape[0], other, "np.diag_indices_from takes an array with equal extents")
+    return diag_indices(emit, SizeValue(shape[0]), len(shape))
 
 
 # --- sorting ------------------------------------------------------------------------------------------------
@@ -97,7 +112,7 @@ def argsort(
     *,
     stable: bool | None = None,
 ) -> Value:
-    """The positions of the elements in ascending order; equal elements keep theirs."""
+    """Positions of the elements in ascending order; equal elements keep theirs."""
     lift.only_default("np.argsort", order=order)
     value = lift.array(emit, a)
     if axis is None:
@@ -114,7 +129,7 @@ def sort(
     *,
     stable: bool | None = None,
 ) -> Value:
-    """The elements in ascending order along an axis."""
+    """Elements in ascending order along an axis."""
     lift.only_default("np.sort", order=order)
     value = lift.array(emit, a)
     if axis is None:
@@ -128,7 +143,7 @@ def sort(
 def delete(
     emit: Emitter, arr: ArrayLike, obj: SizeLike | slice | Sequence[SizeLike], axis: int | None = None
 ) -> Value:
-    """The array without some positions along an axis."""
+    """Array without some positions along an axis."""
     value = lift.array(emit, arr)
     if axis is None:
         value, axis = ravel(emit, value), 0
@@ -171,7 +186,7 @@ def _position(position: int, extent: int) -> int:
 
 
 def insert(emit: Emitter, arr: ArrayLike, obj: SizeLike, values: ArrayLike, axis: int | None = None) -> Value:
-    """The array with `values` put before one position along an axis."""
+    """Array with `values` put before one position along an axis."""
     value = lift.array(emit, arr)
     if isinstance(obj, slice | list | tuple):
         raise lift.refused("np.insert at several positions", do="use np.concatenate of slices")
@@ -209,6 +224,7 @@ _WHERE = "use np.where(mask, x, other), or reduce x[mask] at once"
 FUNCTIONS: Table = {
     np.take: take,
     np.take_along_axis: take_along_axis,
+    np.diag_indices_from: diag_indices_from,
     np.sort: sort,
     np.argsort: argsort,
     np.delete: delete,
@@ -222,6 +238,8 @@ FUNCTIONS: Table = {
     np.extract: _dynamic("np.extract", _WHERE),
 }
 
+CREATION: Table = {np.diag_indices: diag_indices}
+
 METHODS: dict[str, Handler] = {
     "take": take,
     "argsort": argsort,
@@ -230,4 +248,4 @@ METHODS: dict[str, Handler] = {
     "compress": FUNCTIONS[np.compress],
 }
 
-__all__ = ["FUNCTIONS", "METHODS", "MaskedValue", "get_item", "set_item"]
+__all__ = ["CREATION", "FUNCTIONS", "METHODS", "MaskedValue", "get_item", "set_item"]

@@ -1,4 +1,4 @@
-"""Joining, splitting, repeating and padding: regions along an axis, and extra indices that are reshaped away."""
+"""Joining, splitting and repeating: regions along an axis, and extra indices that are reshaped away."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from gradc.ir.index.nodes import affine
 from gradc.lang.emit import Emitter, Value
 from gradc.lang.operations import lift
 from gradc.lang.operations.lift import ArrayLike, Handler, SizeLike, Table
-from gradc.lang.operations.shapes import flip, ravel, with_rank
-from gradc.lang.operations.sizes import at_least, require, signed_size, static
+from gradc.lang.operations.shapes import ravel, with_rank
+from gradc.lang.operations.sizes import at_least, signed_size, static
+from gradc.lang.operations.slices import span
 
 # --- parts --------------------------------------------------------------------------------------------------
 
@@ -186,8 +187,6 @@ def array_split(
 
 
 def _cut(emit: Emitter, value: Value, axis: int, positions: Sequence[Size]) -> list[Value]:
-    from gradc.lang.operations.slices import span  # noqa: PLC0415  (slices use the parts of this module)
-
     pieces: list[Value] = []
     extent = emit.shape(value)[axis]
     for first, last in zip((0, *positions), (*positions, None), strict=True):
@@ -210,7 +209,7 @@ def _split_at(axis_of: Callable[[int], int], least: int, name: str) -> Handler:
 
 
 def unstack(emit: Emitter, x: ArrayLike, /, *, axis: int = 0) -> tuple[Value, ...]:
-    """The slices along an axis, without it."""
+    """Slices along an axis, without it."""
     value = lift.array(emit, x)
     at = lift.axis(axis, len(emit.shape(value)))
     count = static(emit, emit.shape(value)[at], "the extent taken apart by np.unstack")
@@ -245,7 +244,7 @@ def repeat(
     shape = emit.shape(value)
     if isinstance(repeats, list | tuple):
         return _repeat_each(emit, value, at, lift.shape(repeats))
-    count = lift.size(repeats)
+    (count,) = lift.shape(repeats)
     spread = emit.reshape(value, (*shape[: at + 1], 1, *shape[at + 1 :]))
     spread = emit.broadcast_to(spread, (*shape[: at + 1], count, *shape[at + 1 :]))
     return emit.reshape(spread, (*shape[:at], shape[at] * count, *shape[at + 1 :]))
@@ -304,99 +303,6 @@ def _reduced(emit: Emitter, shift: Size, extent: Size) -> int:
     return static(emit, shift, "a shift of np.roll") % number if number else 0
 
 
-# --- padding ------------------------------------------------------------------------------------------------
-
-
-def pad(
-    emit: Emitter,
-    array: ArrayLike,
-    pad_width: object,
-    mode: str = "constant",
-    *,
-    constant_values: object = 0,
-) -> Value:
-    """Pad with a constant, the edge, or the mirrored or periodic continuation."""
-    value = lift.array(emit, array)
-    rank = len(emit.shape(value))
-    if mode not in ("constant", *_CONTINUATIONS):
-        known = ", ".join(repr(name) for name in ("constant", *_CONTINUATIONS))
-        raise lift.refused(f"np.pad(mode={mode!r})", do=f"use one of {known}, or np.concatenate")
-    fills = _pairs(constant_values, rank, "constant_values")
-    for axis, (before, after) in enumerate(_pairs(pad_width, rank, "pad_width")):
-        widths = lift.size(before), lift.size(after)  # pyright: ignore[reportArgumentType]
-        if mode == "constant":
-            ends = [_constant_end(emit, value, axis, *end) for end in zip(widths, fills[axis], strict=True)]
-        else:
-            ends = [_CONTINUATIONS[mode](emit, value, axis, widths[k], bool(k)) for k in (0, 1)]
-        value = joined(emit, (value,) if widths == (0, 0) else (ends[0], value, ends[1]), axis)
-    return value
-
-
-def _pairs(given: object, rank: int, what: str) -> list[tuple[object, object]]:
-    """The ``(before, after)`` of each axis: one number, one pair, or a pair for each axis."""
-    if not isinstance(given, list | tuple):
-        return [(given, given)] * rank
-    entries = [tuple(entry) if isinstance(entry, list | tuple) else entry for entry in given]
-    if len(entries) == 1:
-        return _pairs(entries[0], rank, what) if isinstance(entries[0], tuple) else [(entries[0],) * 2] * rank
-    if len(entries) == 2 and not any(isinstance(entry, tuple) for entry in entries):
-        return [(entries[0], entries[1])] * rank
-    pairs = [entry * 2 if isinstance(entry, tuple) and len(entry) == 1 else entry for entry in entries]
-    if len(pairs) != rank or not all(isinstance(pair, tuple) and len(pair) == 2 for pair in pairs):
-        raise ShapeError(
-            f"{what} of np.pad needs one pair for each of {rank} axes", do="pass ((1, 1), (0, 2))"
-        )
-    return [(pair[0], pair[1]) for pair in pairs if isinstance(pair, tuple)]
-
-
-def _constant_end(emit: Emitter, value: Value, axis: int, width: Size, fill: object) -> Value:
-    shape = emit.shape(value)
-    number = lift.array(emit, fill, value.dtype)  # pyright: ignore[reportArgumentType]
-    return emit.broadcast_to(number, (*shape[:axis], width, *shape[axis + 1 :]))
-
-
-def _edge_end(emit: Emitter, value: Value, axis: int, width: Size, after: bool) -> Value:
-    shape = emit.shape(value)
-    if width != 0:
-        require(emit, shape[axis], 1, "np.pad repeats the edge of an axis that is not empty")
-    edge = part(emit, value, axis, shape[axis] - 1 if after else 0, 1) if width != 0 else value
-    return (
-        emit.broadcast_to(edge, (*shape[:axis], width, *shape[axis + 1 :]))
-        if width != 0
-        else _empty(emit, value, axis)
-    )
-
-
-def _empty(emit: Emitter, value: Value, axis: int) -> Value:
-    return part(emit, value, axis, 0, 0)
-
-
-def _mirrored_end(skip: int) -> Callable[[Emitter, Value, int, Size, bool], Value]:
-    """The continuation mirrored at the edge; `skip` elements at the edge are not repeated."""
-
-    def end(emit: Emitter, value: Value, axis: int, width: Size, after: bool) -> Value:
-        extent = emit.shape(value)[axis]
-        require(emit, extent, width + skip if width != 0 else 0, "np.pad mirrors at most once")
-        start = extent - width - skip if after else skip
-        return flip(emit, part(emit, value, axis, start, width), axis)
-
-    return end
-
-
-def _periodic_end(emit: Emitter, value: Value, axis: int, width: Size, after: bool) -> Value:
-    extent = emit.shape(value)[axis]
-    require(emit, extent, width, "np.pad repeats at most one period")
-    return part(emit, value, axis, 0 if after else extent - width, width)
-
-
-_CONTINUATIONS: dict[str, Callable[[Emitter, Value, int, Size, bool], Value]] = {
-    "edge": _edge_end,
-    "reflect": _mirrored_end(1),
-    "symmetric": _mirrored_end(0),
-    "wrap": _periodic_end,
-}
-
-
 FUNCTIONS: Table = {
     np.concatenate: concatenate,
     np.concat: concatenate,
@@ -416,7 +322,6 @@ FUNCTIONS: Table = {
     np.tile: tile,
     np.repeat: repeat,
     np.roll: roll,
-    np.pad: pad,
 }
 
 METHODS: dict[str, Handler] = {"repeat": repeat}

@@ -17,8 +17,9 @@ from gradc.lang.emit import Emitter, Value
 from gradc.lang.operations import lift
 from gradc.lang.operations.contractions import matmul
 from gradc.lang.operations.lift import ArrayLike, Axes, Handler, Table
-from gradc.lang.operations.shapes import diagonal, matrix_transpose, trace, tril, triu
+from gradc.lang.operations.shapes import matrix_transpose
 from gradc.lang.operations.sizes import static
+from gradc.lang.operations.triangles import diagonal, trace, tril, triu
 
 # --- operands -----------------------------------------------------------------------------------------------
 
@@ -38,8 +39,9 @@ def _square(emit: Emitter, value: Value, call: str) -> Value:
     return value
 
 
-def _system(emit: Emitter, a: Value, b: Value, call: str) -> tuple[Value, Value, bool]:
-    """The matrix and the right-hand sides with the same leading axes; whether `b` was a vector."""
+def _system(emit: Emitter, call: str, x: ArrayLike, y: ArrayLike) -> tuple[Value, Value, bool]:
+    """Matrix and the right-hand sides with the same leading axes; whether `b` was a vector."""
+    a, b = _float(emit, x, y)
     _square(emit, a, call)
     vector = len(emit.shape(b)) == 1
     if vector:
@@ -154,13 +156,13 @@ def _matrix_norm(
 
 
 def solve(emit: Emitter, a: ArrayLike, b: ArrayLike) -> Value:
-    """The solution of ``a @ x = b``."""
-    matrix, right, vector = _system(emit, *_float(emit, a, b), "solve")
+    """Solution of ``a @ x = b``."""
+    matrix, right, vector = _system(emit, "solve", a, b)
     return _unpacked(emit, emit.call("solve", (matrix, right))[0], vector)
 
 
 def inv(emit: Emitter, a: ArrayLike) -> Value:
-    """The inverse of a matrix."""
+    """Inverse of a matrix."""
     (value,) = _float(emit, a)
     return emit.call("inv", (_square(emit, value, "inv"),))[0]
 
@@ -179,13 +181,13 @@ def slogdet(emit: Emitter, a: ArrayLike) -> SlogdetResult:
 
 
 def det(emit: Emitter, a: ArrayLike) -> Value:
-    """The determinant."""
+    """Give the determinant of a matrix."""
     (value,) = _float(emit, a)
     return emit.call("det", (_square(emit, value, "det"),))[0]
 
 
 def matrix_power(emit: Emitter, a: ArrayLike, n: object) -> Value:
-    """A matrix times itself, by squaring; negative powers are powers of the inverse."""
+    """Matrix times itself, by squaring; negative powers are powers of the inverse."""
     value = _square(emit, lift.array(emit, a), "matrix_power")
     power = static(emit, n, "the exponent of matrix_power")
     if power == 0:
@@ -209,7 +211,7 @@ def matrix_power(emit: Emitter, a: ArrayLike, n: object) -> Value:
 
 
 def cholesky(emit: Emitter, a: ArrayLike, /, *, upper: bool = False) -> Value:
-    """The lower triangular factor of a positive definite matrix, or its transpose."""
+    """Lower triangular factor of a positive definite matrix, or its transpose."""
     (value,) = _float(emit, a)
     _square(emit, value, "cholesky")
     # only the named triangle is read, as LAPACK does
@@ -252,8 +254,8 @@ def solve_triangular(
     overwrite_b: bool = False,
     check_finite: bool = True,
 ) -> Value:
-    """The solution of a triangular system; `trans` takes the transposed matrix."""
-    matrix, right, vector = _system(emit, *_float(emit, a, b), "solve_triangular")
+    """Solution of a triangular system; `trans` takes the transposed matrix."""
+    matrix, right, vector = _system(emit, "solve_triangular", a, b)
     if trans not in (0, 1, 2, "N", "T", "C"):
         raise ShapeError(f"solve_triangular(trans={trans!r})", do="use 0 or 'N', 1 or 'T'")
     if unit_diagonal:
@@ -284,7 +286,7 @@ def _scipy_solve(
 
 
 def _mirrored(emit: Emitter, matrix: Value, lower: bool) -> Value:
-    """The symmetric matrix that one triangle determines: the other one is not read."""
+    """Symmetric matrix that one triangle determines: the other one is not read."""
     half = (tril if lower else triu)(emit, matrix)
     strict = tril(emit, matrix, -1) if lower else triu(emit, matrix, 1)
     return emit.elementwise("add", half, matrix_transpose(emit, strict))

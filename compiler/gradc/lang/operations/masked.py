@@ -1,7 +1,7 @@
 """``x[mask]`` with a traced mask: how many elements it has is not known, so it must be reduced at once.
 
-``v[m].sum()`` becomes the sum of ``where(m, v, 0)``.  Elementwise functions may come in between; elements that
-the mask leaves out are replaced by 1 first, so that no function meets a value outside its domain there.
+``v[m].sum()`` becomes the sum of ``where(m, v, 0)``.  Elementwise functions may come in between; elements
+that the mask leaves out are replaced by 1 first, so that no function meets a value outside its domain there.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from gradc.ir.types import DType, float_result
 from gradc.lang.emit import Emitter, SizeValue, Value
 from gradc.lang.operations import lift
 from gradc.lang.operations.lift import Axes, Handler
-from gradc.lang.operations.shapes import summed_dtype
+from gradc.lang.operations.triangles import summed_dtype
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class MaskedValue:
 
 
 def mask_of(emit: Emitter, index: object) -> Value | None:
-    """The boolean tensor that is the whole of an index, if there is one."""
+    """Boolean tensor that is the whole of an index, if there is one."""
     if isinstance(index, tuple) and len(index) == 1:
         index = index[0]
     if isinstance(index, list) and index and isinstance(index[0], list | bool | np.bool_):
@@ -44,13 +44,13 @@ def mask_of(emit: Emitter, index: object) -> Value | None:
 
 
 def masked(emit: Emitter, value: Value, mask: Value) -> MaskedValue:
-    """The elements of `value` where `mask` holds."""
+    """Elements of `value` where `mask` holds."""
     safe = emit.elementwise("select", spread(emit, value, mask), value, _constant(emit, 1, value.dtype))
     return MaskedValue(safe, mask)
 
 
 def spread(emit: Emitter, value: Value, mask: Value) -> Value:
-    """The mask with an axis of extent 1 for each axis of `value` that it does not cover."""
+    """Mask with an axis of extent 1 for each axis of `value` that it does not cover."""
     shape, covered = emit.shape(value), emit.shape(mask)
     if len(covered) > len(shape) or not covered:
         raise ShapeError(f"a mask with {len(covered)} axes for an array with {len(shape)}", do="use np.where")
@@ -86,7 +86,7 @@ def elementwise(emit: Emitter, handler: Handler, *arguments: object) -> MaskedVa
 
 
 def refused_masked(what: str) -> TraceError:
-    """The error for what cannot be done with a selection of unknown length."""
+    """Error for what cannot be done with a selection of unknown length."""
     return TraceError(
         f"{what} cannot be traced on x[mask]",
         why="how many elements a mask selects is known only when the function runs",
@@ -170,7 +170,7 @@ def call(
     arguments: Sequence[object],
     options: Mapping[str, object] | None = None,
 ) -> Value | MaskedValue:
-    """A NumPy function, a method (by name) or a ufunc with its `handler`, called with a masked operand."""
+    """NumPy function, a method (by name) or a ufunc with its `handler`, called with a masked operand."""
     if key in _NAMES and isinstance(arguments[0], MaskedValue):
         return REDUCTIONS[_NAMES[key]](emit, *arguments, **(options or {}))  # pyright: ignore[reportReturnType]
     if isinstance(key, np.ufunc) and handler is not None and not options:

@@ -12,7 +12,8 @@ from gradc.ir import extents
 from gradc.ir.types import DType
 from gradc.lang.emit import Arg, Emitter, SizeValue, Value, weak_kind
 from gradc.lang.operations import lift, reductions
-from gradc.lang.operations.elementwise import UFUNCS, power
+from gradc.lang.operations.elementwise import UFUNCS as ELEMENTWISE
+from gradc.lang.operations.elementwise import power
 from gradc.lang.operations.lift import ArrayLike, Handler, Table
 
 
@@ -47,7 +48,7 @@ def _as_numpy(name: str, ufunc: np.ufunc) -> Handler:
     """Return a handler that does what a NumPy function does."""
 
     def handler(emit: Emitter, *xs: ArrayLike) -> object:
-        found = UFUNCS[ufunc](emit, *(number(emit, name, x) for x in xs), dtype=np.float64)
+        found = ELEMENTWISE[ufunc](emit, *(number(emit, name, x) for x in xs), dtype=np.float64)
         return tuple(map(_python, found)) if isinstance(found, tuple) else _python(found)  # pyright: ignore[reportArgumentType]
 
     return handler

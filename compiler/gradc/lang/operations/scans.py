@@ -8,7 +8,7 @@ from gradc.errors import ArgumentError, ShapeError
 from gradc.ir import extents
 from gradc.lang.emit import Emitter, Value
 from gradc.lang.operations import lift
-from gradc.lang.operations.elementwise import UFUNCS
+from gradc.lang.operations.elementwise import UFUNCS as ELEMENTWISE
 from gradc.lang.operations.lift import ArrayLike, Handler, Table
 from gradc.lang.operations.promotion import common_float
 from gradc.lang.operations.reductions import accumulator_dtype, part
@@ -150,7 +150,7 @@ def trapezoid(
     emit.solver.require(extent, ">=", 1, "np.trapezoid needs at least one sample")
     low, high = part(emit, value, at, 0, extent - 1), part(emit, value, at, 1, extent - 1)
     step = lift.argument(emit, dx) if x is None else _steps(emit, x, value, at)
-    pairs = UFUNCS[np.multiply](emit, step, emit.elementwise("add", low, high))
+    pairs = ELEMENTWISE[np.multiply](emit, step, emit.elementwise("add", low, high))
     assert isinstance(pairs, Value)
     return emit.elementwise("mul", emit.reduce("sum", pairs, (at,)), 0.5)
 

@@ -1,8 +1,8 @@
-"""Shape functions: reshaping, permuting axes, broadcasting, flipping, triangles and diagonals."""
+"""Shape functions: reshaping, permuting axes, broadcasting, flipping."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -10,11 +10,10 @@ from gradc.errors import ShapeError
 from gradc.ir import extents
 from gradc.ir.extents import Size
 from gradc.ir.index.nodes import Index, affine, fixed
-from gradc.ir.types import DType
 from gradc.lang.emit import Emitter, SizeValue, Value
 from gradc.lang.operations import lift
 from gradc.lang.operations.lift import ArrayLike, Axes, Handler, SizeLike, Table
-from gradc.lang.operations.sizes import as_number, at_least, show_sizes, signed_size, smaller, static
+from gradc.lang.operations.sizes import as_number, show_sizes, signed_size, static
 from gradc.lang.unify import is_one
 
 # --- reshaping ----------------------------------------------------------------------------------------------
@@ -40,7 +39,7 @@ def reshape(
 
 
 def _complete(emit: Emitter, value: Value, wanted: Sequence[Size]) -> tuple[Size, ...]:
-    """The wanted shape with -1 replaced by what is left over."""
+    """Wanted shape with -1 replaced by what is left over."""
     open_axes = [axis for axis, size in enumerate(wanted) if size == -1]
     if len(open_axes) > 1 or any(isinstance(size, int) and size < -1 for size in wanted):
         raise ShapeError(f"{show_sizes(wanted)} is not a shape", do="leave at most one extent open with -1")
@@ -126,7 +125,7 @@ def _at_least(rank: int) -> Handler:
 
 
 def with_rank(emit: Emitter, value: Value, rank: int) -> Value:
-    """What ``np.atleast_<rank>d`` makes of an array."""
+    """Do what ``np.atleast_<rank>d`` does."""
     shape = emit.shape(value)
     if len(shape) >= rank:
         return value
@@ -269,120 +268,21 @@ def rot90(emit: Emitter, m: ArrayLike, k: int = 1, axes: Sequence[int] = (0, 1))
     return flip(emit, swapaxes(emit, value, first, second), second)
 
 
-# --- triangles and diagonals --------------------------------------------------------------------------------
-
-
-def _triangle(function: str) -> Callable[..., Value]:
-    def handler(emit: Emitter, m: ArrayLike, k: SizeLike = 0) -> Value:
-        value = lift.array(emit, m)
-        shape = emit.shape(value)
-        if len(shape) == 1:
-            shape = (*shape, *shape)
-        rank = len(shape)
-        if rank == 0:
-            raise ShapeError("a triangle of a 0-d array", do="pass a matrix")
-        row, column = rank - 2, rank - 1
-        offset = signed_size(k, "the diagonal of a triangle")
-        mask = emit.index_predicate(function, column, affine({row: 1}, offset), shape)
-        return emit.elementwise("select", mask, value, lift.array(emit, 0, value.dtype))
-
-    return handler
-
-
-triu = _triangle("ge")
-tril = _triangle("le")
-
-
-def diag(emit: Emitter, v: ArrayLike, k: SizeLike = 0) -> Value:
-    """The diagonal of a matrix, or the matrix with a given diagonal."""
-    value = lift.array(emit, v)
-    rank = len(emit.shape(value))
-    if rank == 2:
-        return diagonal(emit, value, k)
-    if rank != 1:
-        raise ShapeError(f"diag takes one or two axes, not {rank}", do="use np.diagonal")
-    return _matrix_of_diagonal(emit, value, signed_size(k, "the position of a diagonal"))
-
-
-def _matrix_of_diagonal(emit: Emitter, value: Value, k: Size) -> Value:
-    (size,) = emit.shape(value)
-    square = (size, size)
-    zero = lift.array(emit, 0, value.dtype)
-    matrix = emit.elementwise("select", emit.index_predicate("eq", 0, 1, square), value, zero)
-    if k == 0:
-        return matrix
-    above = at_least(emit, k, 0, "the side of a diagonal")
-    shift = k if above else 0 - k
-    columns = emit.broadcast_to(zero, (size, shift))
-    matrix = emit.concatenate((columns, matrix) if above else (matrix, columns), 1)
-    rows = emit.broadcast_to(zero, (shift, size + shift))
-    return emit.concatenate((matrix, rows) if above else (rows, matrix), 0)
-
-
-def diagflat(emit: Emitter, v: ArrayLike, k: SizeLike = 0) -> Value:
-    """The matrix with the elements of an array on a diagonal."""
-    return diag(emit, ravel(emit, v), k)
-
-
-def diagonal(emit: Emitter, a: ArrayLike, offset: SizeLike = 0, axis1: int = 0, axis2: int = 1) -> Value:
-    """A diagonal of a plane, as the last axis."""
-    value = lift.array(emit, a)
-    shape = emit.shape(value)
-    if len(shape) < 2:
-        raise ShapeError("a diagonal needs two axes", do="use np.diag to make a matrix")
-    row, column = lift.axes((axis1, axis2), len(shape))
-    k = signed_size(offset, "the position of a diagonal")
-    reason = "the diagonal ends at the shorter side"
-    above = at_least(emit, k, 0, "the side of a diagonal")
-    rows, columns = (shape[row], shape[column] - k) if above else (shape[row] + k, shape[column])
-    length = smaller(emit, rows, columns, reason)
-    if not at_least(emit, length, 0, "the diagonal lies within the matrix"):
-        length = 0
-    kept = [at for at in range(len(shape)) if at not in (row, column)]
-    last = len(kept)
-    indices: list[int | object] = [kept.index(at) if at in kept else last for at in range(len(shape))]
-    indices[column if above else row] = affine({last: 1}, k if above else 0 - k)
-    return emit.reindex(value, (*(shape[at] for at in kept), length), tuple(indices))  # pyright: ignore[reportArgumentType]
-
-
-def trace(
-    emit: Emitter,
-    a: ArrayLike,
-    offset: SizeLike = 0,
-    axis1: int = 0,
-    axis2: int = 1,
-    dtype: object = None,
-    out: None = None,
-) -> Value:
-    """The sum of a diagonal; small integers are summed as int64, as NumPy does."""
-    lift.only_default("np.trace", out=out)
-    value = diagonal(emit, a, offset, axis1, axis2)
-    value = emit.cast(value, lift.dtype(dtype) or summed_dtype(value.dtype))
-    return emit.reduce("sum", value, (len(emit.shape(value)) - 1,))
-
-
-def summed_dtype(dtype: DType) -> DType:
-    """The dtype in which NumPy sums."""
-    if dtype.is_float:
-        return dtype
-    return DType.UINT64 if dtype.value.startswith("uint") else DType.INT64
-
-
 # --- questions ----------------------------------------------------------------------------------------------
 
 
 def shape_of(emit: Emitter, a: ArrayLike) -> tuple[int | SizeValue, ...]:
-    """The shape, extents symbolic where they are."""
+    """Shape, extents symbolic where they are."""
     return tuple(as_number(size) for size in emit.shape(lift.array(emit, a)))
 
 
 def ndim(emit: Emitter, a: ArrayLike) -> int:
-    """The number of axes."""
+    """Count the axes."""
     return len(emit.shape(lift.array(emit, a)))
 
 
 def size_of(emit: Emitter, a: ArrayLike, axis: Axes = None) -> int | SizeValue:
-    """The number of elements, or of those along axes."""
+    """Count the elements, or those along axes."""
     shape = emit.shape(lift.array(emit, a))
     return as_number(extents.product(tuple(shape[at] for at in lift.axes(axis, len(shape)))))
 
@@ -409,19 +309,10 @@ FUNCTIONS: Table = {
     np.fliplr: fliplr,
     np.flipud: flipud,
     np.rot90: rot90,
-    np.triu: triu,
-    np.tril: tril,
-    np.diag: diag,
-    np.diagflat: diagflat,
-    np.diagonal: diagonal,
-    np.trace: trace,
     np.shape: shape_of,
     np.ndim: ndim,
     np.size: size_of,
     np.resize: lift.refusing("np.resize", do="use np.tile and a slice, or np.pad"),
-    np.fill_diagonal: lift.refusing(
-        "np.fill_diagonal", why="it writes into its argument", do="np.where(np.eye(n, dtype=bool), value, a)"
-    ),
 }
 
 METHODS: dict[str, Handler] = {
@@ -433,6 +324,4 @@ METHODS: dict[str, Handler] = {
     "mT": matrix_transpose,
     "swapaxes": swapaxes,
     "squeeze": squeeze,
-    "diagonal": diagonal,
-    "trace": trace,
 }

@@ -12,7 +12,7 @@ from gradc.lang.operations.lift import refused
 
 
 def signed_size(number: object, what: str) -> Size:
-    """An integer or an extent that may be negative: a shift, an index, a slice bound."""
+    """Integer or an extent that may be negative: a shift, an index, a slice bound."""
     if isinstance(number, SizeValue):
         return number.size
     if isinstance(number, Polynomial):
@@ -28,7 +28,7 @@ def signed_size(number: object, what: str) -> Size:
 
 
 def as_number(size: Size) -> int | SizeValue:
-    """A size as handlers return it."""
+    """Size as handlers return it."""
     return size if isinstance(size, int) else SizeValue(size)
 
 
@@ -70,18 +70,18 @@ def require(emit: Emitter, left: Size, right: Size, reason: str) -> None:
 
 
 def smaller(emit: Emitter, first: Size, second: Size, reason: str) -> Size:
-    """The smaller of two extents."""
+    """Smaller of two extents."""
     return second if at_least(emit, first, second, reason) else first
 
 
 def static(emit: Emitter, number: object, what: str) -> int:
-    """A Python int: an extent is specialised to its present value."""
+    """Python int: an extent is specialised to its present value."""
     size = signed_size(number, what)
     return size if isinstance(size, int) else emit.solver.specialise(size, f"{what} must be a number")
 
 
 def same_shape(emit: Emitter, first: Value, second: Value, reason: str) -> tuple[Size, ...]:
-    """The shape that two tensors must share."""
+    """Shape that two tensors must share."""
     one, two = emit.shape(first), emit.shape(second)
     if len(one) != len(two):
         raise ShapeError(f"arrays with {len(one)} and {len(two)} axes do not fit", why=reason)

@@ -13,7 +13,7 @@ from gradc.errors import ShapeError
 from gradc.ir import extents
 from gradc.ir.extents import Polynomial, Size
 from gradc.ir.index.build import IDENTITY
-from gradc.ir.index.nodes import Index, affine, fixed
+from gradc.ir.index.nodes import Affine, Index, affine, fixed
 from gradc.lang.emit import Emitter, SizeValue, Value
 from gradc.lang.operations import lift
 from gradc.lang.operations.sizes import at_least, require, signed_size, static
@@ -59,8 +59,8 @@ Item: TypeAlias = Point | Span | Gather | NewAxis
 class Selection:
     """``result[i] = array[indices(i)]`` over `shape`.
 
-    `items` is the index expression, one entry for each part; the axes ``first .. first + shared`` of the result
-    are those that the integer tensors share.
+    `items` is the index expression, one entry for each part; the axes ``first .. first + shared`` of the
+    result are those that the integer tensors share.
     """
 
     shape: tuple[Size, ...]
@@ -82,7 +82,7 @@ class Selection:
 
 
 def span(emit: Emitter, extent: Size, start: object, stop: object, step: object = None) -> Span:
-    """What ``start:stop:step`` selects of an axis; comparisons with a symbolic extent leave guards."""
+    """Read ``start:stop:step``; comparisons with a symbolic extent leave guards."""
     stride = 1 if step is None else static(emit, step, "a slice step")
     if stride == 0:
         raise ShapeError("a slice step cannot be zero", do="use a step of 1")
@@ -101,7 +101,7 @@ def span(emit: Emitter, extent: Size, start: object, stop: object, step: object 
 
 
 def _bound(emit: Emitter, given: object, extent: Size, lower: Size, upper: Size, reason: str) -> Size:
-    """A slice bound counted from the front and clipped, as `slice.indices` does."""
+    """Slice bound counted from the front and clipped, as `slice.indices` does."""
     bound = signed_size(given, "a slice bound")
     if not at_least(emit, bound, 0, reason):
         bound = bound + extent
@@ -130,7 +130,7 @@ def _point(emit: Emitter, extent: Size, given: object) -> Point:
 
 
 def selection(emit: Emitter, value: Value, index: object) -> Selection:
-    """What an index expression selects; boolean masks are not handled here."""
+    """Read an index expression; boolean masks are not handled here."""
     entries = list(index) if isinstance(index, tuple) else [index]
     items = _items(emit, emit.shape(value), _completed(entries, len(emit.shape(value))))
     if any(isinstance(item, Gather) for item in items):
@@ -139,7 +139,7 @@ def selection(emit: Emitter, value: Value, index: object) -> Selection:
 
 
 def _completed(entries: list[object], rank: int) -> list[object]:
-    """The entries with the ellipsis kept in place and followed by the full slices that it stands for."""
+    """Entries with the ellipsis kept in place and followed by the full slices that it stands for."""
     given = sum(1 for entry in entries if entry is not None and entry is not Ellipsis)
     dots = [at for at, entry in enumerate(entries) if entry is Ellipsis]
     if len(dots) > 1:
@@ -186,7 +186,7 @@ def _item(emit: Emitter, extent: Size, entry: object) -> Item:
 
 
 def select(emit: Emitter, value: Value, chosen: Selection) -> Value:
-    """The elements that a selection names; the array itself where that is all of it."""
+    """Elements that a selection names; the array itself where that is all of it."""
     if chosen.indices == IDENTITY[len(chosen.shape)] and chosen.shape == emit.shape(value):
         return value
     return emit.reindex(value, chosen.shape, chosen.indices)
@@ -236,11 +236,11 @@ def _gathered(emit: Emitter, extents_: tuple[Size, ...], items: Sequence[Item | 
     return Selection(shape, tuple(indices), kept, before, len(shared))
 
 
-def _aligned(emit: Emitter, table: Value, shared: tuple[Size, ...], offset: int) -> tuple[Index, ...]:
-    """The index of a table broadcast to `shared`, whose axes start at `offset` in the result."""
+def _aligned(emit: Emitter, table: Value, shared: tuple[Size, ...], offset: int) -> tuple[int | Affine, ...]:
+    """Index of a table broadcast to `shared`, whose axes start at `offset` in the result."""
     own = emit.shape(table)
     lead = len(shared) - len(own)
     return tuple(
         fixed(0) if is_one(size) and not is_one(shared[lead + at]) else offset + lead + at
         for at, size in enumerate(own)
-    )  # pyright: ignore[reportReturnType]
+    )
