@@ -22,6 +22,7 @@ from gradc.lowering.nest import lower
 from gradc.passes.equations.accumulators import wide_accumulators
 from gradc.passes.equations.gather import gather
 from gradc.passes.equations.simplify import simplify
+from gradc.passes.equations.stabilise import stabilise
 from gradc.schedule.fuse import fuse
 from gradc_runtime.artifact import KernelArtifact
 
@@ -98,17 +99,17 @@ def compile_program(program: Program, derivation: Derivation, options: Options) 
             verify(result)
         return result
 
-    source_program = program
-    adjoint = timed("adjoint", lambda: DERIVATIONS[derivation.of](source_program, derivation.wrt))
+    stable, applied = timed("stabilise", lambda: stabilise(program) if options.stabilise else (program, ()))
+    adjoint = timed("adjoint", lambda: DERIVATIONS[derivation.of](stable, derivation.wrt))
     optimised = timed("gather", lambda: gather(adjoint))  # sums become equations before they are simplified
     optimised = timed("simplify", lambda: simplify(own_outputs(optimised)))
     optimised = timed("accumulators", lambda: wide_accumulators(optimised))  # last: products keep their own dtype
     schedule = timed("schedule", lambda: fuse(optimised))
     name = f"{program.name}_{derivation.of}"
-    header = (_title(program.name, derivation), f"gradc {VERSION}", "", *show(source_program).splitlines())
+    header = (_title(program.name, derivation), f"gradc {VERSION}", "", *show(program).splitlines())
     kernel = timed("lower", lambda: lower(optimised, schedule, name=name, header=header))
     source = timed("source", lambda: module_text(kernel))
-    return Stages(program, adjoint, optimised, schedule, kernel, source, seconds)
+    return Stages(program, stable, applied, adjoint, optimised, schedule, kernel, source, seconds)
 
 
 def artifact_of(stages: Stages) -> KernelArtifact:

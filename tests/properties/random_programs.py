@@ -1,7 +1,8 @@
 """Random valid programs over every kind of equation, with inputs for them.
 
-A program is grown one equation at a time from what is there already.  Values stay of moderate size, so that a wrong
-derivative is not hidden by rounding; `Case.smooth` says whether derivatives can be compared with differences.
+A program is grown one equation at a time from what is there already.  Values stay of moderate size, so that a
+wrong derivative is not hidden by rounding; `Case.smooth` says whether derivatives can be compared with
+differences.
 """
 
 from __future__ import annotations
@@ -33,9 +34,7 @@ from gradc.ir.types import DType
 F64, I64, BOOL = DType.F64, DType.INT64, DType.BOOL
 SIZES: tuple[Size, ...] = (symbol("n"), symbol("m"), 2)
 SMOOTH = ("sin", "tanh", "expit", "softplus", "arctan", "neg", "square", "copy")
-PRODUCT = composite(
-    placeholder(0) * placeholder(1) * placeholder(2), tuple(placeholder(k) for k in range(3))
-)
+PRODUCT = composite(placeholder(0) * placeholder(1) * placeholder(2), tuple(placeholder(k) for k in range(3)))
 
 
 @dataclass
@@ -83,9 +82,9 @@ class Grower:
         """Shape of a tensor."""
         return self.builder.types[name].shape
 
-    def add(self, body, operands: tuple[Operand, ...], space: tuple[Size, ...], **options) -> str:  # noqa: ANN001
-        """Append an equation and offer its result."""
-        name = self.builder.assign(body, operands, space, F64, **options)
+    def add(self, body: str, operands: tuple[Operand, ...], space: tuple[Size, ...]) -> str:
+        """Append an elementwise equation and offer its result."""
+        name = self.builder.assign(body, operands, space, F64)
         self.floats.append(name)
         return name
 
@@ -191,7 +190,7 @@ def view(grow: Grower) -> None:
             grow.add("sin", (Access(name, (*body, index)),), (*shape[:-1], 1, 2))
         case "repeat" if last < 3:
             grow.add("sin", (Access(name, IDENTITY[last + 1]),), (*shape, 2))
-        case "pick":
+        case _:
             grow.add("copy", (Access(name, (*body, Affine((), shape[last] - 1))),), shape[:-1])
 
 
@@ -266,7 +265,9 @@ def flattened(grow: Grower) -> None:
         return
     first, second, *rest = grow.shape(name)
     (flat,) = grow.builder.call("reshape", (name,), {"shape": (first * second, *rest)})
-    (back,) = grow.builder.call("reshape", (grow.builder.pointwise("sin", flat),), {"shape": (second, first, *rest)})
+    (back,) = grow.builder.call(
+        "reshape", (grow.builder.pointwise("sin", flat),), {"shape": (second, first, *rest)}
+    )
     grow.floats.append(back)
 
 

@@ -6,15 +6,6 @@ import mpmath
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
-
-from gradc.autodiff.batch import batch, batched_names
-from gradc.autodiff.jacobian import jacobian
-from gradc.autodiff.jvp import jvp
-from gradc.autodiff.vjp import vjp
-from gradc.ir.extents import symbol
-from gradc.ir.index.evaluate import evaluate
-from gradc.ir.index.nodes import Program
-from gradc.ir.index.verify import verify
 from tests.properties.random_programs import (
     STEPS,
     Case,
@@ -31,6 +22,15 @@ from tests.properties.random_programs import (
     scan,
     view,
 )
+
+from gradc.autodiff.batch import batch, batched_names
+from gradc.autodiff.jacobian import jacobian
+from gradc.autodiff.jvp import jvp
+from gradc.autodiff.vjp import vjp
+from gradc.ir.extents import symbol
+from gradc.ir.index.evaluate import evaluate
+from gradc.ir.index.nodes import Program
+from gradc.ir.index.verify import verify
 
 DIFFERENTIABLE = (
     elementwise,
@@ -59,7 +59,9 @@ def added(outer: Program, program: Program) -> tuple[str, ...]:
     return outer.inputs[len(program.inputs) :]
 
 
-def assert_transposed(case: Case, program: Program, inputs: dict[str, np.ndarray], wrt: tuple[str, ...]) -> None:
+def assert_transposed(
+    case: Case, program: Program, inputs: dict[str, np.ndarray], wrt: tuple[str, ...]
+) -> None:
     """``<u, J v> = <J^T u, v>``, and neither mode changes the values."""
     forward, reverse = verify(jvp(program, wrt)), verify(vjp(program, wrt))
     count = len(program.outputs)
@@ -99,7 +101,9 @@ def check_differences(case: Case) -> None:
         step = mpmath.mpf(10) ** -13
 
         def at(sign: int) -> tuple:
-            moved = {name: case.inputs[name] + sign * step * change for name, change in zip(wrt, v, strict=True)}
+            moved = {
+                name: case.inputs[name] + sign * step * change for name, change in zip(wrt, v, strict=True)
+            }
             return evaluate(program, {**case.inputs, **moved}, numbers="mp", digits=40)
 
         for derivative, up, down in zip(exact, at(1), at(-1), strict=True):
@@ -116,7 +120,9 @@ def check_batch(case: Case) -> None:
     stacks = {name: np.random.default_rng(5).normal(size=(3, *case.inputs[name].shape)) for name in chosen}
     found = evaluate(batched, {**case.inputs, **stacks})
     bare = evaluate(plain, {**case.inputs, **stacks})
-    rows = [evaluate(program, {**case.inputs, **{name: s[row] for name, s in stacks.items()}}) for row in range(3)]
+    rows = [
+        evaluate(program, {**case.inputs, **{name: s[row] for name, s in stacks.items()}}) for row in range(3)
+    ]
     for at, name in enumerate(program.outputs):
         expected = np.stack([row[at] for row in rows])
         np.testing.assert_allclose(found[at], expected, rtol=1e-9, atol=1e-9)

@@ -1,4 +1,4 @@
-"""Which tensors carry derivatives: those that depend on an input of interest and reach an output of interest."""
+"""Which tensors carry derivatives: those that depend on an input and reach an output of interest."""
 
 from __future__ import annotations
 
@@ -33,7 +33,9 @@ def varying(program: Program, wrt: Iterable[str]) -> set[str]:
     types = program.types
     found = {name for name in wrt if types[name].dtype.is_float}
     for equation in program.equations:
-        if isinstance(equation, Assign | Accumulate):  # the common case, without a tuple of names per equation
+        if isinstance(
+            equation, Assign | Accumulate
+        ):  # the common case, without a tuple of names per equation
             for operand in equation.operands:
                 if type(operand) is Access and operand.tensor in found:
                     if types[equation.out].dtype.is_float:

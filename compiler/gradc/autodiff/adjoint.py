@@ -19,7 +19,7 @@ class Adjoint:
         self.cotangents: dict[str, str] = {}
 
     def cotangent(self, name: str) -> str:
-        """The tensor that collects the cotangent of `name`, declared at its first contribution."""
+        """Return the tensor that collects the cotangent of `name`, declared at its first contribution."""
         found = self.cotangents.get(name)
         if found is None:
             found = self.builder.names.fresh(name + "_bar")

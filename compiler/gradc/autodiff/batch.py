@@ -40,7 +40,7 @@ _COLUMNS = ("solve", "solve_triangular")
 
 
 def batched_names(program: Program, batched: Collection[str]) -> set[str]:
-    """The tensors that gain an axis when `batched` do: everything that depends on them."""
+    """Return the tensors that gain an axis when `batched` do: everything that depends on them."""
     found = set(batched)
     for equation in program.equations:
         if any(name in found for name in reads_of(equation)):
@@ -51,12 +51,13 @@ def batched_names(program: Program, batched: Collection[str]) -> set[str]:
 def batch(
     program: Program, batched: Collection[str], extent: Size, *, broadcast_outputs: bool = False
 ) -> Program:
-    """The program over a leading axis of `extent` elements of the inputs in `batched`.
+    """Return the program over a leading axis of `extent` elements of the inputs in `batched`.
 
-    Names stay; an output has the leading axis if it depends on a batched input (`batched_names` says which do), or
-    always with `broadcast_outputs`.
+    Names stay; an output has the leading axis if it depends on a batched input (`batched_names` says which
+    do), or always with `broadcast_outputs`.
 
-    Requires: `program` is valid; `batched` are inputs.  Ensures: no equation is added for what is not affected.
+    Requires: `program` is valid; `batched` are inputs.  Ensures: no equation is added for what is not
+    affected.
     """
     strangers = sorted(name for name in batched if name not in program.inputs)
     if strangers:
@@ -153,7 +154,7 @@ class _Batching:
         return Lookup(index.tensor, (0, *moved) if index.tensor in self.affected else moved)
 
     def broadcast(self, name: str, origin: Origin | None) -> str:
-        """A tensor with the leading axis: `name` itself, or its repetition."""
+        """Return a tensor with the leading axis: `name` itself, or its repetition."""
         if name in self.affected:
             return name
         if name not in self.copies:
@@ -163,7 +164,12 @@ class _Batching:
         return self.copies[name]
 
     def _new(
-        self, body: str, operands: tuple[Operand, ...], space: tuple[Size, ...], like: str, origin: Origin | None
+        self,
+        body: str,
+        operands: tuple[Operand, ...],
+        space: tuple[Size, ...],
+        like: str,
+        origin: Origin | None,
     ) -> str:
         out = self.names.fresh(like)
         self.types[out] = TensorType(self.types[like].dtype, space)
@@ -209,7 +215,7 @@ class _Batching:
 
 
 def _next(index: int | Affine) -> int | Affine:
-    """The same index one position later."""
+    """Return the same index one position later."""
     if isinstance(index, int):
         return index + 1
     return Affine(tuple((coefficient, position + 1) for coefficient, position in index.terms), index.offset)

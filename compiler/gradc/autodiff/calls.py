@@ -1,12 +1,12 @@
 """Derivatives of the library operations, in both modes: one row per operation of `gradc.ir.index.calls`.
 
 Matrix formulas follow M. Giles, "Collected matrix derivative results for forward and reverse mode algorithmic
-differentiation" (2008), and for the Cholesky factor I. Murray, arXiv:1602.07527.  Rules emit ordinary equations and
-operations of the same table, so they can be differentiated again.
+differentiation" (2008), and for the Cholesky factor I. Murray, arXiv:1602.07527.  Rules emit ordinary
+equations and operations of the same table, so they can be differentiated again.
 
-Conventions: the Cholesky factor depends on the lower triangle of its argument only, as NumPy's does, so cotangents
-are lower triangular.  The gradient of ``det`` is finite at singular matrices; its second derivative, and every
-derivative of ``slogdet``, needs an invertible matrix.
+Conventions: the Cholesky factor depends on the lower triangle of its argument only, as NumPy's does, so
+cotangents are lower triangular.  The gradient of ``det`` is finite at singular matrices; its second
+derivative, and every derivative of ``slogdet``, needs an invertible matrix.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def _scan(call: Call) -> tuple[int, bool]:
 
 
 def _scan_vjp(adjoint: Adjoint, call: Call) -> None:
-    """``s[i] = t_bar[i] + a[i+1] s[i+1]`` is a scan the other way; ``b_bar = s``, ``a_bar[i] = s[i] t[i-1]``."""
+    """``s[i] = t_bar[i] + a[i+1] s[i+1]``, a scan the other way; ``b_bar = s``, ``a_bar[i] = s[i] t[i-1]``."""
     (a, b), (t,) = call.ins, call.outs
     axis, reverse = _scan(call)
     type_ = adjoint.types[t]
@@ -64,7 +64,7 @@ def _scan_vjp(adjoint: Adjoint, call: Call) -> None:
 
 
 def _scan_jvp(forward: Forward, call: Call) -> str:
-    """The same scan over ``b_dot[i] + a_dot[i] t[i-1]``."""
+    """Return the same scan over ``b_dot[i] + a_dot[i] t[i-1]``."""
     (a, b), (t,) = call.ins, call.outs
     axis, reverse = _scan(call)
     type_ = forward.types[t]
@@ -213,22 +213,22 @@ _FORTH = {"lower": True, "transposed": False}
 
 def _cholesky_vjp(adjoint: Adjoint, call: Call) -> None:
     """``s = l^-T Phi(l^T l_bar) l^-1`` symmetrised; an element below the diagonal stands for two of ``a``."""
-    (a,), (l,) = call.ins, call.outs
+    (a,), (factor,) = call.ins, call.outs
     m = Matrices(adjoint.builder, call.origin)
-    half = m.lower_half(m.product(l, adjoint.cotangents[l], left_t=True))
-    left = m.call("solve_triangular", l, half, attributes=_BACK)
-    s = m.call("solve_triangular", l, m.transposed(left), attributes=_BACK)
+    half = m.lower_half(m.product(factor, adjoint.cotangents[factor], left_t=True))
+    left = m.call("solve_triangular", factor, half, attributes=_BACK)
+    s = m.call("solve_triangular", factor, m.transposed(left), attributes=_BACK)
     # s + s^T is twice the symmetric cotangent: all of it below the diagonal, half of it on the diagonal.
     adjoint.contribute_tensor(a, m.lower_half(m.pointwise("add", s, m.transposed(s))), call.origin)
 
 
 def _cholesky_jvp(forward: Forward, call: Call) -> str:
     """``l_dot = l Phi(l^-1 a_dot l^-T)``."""
-    (a,), (l,) = call.ins, call.outs
+    (a,), (factor,) = call.ins, call.outs
     m = Matrices(forward.builder, call.origin)
-    left = m.call("solve_triangular", l, m.from_lower(forward.tangents[a]), attributes=_FORTH)
-    both = m.call("solve_triangular", l, m.transposed(left), attributes=_FORTH)
-    return m.product(l, m.lower_half(both))
+    left = m.call("solve_triangular", factor, m.from_lower(forward.tangents[a]), attributes=_FORTH)
+    both = m.call("solve_triangular", factor, m.transposed(left), attributes=_FORTH)
+    return m.product(factor, m.lower_half(both))
 
 
 VJP: dict[str, Callable[[Adjoint, Call], None]] = {

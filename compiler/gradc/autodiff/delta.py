@@ -1,12 +1,13 @@
-"""Removing Kronecker deltas: a tensor that is nonzero only where two of its indices agree is stored without one.
+"""Removing Kronecker deltas: a tensor that is zero unless two of its indices agree is stored without one.
 
-A Jacobian is a pullback applied to ``delta[s, i]``.  Instead of building that matrix, the sum over ``s`` is carried
-out: every equation that reads ``delta[s, phi]`` is evaluated at ``s = phi`` only.
+A Jacobian is a pullback applied to ``delta[s, i]``.  Instead of building that matrix, the sum over ``s`` is
+carried out: every equation that reads ``delta[s, phi]`` is evaluated at ``s = phi`` only.
 
-    x_bar[s, k] += delta[s, i] * w[i, k]      ->  x_bar[i, k] += 1 * w[i, k]
-    z_bar[s, i] += delta[s, i] * d[i]         ->  z_bar[i] += 1 * d[i]          read as  delta[s, i] * z_bar[i]
+    x_bar[s, k] += delta[s, i] * w[i, k]      ->  x_bar[i, k] += 1 * w[i, k] z_bar[s, i] += delta[s, i] * d[i]
+    ->  z_bar[i] += 1 * d[i]          read as  delta[s, i] * z_bar[i]
 
-The second line leaves ``z_bar`` *diagonal*, and so do the equations after it as long as all contributions agree.
+The second line leaves ``z_bar`` *diagonal*, and so do the equations after it as long as all contributions
+agree.
 """
 
 from __future__ import annotations
@@ -41,11 +42,11 @@ Pairs = tuple[tuple[int, int], ...]
 
 
 def eliminate_deltas(program: Program, seed: str) -> Program:
-    """Remove the input `seed`, which stands for ``delta[s, i]``: 1 where its first axes equal its last, else 0.
+    """Remove the input `seed`, which stands for ``delta[s, i]``: 1 where its first axes equal its last.
 
-    Requires: `program` is valid; every tensor that depends on `seed` has the seed axes first.
-    Ensures: equal results under `evaluate` up to the sign of zeros, and up to ``0 * inf`` which is 0 afterwards; no
-    tensor of the shape of `seed` is made unless a library call needs one.
+    Requires: `program` is valid; every tensor that depends on `seed` has the seed axes first. Ensures: equal
+    results under `evaluate` up to the sign of zeros, and up to ``0 * inf`` which is 0 afterwards; no tensor
+    of the shape of `seed` is made unless a library call needs one.
     """
     return _Elimination(program, seed).run()
 
@@ -75,7 +76,9 @@ class _Elimination:
             if isinstance(equation, Accumulate) and equation.out in self.affected:
                 self.open.setdefault(equation.out, []).append(len(self.result))
             self.result.append(equation)
-        outputs = tuple(self._densified(name) if name in self.pairs else name for name in self.program.outputs)
+        outputs = tuple(
+            self._densified(name) if name in self.pairs else name for name in self.program.outputs
+        )
         del self.types[self.seed]
         p = self.program
         inputs = tuple(name for name in p.inputs if name != self.seed)
@@ -92,7 +95,7 @@ class _Elimination:
         return _renamed(equation, names)
 
     def _at_agreement(self, equation: Assign | Accumulate) -> Accumulate | None:
-        """The equation at the points where the deltas are 1; None where other points count as well."""
+        """Return the equation at the points where the deltas are 1; None where other points count as well."""
         if isinstance(equation, Assign) and equation.reduce is not None and equation.reduce.op != "sum":
             return None
         sparse = [
@@ -103,7 +106,11 @@ class _Elimination:
         images = [self._images(access) for _, access in sparse]
         if any(image is None or image != images[0] for image in images) or images[0] is None:
             return None
-        zero = [at for at, operand in enumerate(equation.operands) if isinstance(operand, Const) and not operand.value]
+        zero = [
+            at
+            for at, operand in enumerate(equation.operands)
+            if isinstance(operand, Const) and not operand.value
+        ]
         if not vanishes(equation.template, frozenset((*zero, *(at for at, _ in sparse)))):
             return None
         return self._substituted(equation, images[0])
@@ -140,7 +147,7 @@ class _Elimination:
         return Accumulate(equation.out, space, out, equation.template, found, equation.origin)
 
     def _compact(self, operand: Operand) -> Operand:
-        """The operand as it is stored: without the seed axes of its deltas."""
+        """Return the operand as it is stored: without the seed axes of its deltas."""
         if not isinstance(operand, Access) or operand.tensor not in self.pairs:
             return operand
         if operand.tensor == self.seed:
@@ -183,7 +190,7 @@ class _Elimination:
         return tuple(pairs)
 
     def _densified(self, name: str) -> str:
-        """The whole tensor, written out once for equations that cannot use the diagonal."""
+        """Return the whole tensor, written out once for equations that cannot use the diagonal."""
         if name not in self.dense:
             type_ = self.full[name]
             rank = len(type_.shape)
@@ -217,7 +224,7 @@ def _agree(targets: list[tuple[Index, ...]], first: int, second: int) -> bool:
 
 
 def _renamed(equation: Equation, names: Mapping[str, str]) -> Equation:
-    """The equation reading other tensors."""
+    """Return the equation reading other tensors."""
     if isinstance(equation, Assemble):
         return replace(equation, parts=tuple(names.get(name, name) for name in equation.parts))
     if isinstance(equation, Call):
@@ -235,7 +242,7 @@ def _renamed(equation: Equation, names: Mapping[str, str]) -> Equation:
 
 
 def vanishes(body: Template, positions: frozenset[int]) -> bool:
-    """Whether the template is zero wherever the operands at `positions` are all zero; known once per process."""
+    """Whether the template is zero wherever the operands at `positions` are all zero."""
     key = ("vanishes", positions)
     if key not in body.cache:
         zero = [False] * len(body.tape.instructions)
@@ -264,7 +271,9 @@ def _is_zero(
             return all(known)
         case "select":
             condition = step.sources[0]
-            if isinstance(condition, Step):  # a strong zero: the first arm is taken where the cotangent is zero
+            if isinstance(
+                condition, Step
+            ):  # a strong zero: the first arm is taken where the cotangent is zero
                 test = steps[condition.position]
                 if test.function == "eq" and all(_source_is_zero(s, positions, zero) for s in test.sources):
                     return known[1]

@@ -1,8 +1,8 @@
 """Jacobians, Hessians and Hessian-vector products, as programs.
 
-A Jacobian is the pullback (or the push-forward) batched over one seed index per axis of the output (of the input),
-applied to ``delta[s, i]``; `gradc.autodiff.delta` then carries out the sums with the delta.  There is no loop over
-seeds, and a Jacobian that is diagonal in an axis costs no more than its diagonal.
+A Jacobian is the pullback (or the push-forward) batched over one seed index per axis of the output (of the
+input), applied to ``delta[s, i]``; `gradc.autodiff.delta` then carries out the sums with the delta.  There is
+no loop over seeds, and a Jacobian that is diagonal in an axis costs no more than its diagonal.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ NOMINAL = 64  # what an unknown extent counts for when two programs are compared
 
 
 def jacobian(program: Program, wrt: Sequence[str], *, mode: str = "auto") -> Program:
-    """The program that computes the outputs of `program` and their derivatives with respect to `wrt`.
+    """Return the program that computes the outputs of `program` and their derivatives with respect to `wrt`.
 
-    Its outputs are those of `program`, then for each floating-point output in order one tensor per name in `wrt`, of
-    shape ``out.shape + in.shape``.
+    Its outputs are those of `program`, then for each floating-point output in order one tensor per name in
+    `wrt`, of shape ``out.shape + in.shape``.
 
     Parameters
     ----------
@@ -50,16 +50,18 @@ def jacobian(program: Program, wrt: Sequence[str], *, mode: str = "auto") -> Pro
     else:
         for name in dict.fromkeys(wrt):
             program, found = _columns(program, name, tuple(dict.fromkeys(outputs)))
-            leaves.update({(out, name): leaf for out, leaf in zip(dict.fromkeys(outputs), found, strict=True)})
+            leaves.update(
+                {(out, name): leaf for out, leaf in zip(dict.fromkeys(outputs), found, strict=True)}
+            )
     results = tuple(leaves[out, name] for out in outputs for name in wrt)
     return replace(program, outputs=(*program.outputs, *results))
 
 
 def hessian(program: Program, wrt: Sequence[str], *, mode: str = "auto") -> Program:
-    """The program that computes the outputs of `program`, the gradient of the first one and its second derivatives.
+    """Return the program that computes the outputs of `program`, and two derivatives of the first one.
 
-    Its outputs are those of `program`, one gradient per name in `wrt`, then for each pair of names (first slowest)
-    one tensor of shape ``first.shape + second.shape``.
+    Its outputs are those of `program`, one gradient per name in `wrt`, then for each pair of names (first
+    slowest) one tensor of shape ``first.shape + second.shape``.
     """
     if mode == "auto":
         return cheaper(hessian(program, wrt, mode="forward"), hessian(program, wrt, mode="reverse"))
@@ -70,10 +72,10 @@ def hessian(program: Program, wrt: Sequence[str], *, mode: str = "auto") -> Prog
 
 
 def hvp(program: Program, wrt: Sequence[str]) -> Program:
-    """The program that computes the outputs, the gradient of the first one, and the Hessian times tangents.
+    """Return the program that computes the outputs, the gradient of the first, and Hessian-vector products.
 
-    Its inputs are those of `program` and one tangent ``<name>_dot`` per name in `wrt`; its outputs are those of
-    `program`, one gradient per name in `wrt`, and one Hessian-vector product per name in `wrt`.
+    Its inputs are those of `program` and one tangent ``<name>_dot`` per name in `wrt`; its outputs are those
+    of `program`, one gradient per name in `wrt`, and one Hessian-vector product per name in `wrt`.
     """
     first = gradient(program, wrt)
     gradients = first.outputs[len(program.outputs) :]
@@ -81,7 +83,7 @@ def hvp(program: Program, wrt: Sequence[str]) -> Program:
 
 
 def cheaper(first: Program, second: Program) -> Program:
-    """The program with fewer scalar operations; the first one if they are equal."""
+    """Return the program with fewer scalar operations; the first one if they are equal."""
     return second if _weight(second) < _weight(first) else first
 
 
@@ -100,9 +102,7 @@ def _rows(program: Program, out: str, wrt: Sequence[str]) -> tuple[Program, tupl
     return _seeded(program, pullback, seed)
 
 
-def _columns(
-    program: Program, name: str, outputs: tuple[str, ...]
-) -> tuple[Program, tuple[str, ...]]:
+def _columns(program: Program, name: str, outputs: tuple[str, ...]) -> tuple[Program, tuple[str, ...]]:
     """`program` with the derivatives with respect to one input, by forward mode; and their names."""
     push = jvp(program, (name,), outputs)
     (seed,) = push.inputs[len(program.inputs) :]
@@ -114,7 +114,7 @@ def _columns(
 
 
 def _seeded(program: Program, derivative: Program, seed: str) -> tuple[Program, tuple[str, ...]]:
-    """`derivative` for ``seed = delta``; its results after those of `program` have the seed axes in front."""
+    """Return `derivative` for ``seed = delta``; its own results have the seed axes in front."""
     batched = replace(derivative, outputs=derivative.outputs[len(program.outputs) :])
     for extent in reversed(derivative.types[seed].shape):
         batched = batch(batched, (seed,), extent, broadcast_outputs=True)
@@ -123,7 +123,7 @@ def _seeded(program: Program, derivative: Program, seed: str) -> tuple[Program, 
 
 
 def _seeds_last(builder: Builder, name: str, seeds: int) -> str:
-    """The tensor with its first axes last."""
+    """Return the tensor with its first axes last."""
     type_ = builder.types[name]
     own = len(type_.shape) - seeds
     space = (*type_.shape[seeds:], *type_.shape[:seeds])

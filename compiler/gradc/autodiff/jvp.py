@@ -14,8 +14,8 @@ from typing import assert_never
 
 from gradc.autodiff.activity import useful, varying
 from gradc.autodiff.calls import JVP
-from gradc.autodiff.reductions import body_of, exclusive_product, winners
 from gradc.autodiff.local import jvp_template
+from gradc.autodiff.reductions import body_of, exclusive_product, winners
 from gradc.autodiff.tangent import Forward
 from gradc.ir.index.build import IDENTITY
 from gradc.ir.index.nodes import (
@@ -58,15 +58,13 @@ def _run(forward: Forward) -> None:
 
 def _varying(forward: Forward, equation: Assign | Accumulate) -> tuple[int, ...]:
     tangents = forward.tangents
-    return tuple(
-        [at for at, o in enumerate(equation.operands) if type(o) is Access and o.tensor in tangents]
-    )
+    return tuple([at for at, o in enumerate(equation.operands) if type(o) is Access and o.tensor in tangents])
 
 
 def _local(
     forward: Forward, equation: Assign | Accumulate, positions: tuple[int, ...], result: str = ""
 ) -> tuple[Template, tuple[Operand, ...]] | None:
-    """The template and operands of ``sum of partial * tangent``; `result` names the elementwise value."""
+    """Return template and operands of ``sum of partial * tangent``; `result` names the elementwise value."""
     found = jvp_template(equation.template, positions, with_result=bool(result))
     if found is None:
         return None
@@ -105,7 +103,7 @@ def _assign(forward: Forward, equation: Assign) -> None:
 
 
 def _groups(equation: Assign | Accumulate, positions: tuple[int, ...]) -> list[tuple[int, ...]]:
-    """Operands treated together: a contraction stays a sum of contractions, which matrix products can serve."""
+    """Operands treated together: a contraction becomes a sum of contractions, which are matrix products."""
     contraction = isinstance(equation, Accumulate) or equation.reduce is not None
     body = equation.template.body
     if contraction and body.is_Mul and all(factor.is_Symbol for factor in body.args):
@@ -193,10 +191,10 @@ def _call(forward: Forward, equation: Call) -> None:
 
 
 def jvp(program: Program, wrt: Sequence[str], outputs: Sequence[str] | None = None) -> Program:
-    """The program that computes the outputs of `program` and their change along tangents of `wrt`.
+    """Return the program that computes the outputs of `program` and their change along tangents of `wrt`.
 
-    Its inputs are those of `program` followed by one tangent ``<name>_dot`` per name in `wrt`; its outputs are
-    those of `program` followed by one tangent per floating-point output in `outputs` (default: all).
+    Its inputs are those of `program` followed by one tangent ``<name>_dot`` per name in `wrt`; its outputs
+    are those of `program` followed by one tangent per floating-point output in `outputs` (default: all).
 
     Requires: `program` is valid; every name in `wrt` is a floating-point input, named once.
     Ensures: build time linear in equations; nothing is emitted that no output in `outputs` needs.
@@ -207,7 +205,5 @@ def jvp(program: Program, wrt: Sequence[str], outputs: Sequence[str] | None = No
         type_ = program.types[name]
         forward.tangents[name] = forward.builder.input(f"{name}_dot", type_.dtype, type_.shape)
     _run(forward)
-    results = [
-        forward.tangent_or_zero(name, None) for name in chosen if program.types[name].dtype.is_float
-    ]
+    results = [forward.tangent_or_zero(name, None) for name in chosen if program.types[name].dtype.is_float]
     return forward.builder.finish((*program.outputs, *results))

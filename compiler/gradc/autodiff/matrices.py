@@ -17,16 +17,18 @@ class Matrices:
         self.origin = origin
 
     def call(self, operation: str, *ins: str, attributes: Attributes | None = None) -> str:
-        """A library operation with one result."""
+        """Return a library operation with one result."""
         return self.builder.call(operation, ins, attributes, origin=self.origin)[0]
 
     def transposed(self, matrix: str) -> str:
-        """The last two axes exchanged."""
+        """Return the last two axes exchanged."""
         type_ = self.builder.types[matrix]
         *batch, rows, columns = type_.shape
         at = len(batch)
         access = Access(matrix, (*IDENTITY[at], at + 1, at))
-        return self.builder.assign("copy", (access,), (*batch, columns, rows), type_.dtype, origin=self.origin)
+        return self.builder.assign(
+            "copy", (access,), (*batch, columns, rows), type_.dtype, origin=self.origin
+        )
 
     def product(self, left: str, right: str, *, left_t: bool = False, right_t: bool = False) -> str:
         """``left @ right``, either of them transposed on request."""
@@ -75,11 +77,11 @@ class Matrices:
         return self.builder.assign(function, operands, type_.shape, type_.dtype, origin=self.origin)
 
     def pointwise(self, function: str, *operands: str | Const) -> str:
-        """An elementwise function of tensors of one shape."""
+        """Return an elementwise function of tensors of one shape."""
         return self.builder.pointwise(function, *operands, origin=self.origin)
 
     def where(self, relation: str, matrix: str, other: Operand | str | None = None) -> str:
-        """``matrix[i, j]`` where ``i relation j``, else `other` (default 0): ``ge`` keeps the lower triangle."""
+        """``matrix[i, j]`` where ``i relation j``, else `other` or 0: ``ge`` keeps the lower triangle."""
         type_ = self.builder.types[matrix]
         at = len(type_.shape) - 2
         comparison = (IndexValue(0), IndexValue(1))
@@ -94,11 +96,11 @@ class Matrices:
         return self.pointwise("mul", matrix, Const(0.5, self.builder.types[matrix].dtype))
 
     def lower_half(self, matrix: str) -> str:
-        """The lower triangle with half the diagonal: the linear map called Phi by I. Murray."""
+        """Return the lower triangle with half the diagonal: the linear map called Phi by I. Murray."""
         return self.where("gt", matrix, self.where("eq", self.halved(matrix)))
 
     def from_lower(self, matrix: str) -> str:
-        """The symmetric matrix that has the lower triangle of `matrix`."""
+        """Return the symmetric matrix that has the lower triangle of `matrix`."""
         return self.where("ge", matrix, self.transposed(matrix))
 
 

@@ -1,8 +1,8 @@
 """What the derivatives of ``max``, ``min`` and ``prod`` reductions share in both modes.
 
-``max`` and ``min``: the derivative goes to the winners, in equal shares where several elements tie.  ``prod``: the
-partial derivative with respect to one factor is the product of the others, made of two scans and no division, so
-that zeros are exact at every order.
+``max`` and ``min``: the derivative goes to the winners, in equal shares where several elements tie. 
+``prod``: the partial derivative with respect to one factor is the product of the others, made of two scans
+and no division, so that zeros are exact at every order.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from gradc.ir.types import DType
 
 
 def body_of(builder: Builder, equation: Assign) -> Access:
-    """What `equation` reduces, as an access over its whole space; computed anew unless it is a plain access."""
+    """Return what `equation` reduces, over its whole space; computed anew unless it is a plain access."""
     operand = equation.operands[0]
     if equation.template.is_copy and isinstance(operand, Access):
         return operand
@@ -74,8 +74,10 @@ def exclusive_product(builder: Builder, equation: Assign, body: Access) -> Acces
 def _others(
     builder: Builder, space: tuple[Size, ...], factor: Access, dtype: DType, origin: Origin | None
 ) -> Access:
-    """The product of the factors before each position of the last axis, times that of the factors after it."""
-    before, after = (_running_product(builder, space, factor, dtype, origin, reverse=r) for r in (False, True))
+    """Multiply the factors before each position of the last axis by the factors after it."""
+    before, after = (
+        _running_product(builder, space, factor, dtype, origin, reverse=r) for r in (False, True)
+    )
     identity = IDENTITY[len(space)]
     operands = (Access(before, identity), Access(after, identity))
     return Access(builder.assign("mul", operands, space, dtype, name="others", origin=origin), identity)
@@ -90,7 +92,7 @@ def _running_product(
     *,
     reverse: bool,
 ) -> str:
-    """The product of the factors strictly before (with `reverse`: after) each position of the last axis."""
+    """Multiply the factors strictly before (with `reverse`: after) each position of the last axis."""
     axis = len(space) - 1
     start: Operand = ExtentValue(extents.sub(space[axis], 1)) if reverse else Const(0, DType.INT64)
     first = builder.assign("eq", (IndexValue(0), start), space[axis:], DType.BOOL, origin=origin)
@@ -128,10 +130,10 @@ def shifted(
 
 
 def shorter(space: tuple[Size, ...], axis: int) -> tuple[Size, ...]:
-    """The space with one element less along `axis`."""
+    """Return the space with one element less along `axis`."""
     return (*space[:axis], extents.sub(space[axis], 1), *space[axis + 1 :])
 
 
 def next_index(rank: int, axis: int) -> tuple[Index, ...]:
-    """The identity with ``i + 1`` along `axis`."""
+    """Return the identity with ``i + 1`` along `axis`."""
     return tuple(affine({axis: 1}, 1) if position == axis else position for position in range(rank))

@@ -20,7 +20,7 @@ class Forward:
         self.tangents: dict[str, str] = {}
 
     def tangent_or_zero(self, name: str, origin: Origin | None) -> str:
-        """The tangent of `name`; a tensor of zeros where it does not vary."""
+        """Return the tangent of `name`; a tensor of zeros where it does not vary."""
         found = self.tangents.get(name)
         if found is None:
             type_ = self.types[name]

@@ -1,12 +1,13 @@
 """Reverse mode: from a program to the program that also computes cotangents.
 
-There is one adjoint rule for every index equation.  For ``out[i] = sum[r] body(.., A[phi(i, r)], ..)`` it adds
+There is one adjoint rule for every index equation.  For ``out[i] = sum[r] body(.., A[phi(i, r)], ..)`` it
+adds
 
     A_bar[phi(i, r)] += out_bar[i] * d body / d A
 
-over the primal's own iteration space.  Matrix products, convolutions, broadcasting, slices and gathers are all
-instances; "sum out the broadcast axes" and "scatter-add" fall out of it.  `gradc.passes.equations.gather` later
-turns accumulations into plain equations where the access can be solved.
+over the primal's own iteration space.  Matrix products, convolutions, broadcasting, slices and gathers are
+all instances; "sum out the broadcast axes" and "scatter-add" fall out of it.  `gradc.passes.equations.gather`
+later turns accumulations into plain equations where the access can be solved.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from typing import assert_never
 from gradc.autodiff.activity import read_anywhere, useful, varying
 from gradc.autodiff.adjoint import Adjoint
 from gradc.autodiff.calls import VJP
-from gradc.autodiff.reductions import body_of, exclusive_product, winners
 from gradc.autodiff.local import vjp_template
+from gradc.autodiff.reductions import body_of, exclusive_product, winners
 from gradc.errors import NoDerivativeRule
 from gradc.ir.extents import Size
 from gradc.ir.index.build import IDENTITY
@@ -93,9 +94,7 @@ def _contributions(adjoint: Adjoint, equation: Assign | Accumulate, y_bar: Acces
         chosen: tuple[Operand, ...] = tuple(
             [operands[s] if s >= 0 else y_bar if s == _COTANGENT else _result(equation) for s in sources]
         )
-        adjoint.contribute(
-            operand.tensor, operand.indices, equation.space, local, chosen, equation.origin
-        )
+        adjoint.contribute(operand.tensor, operand.indices, equation.space, local, chosen, equation.origin)
 
 
 def _plan(body: Template, positions: tuple[int, ...], *, elementwise: bool) -> Plan:
@@ -103,7 +102,9 @@ def _plan(body: Template, positions: tuple[int, ...], *, elementwise: bool) -> P
     for position in positions:
         local = vjp_template(body, position, lone=len(positions) == 1, with_result=elementwise)
         if local is not None:
-            sources = [s if isinstance(s, int) else _COTANGENT if s == "y_bar" else _RESULT for s in local.sources]
+            sources = [
+                s if isinstance(s, int) else _COTANGENT if s == "y_bar" else _RESULT for s in local.sources
+            ]
             plan.append((position, local.template, tuple(sources)))
     return tuple(plan)
 
@@ -160,7 +161,7 @@ def _place(equation: Equation) -> str:
 
 
 def vjp(program: Program, wrt: Sequence[str], outputs: Sequence[str] | None = None) -> Program:
-    """The program that computes the outputs of `program` and the pullback of cotangents to `wrt`.
+    """Return the program that computes the outputs of `program` and the pullback of cotangents to `wrt`.
 
     Its inputs are those of `program` followed by one cotangent ``<output>_bar`` per floating-point output in
     `outputs` (default: all); its outputs are those of `program` followed by one cotangent per name in `wrt`.
@@ -179,7 +180,7 @@ def vjp(program: Program, wrt: Sequence[str], outputs: Sequence[str] | None = No
 
 
 def gradient(program: Program, wrt: Sequence[str]) -> Program:
-    """The program that computes the outputs of `program` and the gradient of the first one, a scalar, to `wrt`."""
+    """Return the program that computes the outputs of `program` and the gradient of the first, a scalar."""
     out = program.outputs[0]
     type_ = program.types[out]
     adjoint = _start(program, wrt, (out,))

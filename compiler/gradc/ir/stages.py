@@ -11,6 +11,16 @@ from gradc.ir.schedule import Schedule
 
 
 @dataclass(frozen=True, slots=True)
+class Applied:
+    """One application of a rewrite: its number and law, and the equation before and after."""
+
+    number: int
+    law: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True, slots=True)
 class Stages:
     """All stages of one compilation, in order.
 
@@ -18,6 +28,8 @@ class Stages:
     ----------
     program : Program
         What the front end made of the user's function.
+    stable : Program
+        After unstable spellings were replaced; `applied` lists the replacements.
     adjoint : Program
         The derived program (the program itself where only the value is asked for).
     optimised : Program
@@ -33,6 +45,8 @@ class Stages:
     """
 
     program: Program
+    stable: Program
+    applied: tuple[Applied, ...]
     adjoint: Program
     optimised: Program
     schedule: Schedule

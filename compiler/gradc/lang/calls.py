@@ -31,6 +31,7 @@ from gradc.lang.traced import (
     TracedMasked,
     TracedScalar,
     View,
+    is_array,
     is_traced,
 )
 from gradc.lang.views import SAME, SPLITS, VIEW_FUNCTIONS, VIEW_METHODS, Undo, index_key
@@ -286,22 +287,29 @@ class Calls(Dispatch):
         if isinstance(index, tuple):
             parts: list[Any] = []
             for part in index:
-                lifted = self._index_part(part, content)
+                lifted = self._index_part(part, content, sum(part is not None for part in parts))
                 parts += lifted if isinstance(lifted, list) else [lifted]
             return tuple(parts)
-        lifted = self._index_part(index, content)
+        lifted = self._index_part(index, content, 0)
         return tuple(lifted) if isinstance(lifted, list) else lifted
 
-    def _index_part(self, part: Any, content: Content) -> Any:
+    def _index_part(self, part: Any, content: Content, at: int) -> Any:
         if isinstance(part, slice):
             return slice(*(self._slice_bound(bound) for bound in (part.start, part.stop, part.step)))
         if type(part) is TracedArray and isinstance(part._now(), Literal):
             part = part._now().array  # pyright: ignore[reportAttributeAccessIssue]
         if isinstance(part, list) and not contains_traced(part):
             part = np.asarray(part) if part else np.zeros(0, int)
-        if isinstance(part, np.ndarray) and part.dtype == bool and part.ndim:
+        if is_array(part) and part.dtype == bool and part.ndim:
+            self._covered(part, content, at)
             return [self.value_of(Literal(positions)) for positions in np.nonzero(part)]
         return self.argument_tree(part)
+
+    def _covered(self, mask: np.ndarray, content: Content, at: int) -> None:
+        """A concrete mask fixes the extents of the axes that it covers."""
+        shape = self.emit.shape(self.value_of(content))[at : at + mask.ndim]
+        for size, extent in zip(shape, mask.shape, strict=False):
+            self.emit.solver.unify(size, extent, "a mask has the extents of the axes that it covers")
 
     def _slice_bound(self, bound: Any) -> Any:
         if type(bound) is TracedScalar and bound._known is not None:
@@ -340,7 +348,7 @@ class Calls(Dispatch):
         if isinstance(new, Captive):
             new = self.value_of(new)
         value = self.value_of(content, hint)
-        if isinstance(index, np.ndarray) and index.dtype == bool:
+        if is_array(index) and index.dtype == bool:
             where: Any = self.value_of(Literal(index))
         else:
             where = self.index_tree(index, content)

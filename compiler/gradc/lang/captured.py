@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 def _refused(method: str) -> Callable[..., Any]:
     def refuse(self: Any, *args: object, **kwargs: object) -> object:
         trace: Trace = self._gradc_trace
+        trace.enter(sys._getframe(1))
         raise trace.poisoned(refusals.captured_write(self._gradc_what, trace.where()))
 
     refuse.__name__ = method

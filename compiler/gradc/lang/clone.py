@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dis
 import functools
+import re
 import types
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -42,8 +43,8 @@ class Source:
 
     @property
     def hint(self) -> str:
-        """The plain name at the end of `what`, for the input that an array becomes."""
-        return self.what.rpartition(".")[2].rpartition(" ")[2]
+        """The end of `what` as a plain name, for the input that an array becomes: ``cfg.w["a"]`` gives ``w_a``."""
+        return re.sub(r"\W+", "_", re.split(r"[. ](?![^\[]*\])", self.what)[-1]).strip("_")
 
     def attribute(self, name: str) -> Source:
         """The source of an attribute of this value."""

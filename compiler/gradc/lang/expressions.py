@@ -33,7 +33,8 @@ Expression = Any  # a SymPy object, or a list of them
 def is_expression(candidate: object) -> bool:
     """Whether `read_expression` takes an object: a SymPy expression, matrix or array, or a list of them."""
     if isinstance(candidate, list | tuple):
-        return bool(candidate) and all(is_expression(item) for item in candidate)
+        parts = [item for item in candidate if not isinstance(item, int | float)]
+        return bool(parts) and all(is_expression(item) for item in parts)
     return isinstance(candidate, sympy.Basic | sympy.MatrixBase | NDimArray)
 
 
@@ -64,6 +65,8 @@ def read_expression(
 
 
 def _read(reader: Reader, expression: Expression) -> Value:
+    if isinstance(expression, int | float):
+        return reader.value(expression)
     if not is_expression(expression):
         raise InputRefused(
             f"a {type(expression).__name__} is not a SymPy expression",

@@ -61,7 +61,7 @@ def plan_explicit(reader: Reader, node: Node, scope: Scope) -> Plan:
     elements = node.flat() if hasattr(node, "flat") else list(sympy.flatten(node.tolist()))
     return Plan(
         tuple((element, scope) for element in elements),
-        lambda *values: assembled(reader, values, tuple(node.shape)),
+        lambda *values: assembled(reader, values, tuple(int(size) for size in node.shape)),
     )
 
 

@@ -229,10 +229,9 @@ def running_expression(frame: types.FrameType) -> str | None:
     return "".join(lines)
 
 
-def called_object(frame: types.FrameType, call: ast.Call) -> object:
-    """What the name before the parentheses of `call` stands for in `frame`; None where that is unknown."""
+def called_object(frame: types.FrameType, node: ast.expr) -> object:
+    """What a dotted name stands for in `frame`; None where that is unknown."""
     names: list[str] = []
-    node = call.func
     while isinstance(node, ast.Attribute):
         names.append(node.attr)
         node = node.value
@@ -244,6 +243,11 @@ def called_object(frame: types.FrameType, call: ast.Call) -> object:
     return found
 
 
-def here(depth: int = 1) -> types.FrameType | None:
-    """The innermost user frame, seen from the caller."""
-    return user_frame(sys._getframe(depth))
+def raised_at(error: BaseException) -> types.FrameType | None:
+    """The innermost user frame through which an exception went."""
+    link, found = error.__traceback__, None
+    while link is not None:
+        if is_user_file(link.tb_frame.f_code.co_filename):
+            found = link.tb_frame
+        link = link.tb_next
+    return found

@@ -8,16 +8,16 @@ from types import FrameType
 
 from gradc.errors import TraceError
 from gradc.lang.provenance import called_object, library_call, running_call, user_frame
-from gradc.lang.replacements import public_name, replacement
+from gradc.lang.replacements import REPLACEMENTS, public_name, replacement
 
 _LATER = "its elements are known only when the compiled function runs"
 
+_NEEDS = {"float()": "a number", "int()": "an integer", "an index": "an integer", "complex()": "a number"}
 _ADVICE = {
     "a truth value": (
         "np.where(condition, a, b) instead of if; (0 < x) & (x < 1) instead of and, or, not and chained comparisons"
     ),
     "hash()": "use a Python number or a string as the key",
-    "an index": "use it inside the brackets of a traced array, x[i]; range(n) takes a shape or an int argument",
     "the `in` operator": "np.any(x == value)",
     "three-argument pow": "(a ** b) % c",
 }
@@ -25,27 +25,28 @@ _ADVICE = {
 
 def needs_number(kind: str, value: object, frame: FrameType, where: str) -> TraceError:
     """Something needs the number behind a traced value; the call that does is named where it is known."""
-    user = user_frame(frame)
-    names = _calls(frame, user) if kind not in ("a truth value", "hash()") else []
-    shown = f"{names[0]} needs {kind}" if names and names[0] not in kind else kind
+    names = _calls(frame)
+    what = f"{kind} cannot be had of a traced value"
     advice = _ADVICE.get(kind) or replacement(*names)
-    if kind == "an index" and names:
-        advice = f"{advice}; or {replacement(*names)}"
-    what = f"{shown}, which a traced value does not have"
-    if kind.endswith("()") or kind.startswith("the") or kind.startswith("three"):
-        what = f"{shown} cannot be applied to a traced value"
+    if names and kind == "a truth value":
+        advice = REPLACEMENTS.get(names[0], advice)
+    elif names and kind not in _ADVICE and names[0] != kind.removesuffix("()"):
+        what = f"{names[0]} needs {_NEEDS.get(kind, kind)}, which cannot be had of a traced value"
     return TraceError(what, where=where, why=f"the value is {value!r}: {_LATER}", do=advice, code="E_TRACE_VALUE")
 
 
-def _calls(frame: FrameType, user: FrameType | None) -> list[str]:
+def _calls(frame: FrameType) -> list[str]:
     """Dotted names of the call that led here, the most telling first."""
     names = []
-    if user is not None:
-        call = running_call(user)
-        if call is not None:
-            found = called_object(user, call)
-            names.append(public_name(found) if callable(found) else ast.unparse(call.func))
-            names.append(ast.unparse(call.func))
+    user = user_frame(frame)
+    call = running_call(user) if user is not None else None
+    if user is not None and call is not None:
+        called = call.func
+        while isinstance(called, ast.Call):  # np.vectorize(f)(x)
+            called = called.func
+        found = called_object(user, called)
+        names.append(public_name(found) if callable(found) else ast.unparse(called))
+        names.append(ast.unparse(called))
     below = library_call(frame)
     return [*names, *([below] if below else [])]
 

@@ -12,7 +12,7 @@ _EXTERNAL = "gradc.external(f, result=..., vjp=...), with a derivative of your o
 _QUADRATURE = "np.trapezoid over a fixed grid, or " + _EXTERNAL
 _RANDOM = "draw outside the function and pass the numbers as an argument, or gradc.random.normal(seed, shape)"
 _MASK = "np.where(condition, value, 0.0), which keeps the shape"
-_ITEM = "keep the traced value: arithmetic and NumPy functions take it as it is"
+_ITEM = "keep the traced value: arithmetic, NumPy functions and the indices of traced arrays take it as it is"
 
 REPLACEMENTS: dict[str, str] = {
     # arrays from traced numbers
@@ -82,6 +82,7 @@ REPLACEMENTS: dict[str, str] = {
     "int": "np.floor, np.round or .astype(int) on the array",
     "complex": "the real and the imaginary part as two arrays",
     "bool": "np.where",
+    "range": "an int argument or x.shape[0]; array operations over the whole axis need no loop",
     "sorted": "np.sort",
     "any": "np.any",
     "all": "np.all",
@@ -137,7 +138,7 @@ def replacement(*names: str) -> str:
             name = name.rpartition(".")[0]
             if name in MODULES:
                 return MODULES[name]
-    return _EXTERNAL
+    return _ITEM if not names else _EXTERNAL
 
 
 def public_name(function: object) -> str:

@@ -47,6 +47,8 @@ _STRUCTURED = frozenset((np.eye, np.identity, np.tri, np.arange))
 def is_library(module: str | None) -> bool:
     """Whether code of this module is run as it is: libraries and the standard library."""
     root = (module or "").partition(".")[0]
+    if module == "gradc.nn" or (module or "").startswith("gradc.nn."):
+        return False  # layers are written on the public interface, in plain NumPy
     return root in _LIBRARIES or (root in sys.stdlib_module_names and root != "__main__")
 
 
@@ -126,7 +128,7 @@ class StandIns:
     def _callable(self, value: Any, source: Source) -> Any:
         if isinstance(value, types.ModuleType):
             return self.module(value, source)
-        if getattr(type(value), "__gradc_inline__", None) is not None:
+        if callable(value) and callable(getattr(value, "__gradc_inline__", None)):
             return Inlined(self.trace, value)
         if isinstance(value, type):
             return self._class(value)
@@ -143,7 +145,8 @@ class StandIns:
             return self._bound(value, source)
         if isinstance(value, functools.partial):
             return self._partial(value, source)
-        if callable(value) and type(value).__module__ in ("builtins", "numpy", "scipy"):
+        root = type(value).__module__.partition(".")[0]
+        if callable(value) and (root == "builtins" or root in _TRACED_MODULES):
             return self._library_function(value)
         return self._mirrors.of(value, source)
 
@@ -158,7 +161,8 @@ class StandIns:
         module = public_name(value)
         if module.startswith(("numpy.random", "random.")):
             return Refusing(self.trace, public_name(value))
-        return Function(self.trace, value) if module.partition(".")[0] in _TRACED_MODULES else value
+        roots = (module.partition(".")[0], type(value).__module__.partition(".")[0])
+        return Function(self.trace, value) if not _TRACED_MODULES.isdisjoint(roots) else value
 
     def _class(self, value: type) -> Any:
         if value in (float, int) or (value.__module__ == "numpy" and issubclass(value, np.generic)):
@@ -169,7 +173,7 @@ class StandIns:
         owner = value.__self__
         if isinstance(owner, types.ModuleType | type) or is_library(type(owner).__module__):
             return self._library_function(value)
-        stand_in = self.of(owner, source.attribute("__self__"))
+        stand_in = self.of(owner, Source("self", lambda: source.read().__self__))
         return types.MethodType(self.of(value.__func__, source.attribute("__func__")), stand_in)
 
     def _partial(self, value: functools.partial[Any], source: Source) -> Any:
@@ -184,7 +188,7 @@ class StandIns:
         name = module.__name__
         if name == "random" or name.startswith("numpy.random"):
             return Refusing(self.trace, name)
-        if name.partition(".")[0] not in _TRACED_MODULES and is_library(name):
+        if name.partition(".")[0] not in (*_TRACED_MODULES, "gradc") and is_library(name):
             return module
         return Module(self, module, source)
 
@@ -274,7 +278,10 @@ class Function:
         return result
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._function, name)
+        value = getattr(self._function, name)
+        if name.startswith("_") or not callable(value):
+            return value
+        return self._trace.stand_ins.of(value, Source(name, lambda: value))  # np.add.reduce, norm.cdf
 
     def __repr__(self) -> str:
         return repr(self._function)

@@ -70,8 +70,8 @@ def point_arm(
 
     A variable of the condition leaves the surface when it moves, so its derivative is that of the arm around;
     any other variable stays on it, so its derivative is that of the arm itself.  The derivative of
-    ``Piecewise((2*x, Eq(x, 0)), (sin(x), True))`` at 0 is 1; that of
-    ``Piecewise((x, Eq(k, 1)), (x**2, True))`` with respect to x is 1 where k is 1.  Where the arm around has no finite derivative on the surface, as
+    ``Piecewise((2*x, Eq(x, 0)), (sin(x), True))`` at 0 is 1; that of ``Piecewise((x, Eq(k, 1)), (0, True))``
+    with respect to x is 1 where k is 1.  Where the arm around has no finite derivative on the surface, as
     ``sin(x)/x`` at 0, the result is NaN: `sympy.sinc` is the function to use there.
     """
     crossing = leaves_of(condition, scope) - scope.detached

@@ -245,8 +245,8 @@ class Reader:
         raise InputRefused(
             f"{shown(node)} cannot be a size or an index here",
             why="sizes must be known from the shapes of arrays, indices must be bound by a Sum",
-            do="declare the shape, IndexedBase('A', shape=(n,)) or MatrixSymbol('A', n, m), with limits 0 and "
-            "n - 1; an integer argument cannot be a limit",
+            do="declare the shape, IndexedBase('A', shape=(n,)) or MatrixSymbol('A', n, m), with limits 0 "
+            "and n - 1; an integer argument cannot be a limit",
         )
 
 

@@ -51,7 +51,10 @@ def access(reader: Reader, node: Node, value: Value, forms: tuple[Form, ...]) ->
     """Return the element at `forms`, checked against the shape."""
     shape = reader.emit.shape(value)
     if len(shape) != len(forms):
-        raise InputRefused(f"{shown(node)} has {len(forms)} indices for an array with {len(shape)} axes")
+        raise InputRefused(
+            f"{shown(node)} has {len(forms)} indices for an array with {len(shape)} axes",
+            do="give one index per axis",
+        )
     for axis, (form, size) in enumerate(zip(forms, shape, strict=True)):
         try:
             reader.nest.require_within(form, size, f"{shown(node)} lies inside axis {axis}")
@@ -111,6 +114,7 @@ def extent(reader: Reader, node: Node, symbol: Node, first: Size, upper: Node) -
         raise InputRefused(
             f"the limits of {shown(node)} are reversed", do="sum from the lower to the upper limit"
         )
+    reader.emit.solver.require(count, ">=", 0, f"the limits of {shown(node)} are in order")
     return count
 
 

@@ -31,7 +31,7 @@ from gradc.lang import refusals
 from gradc.lang.calls import REAL, Calls
 from gradc.lang.clone import Source
 from gradc.lang.emit import Emitter, SizeValue, Value
-from gradc.lang.provenance import Places
+from gradc.lang.provenance import Places, raised_at
 from gradc.lang.sizes import Extent, ScalarGuard, known_argument
 from gradc.lang.standins import StandIns
 from gradc.lang.traced import Captive, Literal, Traced, TracedArray, TracedScalar, is_traced
@@ -246,11 +246,15 @@ class Trace(Calls):
 
     def run(self, function: Callable[..., object], args: Sequence[object], kwargs: Mapping[str, object]) -> Any:
         """Call the clone of `function`; returns what it returns."""
+        code = getattr(function, "__code__", None)
         if not self.places.folder:
-            code = getattr(function, "__code__", None)
             self.places.folder = os.path.dirname(code.co_filename) if code is not None else ""
         cloned = self.stand_ins.of(function, Source("", lambda: function))
-        given = [self.stand_ins.argument(arg, f"argument {at + 1}") for at, arg in enumerate(args)]
+        parameters = code.co_varnames if code is not None else ()
+        given = [
+            self.stand_ins.argument(arg, parameters[at] if at < len(parameters) else f"argument {at + 1}")
+            for at, arg in enumerate(args)
+        ]
         named = {name: self.stand_ins.argument(arg, name) for name, arg in kwargs.items()}
         try:
             result = cloned(*given, **named)
@@ -270,6 +274,7 @@ class Trace(Calls):
                 return self.poison
             link = link.__cause__ or link.__context__
         if isinstance(error, TypeError) and "TracedScalar" in str(error):
+            self.enter(raised_at(error))
             return refusals.no_axes(str(error), self.where())
         return error
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 
@@ -392,3 +392,8 @@ class TracedMasked(Traced):
 def is_traced(x: object) -> bool:
     """Whether `x` is a traced value; ``isinstance`` with NumPy's classes is answered by ``__class__`` instead."""
     return type(x) in (TracedScalar, TracedArray, TracedMasked)
+
+
+def is_array(x: Any) -> TypeGuard[np.ndarray]:
+    """Whether `x` is a NumPy array and not a traced value, which `isinstance` cannot tell."""
+    return isinstance(x, np.ndarray) and not is_traced(x)

@@ -164,7 +164,7 @@ class ExtentSolver:
         return size
 
     def written_guards(self) -> list[Guard]:
-        """The guards that the types of the arguments do not imply already."""
+        """List the guards that the types of the arguments do not imply already."""
         result: dict[Guard, None] = {}
         for guard in self.guards:
             left, right = self._written(guard.left), self._written(guard.right)
@@ -176,7 +176,7 @@ class ExtentSolver:
         return list(result)
 
     def written_quotients(self) -> list[Quotient]:
-        """The definitions of the quotients, each over arguments and earlier quotients."""
+        """List the definitions of the quotients, each over arguments and earlier quotients."""
         return [
             Quotient(q.symbol, self._written(q.numerator), self._written(q.denominator), q.floor)
             for q in self.quotients

@@ -10,15 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.numeric.operations.shaped import check, check_gradient, declare, run, traced
-from tests.numeric.operations.support import Case, call, check_value, handler_for, refusing, uncovered
-from tests.numeric.operations.support import check_gradient as check_case_gradient
 
 from gradc.errors import GradcError, ShapeError, TraceError
 from gradc.ir.index.nodes import Call
 from gradc.lang.emit import Emitter, SizeValue, Value
-from gradc.lang.operations import indexing, masked
+from gradc.lang.operations import indexing
 from gradc.lang.operations.indexing import get_item, set_item
-from gradc.lang.operations.masked import MaskedValue
 
 RNG = np.random.default_rng(40)
 S = np.s_
@@ -315,160 +312,6 @@ def test_labels_per_row_need_no_sorting() -> None:
 
     program = check(lowered, expected, x(4, 3), ints(3, 4))
     assert not any(isinstance(equation, Call) for equation in program.equations)
-
-
-# --- masks --------------------------------------------------------------------------------------------------
-
-REDUCTIONS = ("sum", "prod", "mean", "max", "min", "any", "all")
-MASKS: list[tuple[tuple[int, ...], np.ndarray]] = [
-    ((4,), np.array([True, False, True, True])),
-    ((2, 3), np.array([[True, False, True], [False, True, False]])),
-    ((3, 2), np.array([True, False, True])),
-]
-
-
-def reduced(name: Any, *arguments: Any, **options: Any) -> Callable[..., Any]:
-    def handler(emit: Emitter, a: Value, m: Value) -> Any:
-        return masked.call(emit, name, None, (get_item(emit, a, m), *arguments), options)
-
-    return handler
-
-
-@pytest.mark.parametrize("name", REDUCTIONS)
-@pytest.mark.parametrize(("shape", "mask"), MASKS)
-@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.int32, np.bool_])
-def test_masked_reductions(name: str, shape: tuple[int, ...], mask: np.ndarray, dtype: Any) -> None:
-    array = x(*shape, dtype=dtype)
-    check(reduced(name), lambda a, m: getattr(np, name)(a[m]), array, mask, exact=False)
-    check(reduced(getattr(np, name), 0), lambda a, m: getattr(a[m], name)(axis=0), array, mask, exact=False)
-
-
-def test_functions_between_mask_and_reduction() -> None:
-    def logarithms(emit: Emitter, a: Value) -> Any:
-        positive = get_item(emit, a, emit.elementwise("gt", a, 0.0))
-        logs = masked.call(emit, np.log, handler_for(np.log), (positive,))
-        scaled = masked.call(emit, np.multiply, handler_for(np.multiply), (logs, positive))
-        return masked.call(emit, "sum", None, (scaled,))
-
-    array = np.array([-1.0, 0.5, 0.0, 2.0])
-    check(logarithms, lambda a: (np.log(a[a > 0]) * a[a > 0]).sum(), array, exact=False)
-    check_gradient(logarithms, np.array([-1.0, 0.5, 2.0]))
-
-
-def test_elements_left_out_cannot_spoil_a_gradient() -> None:
-    def exponentials(emit: Emitter, a: Value) -> Any:
-        small = get_item(emit, a, emit.elementwise("lt", a, 5.0))
-        return masked.call(emit, "sum", None, (masked.call(emit, np.exp, handler_for(np.exp), (small,)),))
-
-    check_gradient(exponentials, np.array([1.0, 2000.0, np.inf]))
-
-
-def test_writing_through_masks() -> None:
-    for shape, mask in MASKS:
-        check(lambda e, a, m: set_item(e, a, m, 1.5), lambda a, m: written(a, m, 1.5), x(*shape), mask)
-
-    def doubled(emit: Emitter, a: Value, m: Value) -> Value:
-        twice = masked.call(emit, np.multiply, handler_for(np.multiply), (get_item(emit, a, m), 2.0))
-        return set_item(emit, a, m, twice)
-
-    shape, mask = MASKS[1]
-    check(doubled, lambda a, m: written(a, m, a[m] * 2), x(*shape), mask)
-    check_gradient(doubled, x(*shape), mask)
-    rows = np.array([True, False, True])
-    check(lambda e, a, m, b: set_item(e, a, m, b), lambda a, m, b: written(a, m, b), x(3, 2), rows, x(2))
-
-
-def test_masked_values_that_are_not_reduced_are_refused() -> None:
-    emit, (a, m, other, n) = declare([x(4), np.ones(4, bool), x(4), np.zeros(4, bool)])
-    selected = get_item(emit, a, m)
-    assert isinstance(selected, MaskedValue)
-    for attempt in (
-        lambda: masked.call(emit, np.add, handler_for(np.add), (selected, other)),
-        lambda: masked.call(emit, np.add, handler_for(np.add), (selected, get_item(emit, a, n))),
-        lambda: masked.call(emit, np.sort, handler_for(np.sort), (selected,)),
-        lambda: masked.call(emit, "sum", None, (selected,), {"keepdims": True}),
-        lambda: set_item(emit, a, m, other),
-        lambda: set_item(emit, a, n, selected),
-        lambda: set_item(emit, a, S[:2], selected),
-        lambda: get_item(emit, emit.reshape(a, (1, *emit.shape(a))), (0, m)),
-    ):
-        with pytest.raises(TraceError, match=r"np\.where"):
-            attempt()
-    with pytest.raises(ShapeError):
-        get_item(emit, a, declare([np.ones((2, 2), bool)])[1][0])
-
-
-# --- functions ----------------------------------------------------------------------------------------------
-
-TABLE = x(3, 4)
-CASES: list[Case] = [
-    call(np.take, x(3, 4), ints(3, 2, 2)),
-    call(np.take, x(3, 4), ints(3, 2), axis=1),
-    call(np.take, x(3, 4), [0, 2], axis=0),
-    call(np.take, x(4), 2),
-    call(np.take, x(4), np.array([5, -7, 2]), mode="wrap"),
-    call(np.take, x(4), np.array([5, -7, 2]), mode="clip"),
-    call(np.take_along_axis, x(3, 4), ints(3, 3, 2), axis=1),
-    call(np.take_along_axis, x(3, 4), ints(3, 1, 4), axis=0),
-    call(np.take_along_axis, x(3, 4), ints(3, 2, 1), axis=0),
-    call(np.take_along_axis, x(3, 4), ints(3, 5), axis=None),
-    call(np.diag_indices, 3),
-    call(np.diag_indices, 2, 3),
-    call(np.diag_indices_from, x(3, 3)),
-    call(np.sort, x(5)),
-    call(np.sort, x(3, 4), axis=0),
-    call(np.sort, x(3, 4), axis=None),
-    call(np.sort, x(0)),
-    call(np.argsort, x(3, 4)),
-    call(np.argsort, x(3, 4), axis=None, kind="stable"),
-    call(np.delete, x(5), 1),
-    call(np.delete, x(5), -1),
-    call(np.delete, x(3, 4), slice(1, 3), axis=1),
-    call(np.delete, x(7), slice(None, None, 2)),
-    call(np.delete, x(7), slice(-2, 1, -2)),
-    call(np.delete, x(3, 4), [0, -1], axis=1),
-    call(np.delete, x(3, 4), 5),
-    call(np.insert, x(4), 1, 9.0),
-    call(np.insert, x(4), -1, [8.0, 9.0]),
-    call(np.insert, x(4), 4, 9.0),
-    call(np.insert, x(3, 4), 1, x(4), axis=0),
-    call(np.insert, x(3, 4), 1, x(3), axis=1),
-    call(np.insert, x(3, 4), 2, 0.5, axis=1),
-    call(np.insert, x(2, 2), 1, 7.0),
-]
-
-
-INTEGERS = (np.argsort, np.diag_indices, np.diag_indices_from)
-
-
-@pytest.mark.parametrize("case", CASES, ids=str)
-@pytest.mark.parametrize("static", [False, True], ids=["symbolic", "static"])
-def test_functions_mean_what_numpy_means(case: Case, static: bool) -> None:
-    check_value(case, static=static)
-
-
-@pytest.mark.parametrize(
-    "case", [case for case in CASES if case.function not in INTEGERS and case.arguments[0].size], ids=str
-)
-def test_gradients_agree_with_differences(case: Case) -> None:
-    check_case_gradient(case)
-
-
-def test_methods() -> None:
-    take, argsort = indexing.METHODS["take"], indexing.METHODS["argsort"]
-    check(lambda e, a, i: take(e, a, i, 1), lambda a, i: a.take(i, 1), x(3, 4), ints(3, 2))
-    check(lambda e, a: argsort(e, a, 0), lambda a: a.argsort(0), x(3, 4))
-
-
-def test_every_handler_is_exercised() -> None:
-    assert uncovered((indexing.FUNCTIONS, indexing.CREATION), CASES) == []
-    assert set(masked.REDUCTIONS) == set(REDUCTIONS)
-
-
-@pytest.mark.parametrize("handler", refusing((indexing.FUNCTIONS, dict(indexing.METHODS))))
-def test_refused_functions_say_what_to_write(handler: Callable[..., Any]) -> None:
-    with pytest.raises(TraceError, match="do: "):
-        handler(declare([])[0])
 
 
 # --- random indices -----------------------------------------------------------------------------------------

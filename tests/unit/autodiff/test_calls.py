@@ -43,7 +43,9 @@ SAMPLES: list[tuple[str, Shapes, dict[str, Any]]] = [
         for transposed in (True, False)
     ),
 ]
-IDS = [f"{name}-{'x'.join(map(str, shapes[0]))}-{'-'.join(map(str, a.values()))}" for name, shapes, a in SAMPLES]
+IDS = [
+    f"{name}-{'x'.join(map(str, shapes[0]))}-{'-'.join(map(str, a.values()))}" for name, shapes, a in SAMPLES
+]
 
 
 def program_of(operation: str, shapes: Shapes, attributes: dict[str, Any]) -> Program:
@@ -59,7 +61,9 @@ def inputs_of(operation: str, shapes: Shapes, rng: np.random.Generator) -> dict[
     return values
 
 
-def change(program: Program, inputs: dict[str, np.ndarray], direction: dict[str, np.ndarray]) -> list[np.ndarray]:
+def change(
+    program: Program, inputs: dict[str, np.ndarray], direction: dict[str, np.ndarray]
+) -> list[np.ndarray]:
     """The directional derivative of the outputs, by differences of fourth order."""
 
     def at(step: float) -> tuple[np.ndarray, ...]:
@@ -107,12 +111,16 @@ def test_first_and_second_derivatives(
     assert_both_modes(program, inputs, rng)
     pullback = vjp(program, program.inputs)
     cotangents = [name for name in pullback.inputs if name not in program.inputs]
-    values = random_like([evaluate(program, inputs)[program.outputs.index(n.removesuffix("_bar"))] for n in cotangents], rng)
+    values = random_like(
+        [evaluate(program, inputs)[program.outputs.index(n.removesuffix("_bar"))] for n in cotangents], rng
+    )
     assert_both_modes(pullback, {**inputs, **dict(zip(cotangents, values, strict=True))}, rng)
 
 
 @pytest.mark.parametrize(("operation", "shapes", "attributes"), SAMPLES, ids=IDS)
-def test_float32_stays_float32(operation: str, shapes: Shapes, attributes: dict[str, Any], rng: np.random.Generator):
+def test_float32_stays_float32(
+    operation: str, shapes: Shapes, attributes: dict[str, Any], rng: np.random.Generator
+):
     builder = Builder(operation)
     ins = tuple(builder.input("ab"[at], DType.F32, shape) for at, shape in enumerate(shapes))
     program = verify(vjp(builder.finish(builder.call(operation, ins, attributes)), ins))
@@ -142,7 +150,8 @@ def test_the_gradient_of_det_is_finite_at_singular_matrices(rank: int, rng: np.r
     program = gradient(program_of("det", ((3, 3),), {}), ("a",))
     a = rng.normal(size=(3, rank)) @ rng.normal(size=(rank, 3))
     minors = [
-        [(-1) ** (i + j) * np.linalg.det(np.delete(np.delete(a, i, 0), j, 1)) for j in range(3)] for i in range(3)
+        [(-1) ** (i + j) * np.linalg.det(np.delete(np.delete(a, i, 0), j, 1)) for j in range(3)]
+        for i in range(3)
     ]
     np.testing.assert_allclose(evaluate(program, {"a": a})[1], minors, atol=1e-12)
 

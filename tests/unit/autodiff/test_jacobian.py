@@ -24,7 +24,9 @@ n, m = symbol("n"), symbol("m")
 MODES = ("reverse", "forward")
 
 
-def stacked(program: Program, wrt: Sequence[str], inputs: dict[str, np.ndarray], out: int = 0) -> list[np.ndarray]:
+def stacked(
+    program: Program, wrt: Sequence[str], inputs: dict[str, np.ndarray], out: int = 0
+) -> list[np.ndarray]:
     """The Jacobian of one output by one pullback per element."""
     name = program.outputs[out]
     pullback = vjp(program, wrt, (name,))
@@ -32,7 +34,9 @@ def stacked(program: Program, wrt: Sequence[str], inputs: dict[str, np.ndarray],
     shape = np.shape(evaluate(program, inputs)[out])
     rows: list[list[np.ndarray]] = [[] for _ in wrt]
     for unit in np.eye(int(np.prod(shape))).reshape(-1, *shape):
-        for row, bar in zip(rows, evaluate(pullback, {**inputs, seed: unit})[len(program.outputs) :], strict=True):
+        for row, bar in zip(
+            rows, evaluate(pullback, {**inputs, seed: unit})[len(program.outputs) :], strict=True
+        ):
             row.append(bar)
     return [np.reshape(row, (*shape, *inputs[name].shape)) for row, name in zip(rows, wrt, strict=True)]
 
@@ -192,7 +196,7 @@ def test_an_unknown_mode_is_refused():
         jacobian(layer(), ("x",), mode="sideways")
 
 
-# --- second derivatives -------------------------------------------------------------------------------------------
+# --- second derivatives -------------------------------------------------------------------------------------
 
 
 def logistic_loss() -> Program:
@@ -204,7 +208,9 @@ def logistic_loss() -> Program:
     )
     shifted = builder.assign("add", (Access(z, (0,)), Access(b, ())), (n,), F64)
     p = builder.pointwise("sub", builder.pointwise("softplus", shifted), builder.pointwise("mul", y, shifted))
-    return builder.finish((builder.assign("copy", (Access(p, (0,)),), (n,), F64, rank=0, reduce=Reduce("sum", F64)),))
+    return builder.finish(
+        (builder.assign("copy", (Access(p, (0,)),), (n,), F64, rank=0, reduce=Reduce("sum", F64)),)
+    )
 
 
 def logistic_data(rng: np.random.Generator) -> dict[str, np.ndarray]:
@@ -257,7 +263,7 @@ def test_a_third_derivative():
     assert evaluate(verify(third), {"x": 0.4})[-1] == pytest.approx(-np.cos(0.4))
 
 
-# --- the templates --------------------------------------------------------------------------------------------------
+# --- the templates ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

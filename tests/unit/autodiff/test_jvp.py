@@ -98,7 +98,9 @@ def test_only_what_an_output_needs_gets_a_tangent():
     tangents = verify(jvp(program, ("x",)))
     assert len(tangents.equations) == len(program.equations) + 1
     assert len(tangents.outputs) == 3  # a predicate has no tangent
-    np.testing.assert_array_equal(evaluate(jvp(program, ("x",), (mask,)), {"x": 1, "c": 1, "x_dot": 1})[2:], [])
+    np.testing.assert_array_equal(
+        evaluate(jvp(program, ("x",), (mask,)), {"x": 1, "c": 1, "x_dot": 1})[2:], []
+    )
 
 
 def test_an_output_that_does_not_vary_has_a_zero_tangent():

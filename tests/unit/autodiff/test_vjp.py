@@ -1,8 +1,11 @@
 """Reverse mode on hand-made programs: reductions, seeds, conventions, and what it costs."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
+from gradc.autodiff.jvp import jvp
 from gradc.autodiff.vjp import gradient, vjp
 from gradc.errors import NoDerivativeRule
 from gradc.ir.extents import Size, symbol
@@ -35,7 +38,7 @@ def gradient_of(program: Program, **inputs: np.ndarray) -> np.ndarray:
     return evaluate(verify(gradient(program, ("x",))), inputs)[1]
 
 
-# --- products -------------------------------------------------------------------------------------------------
+# --- products -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("zeros", [(), (1,), (1, 3), (0, 1, 2, 3)])
@@ -67,7 +70,7 @@ def test_the_second_derivative_of_a_product_is_exact_beside_zeros():
     np.testing.assert_array_equal(found, [6 * 100.0, 0.0, 6 * 1.0, 0.0])
 
 
-# --- maxima -----------------------------------------------------------------------------------------------------
+# --- maxima -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("op", "winners"), [("max", [0, 2]), ("min", [1, 3])])
@@ -84,7 +87,19 @@ def test_the_maximum_of_a_function_goes_through_the_function():
     np.testing.assert_allclose(found, [[0, 2 * np.cos(1.5), 0]])
 
 
-# --- seeds, outputs and places ------------------------------------------------------------------------------------
+@pytest.mark.parametrize(("other", "total"), [("x", 1.0), ("c", 0.0)])
+def test_a_tie_of_two_operands_depends_on_whether_both_vary(other: str, total: float):
+    builder = Builder("f")
+    x, c = builder.input("x", F64, ()), builder.input("c", F64, ())
+    second = builder.pointwise("copy", {"x": x, "c": c}[other])
+    program = builder.finish((builder.pointwise("maximum", x, second),))
+    reverse, forward = verify(vjp(program, ("x",))), verify(jvp(program, ("x",)))
+    seed = reverse.inputs[-1]
+    assert evaluate(reverse, {"x": 2.0, "c": 2.0, seed: 1.0})[1] == total
+    assert evaluate(forward, {"x": 2.0, "c": 2.0, "x_dot": 1.0})[1] == total
+
+
+# --- seeds, outputs and places ------------------------------------------------------------------------------
 
 
 def test_an_output_that_is_used_again_collects_both_cotangents():
@@ -124,7 +139,9 @@ def test_what_does_not_depend_on_wrt_costs_nothing():
     assert len(zero.outputs) == 3
     other = builder.input("unused", F64, (n,))
     program = builder.finish((program.outputs[0],))
-    np.testing.assert_array_equal(evaluate(gradient(program, (other,)), {"x": 1, "c": 1, "unused": np.ones(2)})[1], [0, 0])
+    np.testing.assert_array_equal(
+        evaluate(gradient(program, (other,)), {"x": 1, "c": 1, "unused": np.ones(2)})[1], [0, 0]
+    )
 
 
 def test_accumulations_with_lookups_gather_in_reverse():
@@ -148,8 +165,8 @@ def test_float32_parameters_of_a_float64_result_get_float32_gradients():
     wide = builder.assign("copy", (builder.access(x),), (), F64)
     program = verify(gradient(builder.finish((builder.pointwise("square", wide),)), ("x",)))
     found = evaluate(program, {"x": np.float32(3)})[1]
+    assert np.asarray(found).dtype == np.float32
     assert found == 6
-    assert found.dtype == np.float32
 
 
 def test_a_reduction_without_derivative_is_named():
@@ -160,7 +177,7 @@ def test_a_reduction_without_derivative_is_named():
         gradient(builder.finish((y,)), ("x",))
 
 
-# --- cost ---------------------------------------------------------------------------------------------------------
+# --- cost ---------------------------------------------------------------------------------------------------
 
 
 class Maths:
@@ -210,7 +227,9 @@ def rosenbrock() -> tuple[Program, tuple[str, ...]]:
 
 
 @pytest.mark.parametrize("reference", [sigmoid_neuron, two_layer_network, logistic_map, rosenbrock])
-def test_the_adjoint_costs_at_most_four_times_the_forward_program(reference):  # noqa: ANN001
+def test_the_adjoint_costs_at_most_four_times_the_forward_program(
+    reference: Callable[[], tuple[Program, tuple[str, ...]]],
+):
     program, wrt = reference()
     adjoint = verify(gradient(program, wrt))
     sizes = {"n": 32, "m": 16}

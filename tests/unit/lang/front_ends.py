@@ -21,7 +21,7 @@ Lower = Callable[[Emitter, dict[str, Value]], Value | Sequence[Value]]
 
 
 def program(lower: Lower, arrays: Mapping[str, Any], *, symbolic: bool = False) -> Program:
-    """Lower onto inputs like `arrays`; with `symbolic`, every extent but 1 is a symbol known at trace time."""
+    """Lower onto inputs like `arrays`; with `symbolic`, every extent but 1 is a symbol with a known value."""
     solver = ExtentSolver({})
     emit = Emitter(Builder(), solver)
     inputs: dict[str, Value] = {}
@@ -80,7 +80,7 @@ def result_of(equation: Equation, operands: Mapping[str, Any]) -> Any:
 
 
 def assert_gradient(made: Program, arrays: Mapping[str, Any], rng: np.random.Generator) -> None:
-    """Compare the gradient of a weighted sum of the outputs with central differences, in a random direction."""
+    """Compare the gradient of a weighted sum of outputs with central differences in a random direction."""
     outputs = evaluate(made, arrays)
     weights = [rng.normal(size=np.shape(output)) for output in outputs]
 

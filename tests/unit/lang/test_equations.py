@@ -3,6 +3,7 @@ import itertools
 import numpy as np
 import pytest
 from scipy.signal import correlate
+from tests.unit.lang.front_ends import assert_gradient, of_equation, result_of
 
 from gradc.errors import ArgumentError, GradcError, GuardFailed, InputRefused, ShapeError
 from gradc.ir.index.build import Builder
@@ -11,7 +12,6 @@ from gradc.ir.index.nodes import Assemble, Assign
 from gradc.ir.types import DType
 from gradc.lang.emit import Emitter
 from gradc.lang.equations import equation
-from tests.unit.lang.front_ends import assert_gradient, of_equation, result_of
 
 CONVOLUTION = "y[n,o,p,q] = sum[c,i,j] w[o,c,i,j] * x[n,c,p+i,q+j]"
 
@@ -21,9 +21,7 @@ def image(rng, *, channels=3):
 
 
 def correlated(w, x):
-    return np.stack(
-        [[sum(correlate(a[c], k[c], "valid") for c in range(len(k))) for k in w] for a in x]
-    )
+    return np.stack([[sum(correlate(a[c], k[c], "valid") for c in range(len(k))) for k in w] for a in x])
 
 
 # --- what equations mean ------------------------------------------------------------------------------------
@@ -199,7 +197,9 @@ def test_names_of_results_are_the_users(rng):
 
 
 def test_a_tensor_is_padded_once(rng):
-    made = of_equation(equation("y[p] = sum[i] pad(x,1)[p+i] * pad(x,1)[p+i] with i < 2"), {"x": rng.normal(size=3)})
+    made = of_equation(
+        equation("y[p] = sum[i] pad(x,1)[p+i] * pad(x,1)[p+i] with i < 2"), {"x": rng.normal(size=3)}
+    )
     assert sum(isinstance(e, Assemble) for e in made.equations) == 1
 
 
@@ -216,7 +216,9 @@ def test_guards_hold_back_other_shapes(rng):
 
 
 def test_no_guard_for_what_follows_from_the_shapes(rng):
-    made = of_equation(equation("y[n,p] = max[i] x[n,2*p+i] with i < 2"), {"x": rng.normal(size=(2, 5))}, symbolic=True)
+    made = of_equation(
+        equation("y[n,p] = max[i] x[n,2*p+i] with i < 2"), {"x": rng.normal(size=(2, 5))}, symbolic=True
+    )
     assert [str(guard) for guard in made.guards] == ["x1 - 1 >= 0"]
 
 

@@ -2,8 +2,23 @@ import mpmath
 import numpy as np
 import pytest
 import sympy as sp
-from sympy import Add, Eq, Float, Function, IndexedBase, Matrix, MatrixSymbol, Mul, Ne, Piecewise, Pow, Rational, Sum
+from sympy import (
+    Add,
+    Eq,
+    Float,
+    Function,
+    IndexedBase,
+    Matrix,
+    MatrixSymbol,
+    Mul,
+    Ne,
+    Piecewise,
+    Pow,
+    Rational,
+    Sum,
+)
 from sympy.codegen import cfunctions
+from tests.unit.lang.front_ends import assert_gradient, of_expression, slopes_of, value_of
 
 from gradc.autodiff.vjp import gradient
 from gradc.errors import ArgumentError, GradcError, InputRefused
@@ -11,7 +26,6 @@ from gradc.ir.index.evaluate import evaluate
 from gradc.ir.index.nodes import Assign
 from gradc.ir.index.verify import verify
 from gradc.lang.expressions import HEADS, is_expression
-from tests.unit.lang.front_ends import assert_gradient, of_expression, slopes_of, value_of
 
 x, y, k = sp.symbols("x y k")
 i, j, n, m = sp.symbols("i j n m", integer=True)
@@ -22,8 +36,8 @@ i, j, n, m = sp.symbols("i j n m", integer=True)
 CASES = [
     (sp.Add, x + 2 * y - 3, (0.7, 1.3)),
     (sp.Mul, -x * y * Rational(2, 7) / (x + y), (0.7, 1.3)),
-    (sp.Pow, x**3 + x**-2 + sp.sqrt(x) / y**Rational(3, 2) + x**y + 2**x + x**-y, (0.7, 1.3)),
-    (sp.Pow, 1 / sp.sqrt(x) + x ** sp.pi + x ** Float(2.5), (0.7, 1.3)),
+    (sp.Pow, x**3 + x**-2 + sp.sqrt(x) / y ** Rational(3, 2) + x**y + 2**x + x**-y, (0.7, 1.3)),
+    (sp.Pow, 1 / sp.sqrt(x) + x**sp.pi + x ** Float(2.5), (0.7, 1.3)),
     (sp.NumberSymbol, sp.pi * x + sp.E * y + sp.GoldenRatio, (0.7, 1.3)),
     (sp.exp, sp.exp(-x) * y + sp.exp(2), (0.7, 1.3)),
     (sp.log, sp.log(x) * sp.log(y, 10), (0.7, 1.3)),
@@ -69,16 +83,25 @@ CASES = [
     (sp.erfcinv, sp.erfcinv(x) * y, (0.7, 1.3)),
     (sp.gamma, sp.gamma(x * y), (0.7, 1.9)),
     (sp.loggamma, sp.loggamma(x * y), (0.7, 1.9)),
-    (sp.digamma, sp.digamma(x * y), (0.7, 1.9)),
+    (sp.digamma, sp.digamma(x * y, evaluate=False), (0.7, 1.9)),
     (sp.polygamma, sp.polygamma(2, x) * sp.polygamma(0, y, evaluate=False), (0.7, 1.9)),
     (sp.factorial, sp.factorial(x) * y, (0.7, 1.9)),
     (cfunctions.log1p, cfunctions.log1p(x) + cfunctions.expm1(y), (0.7, 1.9)),
     (cfunctions.log2, cfunctions.log2(x) + cfunctions.exp2(y), (0.7, 1.9)),
     (cfunctions.hypot, cfunctions.hypot(x, y) * cfunctions.log10(x), (0.7, 1.9)),
     (cfunctions.Cbrt, cfunctions.Cbrt(x) * cfunctions.Sqrt(y), (0.7, 1.9)),
-    (sp.Piecewise, Piecewise((x * y, x > 1), (x - y, sp.And(x < 0, y > 0)), (sp.sin(x * y), True)), (0.7, 1.3)),
-    (sp.ITE, Piecewise((x * y, sp.ITE(x > 1, y > 0, y > 1)), (x - y, sp.Xor(x > 0, y > 0)), (1, True)), (0.7, 1.3)),
+    (
+        sp.Piecewise,
+        Piecewise((x * y, x > 1), (x - y, sp.And(x < 0, y > 0)), (sp.sin(x * y), True)),
+        (0.7, 1.3),
+    ),
+    (
+        sp.ITE,
+        Piecewise((x * y, sp.ITE(x > 1, y > 0, y > 1)), (x - y, sp.Xor(x > 0, y > 0)), (1, True)),
+        (0.7, 1.3),
+    ),
     (sp.Or, Piecewise((x * y, sp.Or(x > 1, sp.Not(y >= 1), y <= -1)), (x / y, True)), (0.7, 1.3)),
+    (sp.Not, Piecewise((x * y, sp.Not(x >= 1, evaluate=False)), (x / y, y >= 0), (y, True)), (0.7, 1.3)),
     (sp.re, sp.re(x) * sp.conjugate(y), (0.7, 1.3)),
     (sp.UnevaluatedExpr, sp.UnevaluatedExpr(x + y) * x, (0.7, 1.3)),
 ]
@@ -86,7 +109,7 @@ CASES = [
 
 def oracle(expression, point):
     """The expression at a point, in 30 digits, by SymPy's own mpmath printer."""
-    function = sp.lambdify((x, y), expression.rewrite(sp.Heaviside) if False else expression, "mpmath")
+    function = sp.lambdify((x, y), expression, "mpmath")
     with mpmath.workdps(30):
         return mpmath.re(function(*map(mpmath.mpf, point)))
 
@@ -94,7 +117,12 @@ def oracle(expression, point):
 def oracle_slopes(expression, point):
     with mpmath.workdps(30):
         return [
-            mpmath.diff(lambda *p: oracle(expression, p), tuple(map(mpmath.mpf, point)), order, h=mpmath.mpf(10) ** -10)
+            mpmath.diff(
+                lambda *p: oracle(expression, p),
+                tuple(map(mpmath.mpf, point)),
+                order,
+                h=mpmath.mpf(10) ** -10,
+            )
             for order in ((1, 0), (0, 1))
         ]
 
@@ -115,7 +143,9 @@ PRINTABLE = {
 }
 
 
-@pytest.mark.parametrize(("head", "expression", "point"), CASES, ids=[f"{c[0].__name__}-{at}" for at, c in enumerate(CASES)])
+@pytest.mark.parametrize(
+    ("head", "expression", "point"), CASES, ids=[f"{c[0].__name__}-{at}" for at, c in enumerate(CASES)]
+)
 def test_values_and_gradients_agree_with_mpmath(head, expression, point):
     known = PRINTABLE.get(head, expression)
     values = {x: point[0], y: point[1]}
@@ -126,10 +156,9 @@ def test_values_and_gradients_agree_with_mpmath(head, expression, point):
 
 def test_every_scalar_head_is_exercised():
     used = {kind for case in CASES for node in sp.preorder_traversal(case[1]) for kind in type(node).__mro__}
-    indirect = {"Magnitude", "Arms", "Solve", "Idx", "BooleanAtom", "Adjoint", "Eq", "Ne"}
-    scalar = [h for h in HEADS if "matri" not in h.__module__ and h.__name__ not in indirect]
-    missing = [h.__name__ for h in scalar if h not in used]
-    assert set(missing) <= {"Equality", "Unequality", "Indexed", "Sum", "Product", "NDimArray"}
+    scalar = [head for head in HEADS if "matri" not in head.__module__ and issubclass(head, sp.Basic)]
+    elsewhere = {"Equality", "Unequality", "Indexed", "Idx", "Sum", "Product", "NDimArray"}
+    assert {head.__name__ for head in scalar if head not in used} <= elsewhere
 
 
 # --- exactly as written -------------------------------------------------------------------------------------
@@ -154,10 +183,6 @@ def test_sums_are_not_reassociated():
 
 def test_a_product_with_negative_powers_is_one_quotient():
     expression = x * y / (3 * (x + 1) * y**2)
-    above, below = [], []
-    for factor in expression.args:
-        target = below if isinstance(factor, Pow) and factor.exp.is_negative else above
-        target.append(factor)
     made = of_expression(expression, {x: 0.3, y: 0.7})
     assert sum(e.template.name == "div" for e in made.equations if isinstance(e, Assign)) == 1
 
@@ -180,7 +205,6 @@ def test_small_constants_are_not_folded_away():
 
 
 def test_infinities_and_nan_take_part():
-    assert value_of(written(Add, x, sp.oo), {x: -np.inf}) != 0
     assert np.isnan(value_of(written(Add, x, sp.oo), {x: -np.inf}))
     assert np.isnan(value_of(sp.Max(x, y), {x: np.nan, y: 1.0}))
     assert np.isnan(value_of(sp.Heaviside(x), {x: np.nan}))
@@ -189,19 +213,17 @@ def test_infinities_and_nan_take_part():
 def test_comparisons_are_false_for_nan():
     both = Piecewise((1, x > 0), (2, sp.Not(written(sp.Gt, x, 0), evaluate=False)))
     assert value_of(both, {x: np.nan}) == 2
-    assert np.isnan(value_of(Piecewise((1, x > 0), (2, x <= 0)), {x: np.nan}))
+    assert np.isnan(value_of(Piecewise((1, x > 0), (2, x < 1)), {x: np.nan}))
 
 
 def test_subtraction_is_one_operation():
-    made = of_expression(x - 2 * y - 1, {x: 1.0, y: 2.0})
-    assert [e.template.name for e in made.equations if isinstance(e, Assign)] == ["mul", "sub", "sub"] or len(
-        made.equations
-    ) == 3
+    made = of_expression(x - y - 1, {x: 1.0, y: 2.0})
+    assert [e.template.name for e in made.equations if isinstance(e, Assign)] == ["sub", "sub"]
 
 
 def test_shared_parts_are_computed_once():
     part = sp.sin(x)
-    made = of_expression([part * part.args[0], part + 1], {x: 1.0})
+    made = of_expression([part * x, part + 1], {x: 1.0})
     assert sum(e.template.name == "sin" for e in made.equations if isinstance(e, Assign)) == 1
 
 
@@ -227,9 +249,19 @@ def test_heaviside_at_zero_is_its_second_argument(half):
         (Piecewise((x, Eq(k, 1)), (x**2, Eq(k, 2)), (x**3, True)), {x: 3.0, k: 1.0}, 3.0, [1.0, 0.0]),
         (Piecewise((x, Eq(k, 1)), (x**2, Eq(k, 2)), (x**3, True)), {x: 3.0, k: 2.0}, 9.0, [6.0, 0.0]),
         (Piecewise((x, Eq(k, 1)), (x**2, Eq(k, 2)), (x**3, True)), {x: 3.0, k: 5.0}, 27.0, [27.0, 0.0]),
-        # x leaves the surface k = x, y stays on it: y's derivative is the arm's own, x's and k's the neighbour's
-        (Piecewise((5 * y, Eq(k, x)), (x * k * y**2, True)), {x: 3.0, k: 3.0, y: 2.0}, 10.0, [12.0, 12.0, 5.0]),
-        (Piecewise((5 * y, Eq(k, x)), (x * k * y**2, True)), {x: 3.0, k: 1.0, y: 2.0}, 12.0, [4.0, 12.0, 12.0]),
+        # x and k leave the surface k = x, y stays on it
+        (
+            Piecewise((5 * y, Eq(k, x)), (x * k * y**2, True)),
+            {x: 3.0, k: 3.0, y: 2.0},
+            10.0,
+            [12.0, 12.0, 5.0],
+        ),
+        (
+            Piecewise((5 * y, Eq(k, x)), (x * k * y**2, True)),
+            {x: 3.0, k: 1.0, y: 2.0},
+            12.0,
+            [4.0, 12.0, 12.0],
+        ),
         (Piecewise((1, Eq(x, 0)), (x, x > 0), (-x, True)), {x: 0.0}, 1.0, [-1.0]),
     ],
 )
@@ -242,7 +274,13 @@ def test_second_derivatives_at_a_point_arm():
     made = of_expression(Piecewise((5, Eq(x, 2)), (x**3, True)), {x: 2.0})
     first = gradient(made, ["x"])
     slope = type(first)(
-        first.name, first.inputs, first.equations, first.outputs[1:], first.types, first.guards, first.quotients
+        first.name,
+        first.inputs,
+        first.equations,
+        first.outputs[1:],
+        first.types,
+        first.guards,
+        first.quotients,
     )
     assert evaluate(gradient(slope, ["x"]), {"x": 2.0}) == (12.0, 12.0)
 
@@ -299,7 +337,9 @@ def test_sums_over_elements(expression, expected, rng):
 
 
 def test_a_sum_of_products_is_one_contraction():
-    made = of_expression(Sum(W[i, j] * V[j], (j, 0, m - 1), (i, 0, n - 1)), {W: np.ones((2, 3)), V: np.ones(3)})
+    made = of_expression(
+        Sum(W[i, j] * V[j], (j, 0, m - 1), (i, 0, n - 1)), {W: np.ones((2, 3)), V: np.ones(3)}
+    )
     (only,) = made.equations
     assert isinstance(only, Assign)
     assert only.template.name == "mul"
@@ -442,5 +482,5 @@ def test_arguments_are_distinct_symbols():
 
 
 def test_expressions_are_recognised():
-    assert all(map(is_expression, (x, Matrix([x]), sp.Array([x]), [x, Matrix([x])], A, x > 0)))
-    assert not any(map(is_expression, ("x", 2.0, [], None, [x, "y"])))
+    assert all(map(is_expression, (x, Matrix([x]), sp.Array([x]), [x, 2, Matrix([x])], A, x > 0)))
+    assert not any(map(is_expression, ("x", 2.0, [], [2.0], None, [x, "y"])))

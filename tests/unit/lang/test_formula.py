@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from tests.unit.lang.front_ends import program
 
 from gradc.autodiff.vjp import gradient
 from gradc.errors import ArgumentError
@@ -7,7 +8,6 @@ from gradc.ir.index.evaluate import evaluate
 from gradc.ir.types import DType
 from gradc.lang.formula import lower_formula
 from gradc.lang.parser import parse_expression
-from tests.unit.lang.front_ends import program
 
 
 def run(text, **values):
@@ -43,7 +43,7 @@ def test_literals_alone_make_a_constant():
 
 
 def test_literals_are_weak_and_float32_stays():
-    x = np.float32([1.5, 2.0])
+    x = np.array([1.5, 2.0], np.float32)
     result, _ = run("where(x > 1, 1, 0) * x + 1/3 + 0.1*x", x=x)
     assert result.dtype == np.float32
 

@@ -1,22 +1,20 @@
 """The closed table of library operations: what an index equation cannot say.
 
-Each row gives the types of the results, the NumPy meaning and how the attributes change when a leading batch axis
-is added to all operands.  Derivatives are in `gradc.autodiff.calls`; there is no operation without one.
+Each row gives the types of the results, the NumPy meaning and how the attributes change when a leading batch
+axis is added to all operands.  Derivatives are in `gradc.autodiff.calls`; there is no operation without one.
 
-Matrix operations work on the last two axes.  All their operands have the same leading axes, which are batches; a
-right-hand side is a matrix, so a vector is a matrix of one column.
+Matrix operations work on the last two axes.  All their operands have the same leading axes, which are
+batches; a right-hand side is a matrix, so a vector is a matrix of one column.
 
-    reshape(x; shape)                               the elements of x in C order
-    affine_scan(a, b; axis, reverse)                t[i] = a[i] * t[i-1] + b[i], starting from zero
-    argsort(x; axis)                                stable; int64
-    arg_extreme(x; axis, largest)                   the first index of the largest or smallest element; int64
-    solve(a, b)                                     a^-1 b
-    inv(a)                                          a^-1
-    det(a)                                          the determinant
-    cofactor(a)                                     its derivative: det(a) a^-T, finite for singular matrices too
-    slogdet(a)                                      sign and logarithm of the absolute value of the determinant
-    cholesky(a)                                     lower triangular l with l l^T = a; reads the lower triangle only
-    solve_triangular(a, b; lower, transposed)       t^-1 b or t^-T b, where t is that triangle of a
+    reshape(x; shape)                               the elements of x in C order affine_scan(a, b; axis,
+    reverse)                t[i] = a[i] * t[i-1] + b[i], starting from zero argsort(x; axis)
+    stable; int64 arg_extreme(x; axis, largest)                   the first index of the largest or smallest
+    element; int64 solve(a, b)                                     a^-1 b inv(a)
+    a^-1 det(a)                                          the determinant cofactor(a)
+    its derivative: det(a) a^-T, finite for singular matrices too slogdet(a)
+    sign and logarithm of the absolute value of the determinant cholesky(a)
+    lower triangular l with l l^T = a; reads the lower triangle only solve_triangular(a, b; lower, transposed)
+    t^-1 b or t^-T b, where t is that triangle of a
 """
 
 from __future__ import annotations
@@ -96,7 +94,7 @@ def _det(a: np.ndarray) -> tuple[np.ndarray, ...]:
 
 
 def _cofactor(a: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Through ``a = u s v^T``: ``det(u) det(v) u s' v^T`` with ``s'[i]`` the product of the other singular values."""
+    """``det(u) det(v) u s' v^T`` where ``a = u s v^T`` and ``s'[i]`` is the product of the other ``s``."""
     u, s, vt = np.linalg.svd(a)
     others = np.where(np.eye(s.shape[-1], dtype=bool), s.dtype.type(1), s[..., None, :]).prod(-1)
     sign = np.linalg.det(u) * np.linalg.det(vt)
@@ -128,13 +126,13 @@ def _matrices(operation: str, types: tuple[TensorType, ...]) -> None:
         shapes = " and ".join(f"[{', '.join(map(str, type_.shape))}]" for type_ in types)
         raise ShapeError(
             f"{operation} does not take operands of shape {shapes}",
-            why="it takes square matrices [..., n, n] and right-hand sides [..., n, m] with the same leading axes",
+            why="it takes matrices [..., n, n] and right-hand sides [..., n, m] with the same leading axes",
             do="reshape a vector to one column, and broadcast the leading axes",
         )
 
 
 def _matrix(operation: str) -> Infer:
-    """The result has the type of the last operand."""
+    """Return the result has the type of the last operand."""
 
     def infer(types: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         _matrices(operation, types)

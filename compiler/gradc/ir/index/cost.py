@@ -1,8 +1,9 @@
 """Operation and byte counts of equations, as extents: polynomials where extents are symbols.
 
-Counted are scalar operations of the templates (selects and copies are free) and the additions, multiplications or
-comparisons of reductions and accumulations.  The first accumulation into a tensor is free where it writes every
-element once: it is an assignment.  Library operations count as the usual flop counts, rounded up.
+Counted are scalar operations of the templates (selects and copies are free) and the additions,
+multiplications or comparisons of reductions and accumulations.  The first accumulation into a tensor is free
+where it writes every element once: it is an assignment.  Library operations count as the usual flop counts,
+rounded up.
 """
 
 from __future__ import annotations
@@ -11,7 +12,17 @@ from collections.abc import Callable
 from typing import assert_never
 
 from gradc.ir.extents import Size, add, mul, product
-from gradc.ir.index.nodes import Accumulate, Assemble, Assign, Call, Equation, Program, TensorType, outputs_of, reads_of
+from gradc.ir.index.nodes import (
+    Accumulate,
+    Assemble,
+    Assign,
+    Call,
+    Equation,
+    Program,
+    TensorType,
+    outputs_of,
+    reads_of,
+)
 from gradc.ir.index.templates import operation_count
 
 Types = tuple[TensorType, ...]
@@ -33,7 +44,7 @@ def operations(program: Program, start: int = 0) -> Size:
 def equation_operations(program: Program, equation: Equation) -> Size:
     """Scalar operations of one equation."""
     match equation:
-        case Assign(space=space, rank=rank, reduce=reduce):
+        case Assign(space=space, reduce=reduce):
             per_point = operation_count(equation.template)
             if reduce is None:
                 return mul(per_point, product(space))
@@ -81,7 +92,7 @@ def _solve(types: Types) -> Size:
     return add(_cubic(1)(types), _right_hand_sides(2)(types))
 
 
-# Golub and Van Loan, "Matrix Computations": factorisations 2/3 n^3 (LU), 1/3 n^3 (Cholesky), about 20 n^3 (SVD).
+# Golub and Van Loan, "Matrix Computations": 2/3 n^3 for LU, 1/3 n^3 for Cholesky, about 20 n^3 for SVD.
 CALL_OPERATIONS: dict[str, Callable[[Types], Size]] = {
     "reshape": _elements(0),
     "affine_scan": _elements(2),

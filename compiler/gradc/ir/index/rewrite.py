@@ -1,4 +1,4 @@
-"""Rewriting the operands of equations: renumbering, composing and replacing indices.  Templates are never touched."""
+"""Rewriting the operands of equations: renumbering, composing and replacing indices, never templates."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def map_operand(operand: Operand, change: Callable[[int | Affine], int | Affine]
 
 
 def renumber(mapping: Mapping[int, int]) -> Callable[[int | Affine], int | Affine]:
-    """The change that renames loop indices."""
+    """Return the change that renames loop indices."""
 
     def change(index: int | Affine) -> int | Affine:
         if isinstance(index, int):
@@ -74,7 +74,7 @@ def compose_all(outer: tuple[Index, ...], inner: tuple[Index, ...]) -> tuple[Ind
 
 
 def compose_operand(operand: Operand, inner: tuple[Index, ...]) -> Operand | None:
-    """An operand in the space where loop index ``p`` is ``inner[p]``; None where that cannot be written."""
+    """Return an operand in the space where loop index ``p`` is ``inner[p]``; None if it has no form there."""
     match operand:
         case Access(tensor, indices):
             composed = compose_all(indices, inner)

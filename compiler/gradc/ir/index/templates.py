@@ -185,6 +185,13 @@ def integer_power(exponent: int) -> Template:
     return composite(placeholder(0) ** exponent, (placeholder(0),))
 
 
+@cache
+def root_of_squares() -> Template:
+    """``sqrt(a)`` for a sum of squares: its derivative at 0 is taken as 0, so that norms have one there."""
+    a, zero = placeholder(0), sympy.Integer(0)
+    return composite(apply("select", apply("eq", a, zero), zero, apply("sqrt", a)), (a,))
+
+
 # --- From SymPy to a tape -----------------------------------------------------------------------------------
 
 

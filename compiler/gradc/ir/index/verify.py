@@ -34,8 +34,8 @@ def verify(program: Program) -> Program:
     """Return `program` unchanged, or raise `VerifyError` with every fault.
 
     A well-formed program defines every tensor once (or accumulates into it, and reads it only after the last
-    accumulation), gives every equation operands of one dtype, and accesses tensors with one index per axis, each
-    within the equation's space.
+    accumulation), gives every equation operands of one dtype, and accesses tensors with one index per axis,
+    each within the equation's space.
     """
     problems = list(_faults(program))
     if problems:
@@ -89,13 +89,16 @@ def _call_faults(program: Program, equation: Call) -> Iterator[str]:
         yield f"unknown operation {equation.operation}"
         return
     try:
-        results = operation.infer(tuple(program.types[name] for name in equation.ins), dict(equation.attributes))
+        results = operation.infer(
+            tuple(program.types[name] for name in equation.ins), dict(equation.attributes)
+        )
     except ShapeError as error:
         yield error.what
         return
     declared = tuple(program.types[name] for name in equation.outs)
     if declared != results:
-        yield f"the results are {', '.join(map(show_type, results))}, not {', '.join(map(show_type, declared))}"
+        found, said = (", ".join(map(show_type, types)) for types in (results, declared))
+        yield f"the results are {found}, the program says {said}"
 
 
 def _assign_faults(program: Program, equation: Assign) -> Iterator[str]:

@@ -1,8 +1,8 @@
 """Item assignment as a function: the whole new array.
 
 Boxes become regions (`Assemble`), single positions a select on the index, everything else an accumulation
-into zeros beside a count of the writes.  Where integer tensors name a position twice the last write wins, as in
-NumPy.
+into zeros beside a count of the writes.  Where integer tensors name a position twice the last write wins,
+as in NumPy.
 """
 
 from __future__ import annotations

@@ -86,12 +86,12 @@ def _followed(size: Size, axis: int, space: tuple[Size, ...]) -> Index:
 
 
 def diag_indices(emit: Emitter, n: SizeLike, ndim: int = 2) -> tuple[Value, ...]:
-    """Indices of the main diagonal of an array with equal extents."""
+    """Give the indices of the main diagonal of an array with equal extents."""
     return (emit.index_values((lift.size(n),), 0),) * ndim
 
 
 def diag_indices_from(emit: Emitter, arr: ArrayLike) -> tuple[Value, ...]:
-    """Indices of the main diagonal of an array."""
+    """Give the indices of the main diagonal of an array."""
     shape = emit.shape(lift.array(emit, arr))
     if len(shape) < 2:
         raise ShapeError("a diagonal needs at least two axes")

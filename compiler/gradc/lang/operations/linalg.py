@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 import scipy.linalg
-import sympy
 
 from gradc.errors import ShapeError
-from gradc.ir.index.templates import Template, apply, composite, placeholder
+from gradc.ir.index.templates import root_of_squares
 from gradc.ir.types import DType
 from gradc.lang.emit import Emitter, Value
 from gradc.lang.operations import lift
@@ -60,14 +58,6 @@ def _unpacked(emit: Emitter, x: Value, vector: bool) -> Value:
 
 
 # --- norms --------------------------------------------------------------------------------------------------
-
-
-@cache
-def root_of_squares() -> Template:
-    """``sqrt(a)`` for a sum of squares: its derivative at 0 is taken as 0, so that norms have one there."""
-    a = placeholder(0)
-    zero = sympy.Integer(0)
-    return composite(apply("select", apply("eq", a, zero), zero, apply("sqrt", a)), (a,))
 
 
 def norm(

@@ -1,0 +1,237 @@
+"""The slow interpreter that *defines* the loop IR: a walk over the statements with NumPy scalars.
+
+Every operation has NumPy's meaning in the dtype of its operands; sums are added in loop order.  What compiled code
+would not notice is an error here: an index out of range, a read of an element that nobody has written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from typing import Any, assert_never
+
+import numpy as np
+
+from gradc.errors import ArgumentError, CompilerBug, GradcError, GuardFailed
+from gradc.ir.functions import FUNCTIONS
+from gradc.ir.index.calls import CALLS
+from gradc.ir.loop.nodes import (
+    AddTo,
+    Allocate,
+    Apply,
+    CheckIndices,
+    Convert,
+    Expr,
+    Extent,
+    For,
+    Kernel,
+    Let,
+    Library,
+    Load,
+    Number,
+    Product,
+    Require,
+    Statement,
+    Store,
+    Update,
+    Var,
+)
+from gradc.ir.loop.show import show_expression, show_statement
+
+LIMIT = 10**7
+
+Array = Any  # ndarray or NumPy scalar
+
+COMBINE: dict[str, str] = {
+    "sum": "add",
+    "prod": "mul",
+    "max": "maximum",
+    "min": "minimum",
+    "any": "logical_or",
+    "all": "logical_and",
+}
+
+
+def evaluate(kernel: Kernel, inputs: Mapping[str, Array], *, limit: int = LIMIT) -> tuple[Array, ...]:
+    """The results of `kernel`.
+
+    Parameters
+    ----------
+    inputs : mapping of name to array
+        One array or scalar per parameter, of the declared dtype and rank.
+    limit : int
+        How many statements may run.
+
+    Raises
+    ------
+    GuardFailed, IndexError
+        Where the kernel itself refuses its arguments.
+    CompilerBug
+        Where the kernel does what compiled code would not notice.
+    """
+    machine = _Machine(limit)
+    for parameter in kernel.parameters:
+        value = np.asarray(inputs[parameter.name])
+        if value.dtype != parameter.dtype.numpy or value.ndim != parameter.rank:
+            raise ArgumentError(
+                f"{parameter.name} is {value.dtype} with {value.ndim} axes",
+                why=f"{kernel.name} takes {parameter.dtype.value} with {parameter.rank} axes",
+            )
+        machine.values[parameter.name] = value[()]
+    with np.errstate(all="ignore"):
+        machine.run(kernel.body)
+    return tuple(machine.complete(name) for name in kernel.results)
+
+
+class _Machine:
+    """The values of all names, and for arrays which elements have been written."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.steps = 0
+        self.values: dict[str, Array] = {}
+        self.written: dict[str, np.ndarray] = {}
+
+    def complete(self, name: str) -> Array:
+        """A whole tensor, of which every element must have been written."""
+        written = self.written.get(name)
+        if written is not None and not written.all():
+            raise CompilerBug(f"{name} is used before every element of it is written")
+        return self.values[name]
+
+    # --- statements -------------------------------------------------------------------------------------
+
+    def run(self, statements: Sequence[Statement]) -> None:
+        """Run statements in order; loops nest as deep as a tensor has axes, so recursion is safe here."""
+        self.steps += len(statements)
+        if self.steps > self.limit:
+            raise GradcError(
+                f"the interpreter stopped after {self.limit} statements",
+                do="use smaller arrays, or a larger limit",
+            )
+        for statement in statements:
+            self.statement(statement)
+
+    def statement(self, statement: Statement) -> None:
+        match statement:
+            case Extent(name, value) | Let(name, value):
+                self.values[name] = self.scalar(value)
+            case Update(name, op, value):
+                self.values[name] = _function(COMBINE[op])(self.values[name], self.scalar(value))
+            case Store(tensor, indices, value):
+                self.store(statement, tensor, indices, self.scalar(value))
+            case AddTo(tensor, indices, op, value):
+                total = self.element(statement, tensor, indices)
+                self.store(statement, tensor, indices, _function(COMBINE[op])(total, self.scalar(value)))
+            case For(index, extent, body):
+                for position in range(int(self.scalar(extent))):
+                    self.values[index] = np.int64(position)
+                    self.run(body)
+            case Require(condition, message):
+                if not self.scalar(condition):
+                    raise GuardFailed(message)
+            case _:
+                self.whole(statement)
+
+    def whole(self, statement: CheckIndices | Allocate | Product | Library) -> None:
+        """Statements about whole tensors."""
+        match statement:
+            case CheckIndices(tensor, extent):
+                table, size = np.asarray(self.complete(tensor)), self.scalar(extent)
+                if not ((table >= -size) & (table < size)).all():
+                    raise IndexError("an index is out of range")
+            case Allocate(tensor, dtype, shape, zeroed):
+                sizes = tuple(int(self.scalar(size)) for size in shape)
+                self.values[tensor] = np.zeros(sizes, dtype.numpy)
+                self.written[tensor] = np.full(sizes, zeroed)
+            case Product():
+                self.values[statement.out] = self.product(statement)
+            case Library(outs, operation, ins, attributes):
+                options = {name: self.attribute(value) for name, value in attributes}
+                results = CALLS[operation].numpy(*(self.complete(name) for name in ins), **options)
+                self.values.update(zip(outs, (np.asarray(result)[()] for result in results), strict=True))
+            case _:
+                assert_never(statement)
+
+    def attribute(self, value: bool | int | str | tuple[Expr, ...]) -> bool | int | str | tuple[int, ...]:
+        return tuple(int(self.scalar(size)) for size in value) if isinstance(value, tuple) else value
+
+    def product(self, statement: Product) -> Array:
+        left, right = self.complete(statement.left), self.complete(statement.right)
+        left = np.swapaxes(left, -1, -2) if statement.transpose_left else left
+        right = np.swapaxes(right, -1, -2) if statement.transpose_right else right
+        rows, columns = left.ndim - statement.batch == 2, right.ndim - statement.batch == 2
+        full = np.matmul(left if rows else left[..., None, :], right if columns else right[..., None])
+        if rows and columns:
+            return full
+        return full[..., 0] if rows else full[..., 0, :]
+
+    # --- elements ---------------------------------------------------------------------------------------
+
+    def position(self, where: Statement | Expr, tensor: str, indices: Sequence[Expr]) -> tuple[int, ...]:
+        position = tuple(int(self.scalar(index)) for index in indices)
+        shape = self.values[tensor].shape
+        if len(position) != len(shape) or any(
+            not 0 <= at < size for at, size in zip(position, shape, strict=True)
+        ):
+            raise CompilerBug(f"{tensor}{list(position)} is outside shape {shape}", why=_text(where))
+        return position
+
+    def element(self, where: Statement | Expr, tensor: str, indices: Sequence[Expr]) -> Array:
+        if tensor.endswith(".shape"):
+            return np.int64(self.values[tensor.removesuffix(".shape")].shape[int(self.scalar(indices[0]))])
+        position = self.position(where, tensor, indices)
+        if tensor in self.written and not self.written[tensor][position]:
+            raise CompilerBug(f"{tensor}{list(position)} is read before it is written", why=_text(where))
+        return self.values[tensor][position]
+
+    def store(self, where: Statement, tensor: str, indices: Sequence[Expr], value: Array) -> None:
+        position = self.position(where, tensor, indices)
+        if tensor not in self.written:
+            raise CompilerBug(f"{tensor} is written to and was not allocated", why=_text(where))
+        self.values[tensor][position] = value
+        self.written[tensor][position] = True
+
+    # --- expressions ------------------------------------------------------------------------------------
+
+    def scalar(self, expression: Expr) -> Array:
+        """The value of an expression: a NumPy scalar of its dtype.  Only the chosen arm of a select is computed."""
+        match expression:
+            case Var(name, _):
+                value = self.values[name]
+            case Number(number, dtype):
+                value = dtype.numpy.type(number)
+            case Load(tensor, indices, _):
+                value = self.element(expression, tensor, indices)
+            case Convert(argument, dtype):
+                value = self.scalar(argument).astype(dtype.numpy)
+            case Apply("select", (condition, yes, no), _):
+                value = self.scalar(yes if self.scalar(condition) else no)
+            case Apply(function, arguments, _):
+                value = _function(function)(*[self.scalar(argument) for argument in arguments])
+            case _:
+                assert_never(expression)
+        if value.dtype != expression.dtype.numpy:
+            raise CompilerBug(f"{_text(expression)} is {value.dtype}, not {expression.dtype.value}")
+        return value
+
+
+def _text(where: Statement | Expr) -> str:
+    if isinstance(where, Var | Number | Load | Apply | Convert):
+        return show_expression(where)
+    return show_statement(where)
+
+
+@cache
+def _function(name: str) -> Callable[..., Array]:
+    """The NumPy meaning of an inventory function, on scalars."""
+    from scipy import special  # noqa: PLC0415  (0.2 s that most processes never need)
+
+    from gradc.ir.index import special_functions  # noqa: PLC0415
+
+    function = FUNCTIONS[name]
+    names = ", ".join(f"a{position}" for position in range(function.arity))
+    body = function.numpy.format(*(f"a{position}" for position in range(function.arity)))
+    namespace = {"np": np, "sp": special, **special_functions.NUMPY}
+    meaning = eval(f"lambda {names}: {body}", namespace)
+    return lambda *arguments: np.asarray(meaning(*arguments))[()]

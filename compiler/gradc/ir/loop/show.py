@@ -1,0 +1,143 @@
+"""Deterministic text of kernels, statements and expressions; used in errors, documentation and golden files.
+
+Every operator is in parentheses and every number carries its dtype, so the text says exactly what the IR holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import assert_never
+
+from gradc.ir.loop.nodes import (
+    AddTo,
+    Allocate,
+    Apply,
+    CheckIndices,
+    Convert,
+    Expr,
+    Extent,
+    For,
+    Kernel,
+    Let,
+    Library,
+    Load,
+    Number,
+    Parameter,
+    Product,
+    Require,
+    Statement,
+    Store,
+    Update,
+    Var,
+)
+from gradc.ir.types import DType
+
+_INFIX = {
+    "add": "+",
+    "sub": "-",
+    "mul": "*",
+    "div": "/",
+    "lt": "<",
+    "le": "<=",
+    "gt": ">",
+    "ge": ">=",
+    "eq": "==",
+    "ne": "!=",
+    "logical_and": "and",
+    "logical_or": "or",
+}
+
+
+def show_expression(expression: Expr) -> str:
+    """``(x[i] + 1.0)``; integers that are int64 carry no dtype."""
+    match expression:
+        case Var(name, _):
+            return name
+        case Number(value, dtype):
+            plain = dtype in (DType.INT64, DType.F64, DType.BOOL)
+            return repr(value) if plain else f"{dtype.short}({value!r})"
+        case Load(tensor, indices, _):
+            return _element(tensor, indices)
+        case Convert(argument, dtype):
+            return f"{dtype.short}({show_expression(argument)})"
+        case Apply(function, arguments, _):
+            texts = [show_expression(argument) for argument in arguments]
+            if function in _INFIX:
+                return f"({texts[0]} {_INFIX[function]} {texts[1]})"
+            return f"{function}({', '.join(texts)})"
+        case _:
+            assert_never(expression)
+
+
+def _element(tensor: str, indices: Sequence[Expr]) -> str:
+    return f"{tensor}[{', '.join(show_expression(index) for index in indices)}]"
+
+
+def show_statement(statement: Statement) -> str:
+    """One line; of a loop, the first line."""
+    match statement:
+        case Extent(name, value):
+            return f"extent {name} = {show_expression(value)}"
+        case Require(condition, message):
+            return f"require {show_expression(condition)}: {message!r}"
+        case CheckIndices(tensor, extent):
+            return f"check {tensor} < {show_expression(extent)}"
+        case Allocate(tensor, dtype, shape, zeroed):
+            sizes = ", ".join(show_expression(size) for size in shape)
+            return f"allocate {tensor}: {dtype.short}[{sizes}]{' zeroed' if zeroed else ''}"
+        case Let(name, value, _):
+            return f"let {name}: {value.dtype.short} = {show_expression(value)}"
+        case Update(name, op, value, _):
+            return f"update {name} = {op}({name}, {show_expression(value)})"
+        case Store(tensor, indices, value, _):
+            return f"store {_element(tensor, indices)} = {show_expression(value)}"
+        case AddTo(tensor, indices, op, value, _):
+            element = _element(tensor, indices)
+            return f"store {element} = {op}({element}, {show_expression(value)})"
+        case For(index, extent, _):
+            return f"for {index} < {show_expression(extent)}:"
+        case Product():
+            return _product(statement)
+        case Library():
+            return _library(statement)
+        case _:
+            assert_never(statement)
+
+
+def _product(statement: Product) -> str:
+    left = statement.left + (".T" if statement.transpose_left else "")
+    right = statement.right + (".T" if statement.transpose_right else "")
+    batch = f" over {statement.batch} axes" if statement.batch else ""
+    return f"product {statement.out} = {left} @ {right}{batch}"
+
+
+def _library(statement: Library) -> str:
+    attributes = "".join(f"; {name}={_attribute(value)}" for name, value in statement.attributes)
+    return f"library {', '.join(statement.outs)} = {statement.operation}({', '.join(statement.ins)}{attributes})"
+
+
+def _attribute(value: bool | int | str | tuple[Expr, ...]) -> str:
+    if isinstance(value, tuple):
+        return f"({', '.join(show_expression(size) for size in value)})"
+    return repr(value)
+
+
+def show_parameter(parameter: Parameter) -> str:
+    """``x: f64[:, :]``; a scalar is ``x: f64``."""
+    axes = f"[{', '.join(':' * parameter.rank)}]" if parameter.rank else ""
+    return f"{parameter.name}: {parameter.dtype.short}{axes}"
+
+
+def _lines(statements: Sequence[Statement], depth: int) -> Iterator[str]:
+    """Loops nest as deep as a tensor has axes, so recursion is safe here."""
+    for statement in statements:
+        yield "  " * depth + show_statement(statement)
+        if isinstance(statement, For):
+            yield from _lines(statement.body, depth + 1)
+
+
+def show(kernel: Kernel) -> str:
+    """The whole kernel, one statement a line."""
+    parameters = ", ".join(show_parameter(parameter) for parameter in kernel.parameters)
+    first = f"kernel {kernel.name}({parameters}) -> {', '.join(kernel.results)}"
+    return "\n".join((first, *_lines(kernel.body, 1))) + "\n"

@@ -1,0 +1,280 @@
+"""Is a kernel well formed?  All faults are reported at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import assert_never
+
+from gradc.errors import GradcError, VerifyError
+from gradc.ir import extents
+from gradc.ir.extents import Size
+from gradc.ir.functions import FUNCTIONS, Result, result_dtype
+from gradc.ir.index.calls import CALLS
+from gradc.ir.loop.nodes import (
+    AddTo,
+    Allocate,
+    Apply,
+    CheckIndices,
+    Convert,
+    Expr,
+    Extent,
+    For,
+    Kernel,
+    Let,
+    Library,
+    Load,
+    Number,
+    Product,
+    Require,
+    Statement,
+    Store,
+    Update,
+    Var,
+)
+from gradc.ir.loop.show import show_expression, show_statement
+from gradc.ir.types import DType
+
+REDUCTIONS = ("sum", "prod", "max", "min", "any", "all")
+
+
+def verify(kernel: Kernel) -> Kernel:
+    """Return `kernel` unchanged, or raise `VerifyError` with every fault.
+
+    A well-formed kernel defines every name once, before it is used and within the loop that uses it or around it;
+    gives every function operands of one dtype and every element of a tensor as many int64 indices as it has axes;
+    writes only to tensors that it allocated; and combines only into scalars that it has started.
+    """
+    checker = _Checker()
+    for parameter in kernel.parameters:
+        checker.define(f"parameter {parameter.name}", parameter.name, parameter.dtype, parameter.rank)
+    checker.block(kernel.body)
+    for name in kernel.results:
+        if name not in checker.names:
+            checker.problems.append(f"result {name} is not defined")
+    if checker.problems:
+        raise VerifyError(f"kernel {kernel.name}", checker.problems)
+    return kernel
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """What a name stands for: `rank` is None for a scalar.  Built by `infer` of a call, hence the order."""
+
+    dtype: DType
+    shape: tuple[Size, ...] | None
+    allocated: bool = False
+    constant: bool = False
+
+
+@dataclass(slots=True)
+class _Checker:
+    """Walks statements; `names` are those in scope, `problems` what was found."""
+
+    names: dict[str, _Kind] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+    def define(
+        self, where: str, name: str, dtype: DType, rank: int, *, allocated: bool = False, constant: bool = False
+    ) -> None:
+        if name in self.names:
+            self.problems.append(f"{where}: defines {name} a second time")
+        shape = tuple(extents.symbol(f"{name}.{axis}") for axis in range(rank)) if rank else None
+        self.names[name] = _Kind(dtype, shape, allocated, constant)
+
+    # --- statements -------------------------------------------------------------------------------------
+
+    def block(self, statements: Sequence[Statement]) -> None:
+        """Check statements in order; loops nest as deep as a tensor has axes, so recursion is safe here."""
+        for statement in statements:
+            where = show_statement(statement)
+            faults = self.whole if isinstance(statement, Allocate | Product | Library) else self.scalar
+            self.problems += [f"{where}: {fault}" for fault in faults(statement)]
+            match statement:
+                case Extent(name, value):
+                    self.define(where, name, value.dtype, 0, constant=True)
+                case Let(name, value):
+                    self.define(where, name, value.dtype, 0)
+                case Allocate(tensor, dtype, shape):
+                    self.define(where, tensor, dtype, len(shape), allocated=True)
+                case For(index, _, body):
+                    outside = dict(self.names)
+                    self.define(where, index, DType.INT64, 0, constant=True)
+                    self.block(body)
+                    self.names = outside
+                case Product():
+                    self.product_result(where, statement)
+                case Library():
+                    self.library_results(where, statement)
+
+    def scalar(self, statement: Statement) -> Iterator[str]:
+        """Faults of statements about scalars and elements."""
+        match statement:
+            case Extent(_, value) | For(_, value, _) | CheckIndices(_, value):
+                yield from self.index_faults(value)
+                if isinstance(statement, CheckIndices):
+                    yield from self.table_faults(statement.tensor)
+            case Require(condition, _):
+                yield from self.typed_faults(condition, DType.BOOL)
+            case Let(_, value):
+                yield from self.faults(value)
+            case Update(name, op, value):
+                yield from self.update_faults(name, op, value)
+            case Store(tensor, indices, value) | AddTo(tensor, indices, _, value):
+                yield from self.store_faults(tensor, indices, value)
+                if isinstance(statement, AddTo):
+                    yield from _reduction_faults(statement.op, value.dtype)
+
+    def update_faults(self, name: str, op: str, value: Expr) -> Iterator[str]:
+        yield from _reduction_faults(op, value.dtype)
+        yield from self.faults(value)
+        kind = self.names.get(name)
+        if kind is None:
+            yield f"{name} has not been started"
+        elif kind.shape is not None or kind.constant:
+            yield f"{name} is not an accumulator"
+        elif kind.dtype is not value.dtype:
+            yield f"{name} is {kind.dtype}, the value {value.dtype}"
+
+    def store_faults(self, tensor: str, indices: Sequence[Expr], value: Expr) -> Iterator[str]:
+        kind = self.names.get(tensor)
+        if kind is not None and not kind.allocated:
+            yield f"{tensor} was not allocated"
+        yield from self.element_faults(tensor, indices, value.dtype)
+        yield from self.faults(value)
+
+    def table_faults(self, tensor: str) -> Iterator[str]:
+        kind = self.names.get(tensor)
+        if kind is None:
+            yield f"{tensor} is not defined"
+        elif kind.dtype.is_float or kind.dtype.is_bool:
+            yield f"{tensor} holds {kind.dtype}, not indices"
+
+    # --- whole tensors ----------------------------------------------------------------------------------
+
+    def whole(self, statement: Statement) -> Iterator[str]:
+        """Faults of statements about whole tensors."""
+        match statement:
+            case Allocate(_, _, shape):
+                for size in shape:
+                    yield from self.index_faults(size)
+            case Product(_, left, right, _, _, batch):
+                yield from self.product_faults(left, right, batch)
+            case Library(_, operation, ins, attributes):
+                yield from (f"{name} is not defined" for name in ins if name not in self.names)
+                for _, value in attributes:
+                    for size in value if isinstance(value, tuple) else ():
+                        yield from self.index_faults(size)
+                if operation not in CALLS:
+                    yield f"unknown operation {operation}"
+
+    def product_faults(self, left: str, right: str, batch: int) -> Iterator[str]:
+        first, second = self.names.get(left), self.names.get(right)
+        if first is None or second is None:
+            yield from (f"{name} is not defined" for name in (left, right) if name not in self.names)
+            return
+        if first.dtype is not second.dtype or not first.dtype.is_float:
+            yield f"operands of dtypes {first.dtype} and {second.dtype}"
+        ranks = {len(first.shape or ()) - batch, len(second.shape or ()) - batch}
+        if ranks not in ({2}, {1, 2}):
+            yield f"{left} and {right} are not matrices, or a matrix and a vector"
+
+    def product_result(self, where: str, statement: Product) -> None:
+        first, second = self.names.get(statement.left), self.names.get(statement.right)
+        if first is not None and second is not None:
+            rank = len(first.shape or ()) + len(second.shape or ()) - statement.batch - 2
+            self.define(where, statement.out, first.dtype, rank)
+
+    def library_results(self, where: str, statement: Library) -> None:
+        """Define the results; their types follow from the table of calls."""
+        ins = tuple(self.names.get(name) for name in statement.ins)
+        if statement.operation not in CALLS or None in ins:
+            return
+        typed = tuple(_Kind(kind.dtype, kind.shape or ()) for kind in ins if kind is not None)
+        try:
+            results = CALLS[statement.operation].infer(typed, dict(statement.attributes))  # pyright: ignore[reportArgumentType]  # kinds are types of tensors as far as `infer` looks
+        except GradcError as error:
+            self.problems.append(f"{where}: {error.what}")
+            return
+        if len(results) != len(statement.outs):
+            self.problems.append(f"{where}: {len(results)} results for {len(statement.outs)} names")
+        for name, result in zip(statement.outs, results, strict=False):
+            self.define(where, name, result.dtype, len(result.shape))
+
+    # --- expressions ------------------------------------------------------------------------------------
+
+    def index_faults(self, expression: Expr) -> Iterator[str]:
+        return self.typed_faults(expression, DType.INT64)
+
+    def typed_faults(self, expression: Expr, dtype: DType) -> Iterator[str]:
+        yield from self.faults(expression)
+        if expression.dtype is not dtype:
+            yield f"{show_expression(expression)} is {expression.dtype}, not {dtype}"
+
+    def faults(self, expression: Expr) -> Iterator[str]:
+        """Faults of an expression; expressions are as small as templates, so recursion is safe here."""
+        match expression:
+            case Var(name, dtype):
+                kind = self.names.get(name)
+                if kind is None:
+                    yield f"{name} is not defined"
+                elif kind.shape is not None or kind.dtype is not dtype:
+                    yield f"{name} is read as {dtype} and is {kind.dtype}{'' if kind.shape is None else '[...]'}"
+            case Number(value, dtype):
+                if isinstance(value, float) != dtype.is_float or isinstance(value, bool) != dtype.is_bool:
+                    yield f"{value!r} is not a number of dtype {dtype}"
+            case Load(tensor, indices, dtype):
+                yield from self.element_faults(tensor, indices, dtype)
+            case Convert(argument, _):
+                yield from self.faults(argument)
+            case Apply():
+                for argument in expression.arguments:
+                    yield from self.faults(argument)
+                yield from _application_faults(expression)
+            case _:
+                assert_never(expression)
+
+    def element_faults(self, tensor: str, indices: Sequence[Expr], dtype: DType) -> Iterator[str]:
+        for index in indices:
+            yield from self.index_faults(index)
+        if tensor.endswith(".shape"):
+            yield from self.extent_faults(tensor.removesuffix(".shape"), indices)
+            return
+        kind = self.names.get(tensor)
+        if kind is None or kind.shape is None:
+            yield f"{tensor} is not {'defined' if kind is None else 'an array'}"
+        elif len(kind.shape) != len(indices):
+            yield f"{tensor} has {len(kind.shape)} axes and {len(indices)} indices"
+        elif kind.dtype is not dtype:
+            yield f"{tensor} is {kind.dtype}, the element {dtype}"
+
+    def extent_faults(self, tensor: str, indices: Sequence[Expr]) -> Iterator[str]:
+        kind = self.names.get(tensor)
+        axes = range(len(kind.shape or ())) if kind else range(0)
+        if not (len(indices) == 1 and isinstance(indices[0], Number) and indices[0].value in axes):
+            yield f"{tensor} has no such axis"
+
+
+def _reduction_faults(op: str, dtype: DType) -> Iterator[str]:
+    if op not in REDUCTIONS:
+        yield f"unknown reduction {op}"
+    elif op in ("any", "all") and not dtype.is_bool:
+        yield f"{op} of {dtype}"
+
+
+def _application_faults(expression: Apply) -> Iterator[str]:
+    name, arguments = expression.function, expression.arguments
+    if name not in FUNCTIONS or len(arguments) != FUNCTIONS[name].arity:
+        yield f"{name} is no function of {len(arguments)} arguments"
+        return
+    function, dtypes = FUNCTIONS[name], [argument.dtype for argument in arguments]
+    if name == "select" and not dtypes.pop(0).is_bool:
+        yield "the condition of select is not bool"
+    if len(set(dtypes)) > 1:
+        yield f"operands of {name} of different dtypes: {', '.join(map(repr, dtypes))}"
+    if expression.dtype is not result_dtype(function, dtypes[-1]):
+        yield f"{name} of {dtypes[-1]} is not {expression.dtype}"
+    if function.result is Result.FLOAT and not dtypes[-1].is_float:
+        yield f"{name} of {dtypes[-1]}, which is no floating-point dtype"
+    if function.result is Result.LOGICAL and not dtypes[-1].is_bool:
+        yield f"{name} of {dtypes[-1]}, which is not bool"
