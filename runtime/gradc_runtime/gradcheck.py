@@ -229,30 +229,33 @@ class _ArgumentCheck:
         named = [i for i, e in self.judged.items() if e.verdict in REFUTED and rest[i]]
         rest[named] = 0.0
         while len(named) < CULPRITS and self.fails(rest):
-            i = self.descend(rest)
-            if self.element(i).verdict not in REFUTED:
+            for careful in (False, True):  # among kinks the quick look can lead astray
+                i = self.descend(rest, careful=careful)
+                if self.element(i).verdict in REFUTED:
+                    break
+            else:
                 break
             named.append(i)
             rest[i] = 0.0
         return sorted(named)
 
-    def descend(self, v: np.ndarray) -> int:
+    def descend(self, v: np.ndarray, *, careful: bool) -> int:
         """Halve the support of a failing direction down to one element."""
         left = np.flatnonzero(v)
         while left.size > 1:
             lower = left[: left.size // 2]
             masked = np.zeros_like(v)
             masked[lower] = v[lower]
-            left = lower if self.fails(masked) else left[left.size // 2 :]
+            left = lower if self.fails(masked, careful=careful) else left[left.size // 2 :]
         return int(left[0])
 
-    def fails(self, v: np.ndarray) -> bool:
-        """Whether the claim is refuted along `v`; a quick look is believed when it refutes."""
+    def fails(self, v: np.ndarray, *, careful: bool = False) -> bool:
+        """Whether the claim is refuted along `v`; without `careful` a quick refutation is believed."""
         if not v.any():
             return False
         claim, slack = self.slope_along(v)
         line = self.point.along(self.position, v)
-        if is_refuted(quick_look(line), claim, slack):
+        if not careful and is_refuted(quick_look(line), claim, slack):
             return True
         return judge(line, claim, slack).verdict in REFUTED
 

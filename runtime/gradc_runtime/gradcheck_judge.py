@@ -115,7 +115,7 @@ def _is_zero(line: Line, found: Estimate, claim: float, slack: float) -> bool:
     moves by its own size is 0 for this purpose; a larger claim must be confirmed in its digits.
     """
     ulp = _visible(line)
-    return abs(found.value) <= 2 * found.bound <= 128 * ulp and abs(claim) <= max(4 * ulp, slack)
+    return abs(found.value) <= found.bound <= 64 * ulp and abs(claim) <= max(4 * ulp, slack)
 
 
 def _visible(line: Line) -> float:

@@ -1,9 +1,10 @@
 """Scalar functions that generated kernels import, each with NumPy's meaning at every floating-point value.
 
-A name is NumPy's own function where Numba compiles it to the same meaning: such a call costs no compilation of its
-own.  The others are compiled on first use, once per dtype.  All of them return the dtype of their operand, none
-raises (a domain error is NaN, an overflow is infinite), and none is compiled with relaxed arithmetic, whatever the
-kernel that calls it asks for.  Functions that need SciPy are in `gradc_runtime.special`.
+A name is NumPy's own function where Numba compiles it to the same meaning: such a call costs no compilation
+of its own.  The others are compiled on first use, once per dtype.  All return the dtype of their operand.
+None is compiled with relaxed arithmetic, whatever the kernel that calls it asks for.  None raises, but the integer
+power does as NumPy's: a domain error is NaN, an overflow infinite.  What needs SciPy is in
+`gradc_runtime.special`.
 """
 
 from __future__ import annotations
@@ -23,13 +24,12 @@ floor, ceil, rint, trunc = np.floor, np.ceil, np.rint, np.trunc
 sqrt, cbrt = np.sqrt, np.cbrt
 exp, exp2, log, log2, log10, log1p = np.exp, np.exp2, np.log, np.log2, np.log10, np.log1p
 arcsin, arccos, arccosh, arctanh = np.arcsin, np.arccos, np.arccosh, np.arctanh
-fmod = np.fmod
 
 LN2 = math.log(2.0)
 
 
 def kernel_function(function: Callable[..., Number]) -> Any:
-    """Compile `function` for use inside kernels: division never raises, and NaN and infinities are honoured."""
+    """Compile `function` for use inside kernels: division never raises, NaN and infinities count."""
     return njit(error_model="numpy", fastmath=False, nogil=True)(function)
 
 
@@ -38,7 +38,7 @@ def kernel_function(function: Callable[..., Number]) -> Any:
 
 @kernel_function
 def square(a: Number) -> Number:
-    """``a * a`` in the dtype of `a`."""
+    """Return ``a * a`` in the dtype of `a`."""
     return type(a)(a * a)
 
 
@@ -62,30 +62,29 @@ def heaviside(a: Number, at_zero: Number) -> Number:
 
 @kernel_function
 def maximum(a: Number, b: Number) -> Number:
-    """The larger operand; NaN if either is."""
+    """Larger operand; NaN if either is."""
     return a if (a >= b) | (a != a) else b
 
 
 @kernel_function
 def minimum(a: Number, b: Number) -> Number:
-    """The smaller operand; NaN if either is."""
+    """Smaller operand; NaN if either is."""
     return a if (a <= b) | (a != a) else b
 
 
 @kernel_function
 def fmax(a: Number, b: Number) -> Number:
-    """The larger operand; NaN only if both are."""
+    """Larger operand; NaN only if both are."""
     return a if (a >= b) | (b != b) else b
 
 
 @kernel_function
 def fmin(a: Number, b: Number) -> Number:
-    """The smaller operand; NaN only if both are."""
+    """Smaller operand; NaN only if both are."""
     return a if (a <= b) | (b != b) else b
 
 
-# Integers and floats are divided and raised to powers by different algorithms: `overload` picks one by type, and
-# the bodies are functions of their own because a kernel is compiled for one of them only.
+# Integers and floats are divided and raised to powers by different algorithms; `overload` picks one by type.
 
 
 def floor_divide(a: Number, b: Number) -> Number:
@@ -94,12 +93,17 @@ def floor_divide(a: Number, b: Number) -> Number:
 
 
 def modulo(a: Number, b: Number) -> Number:
-    """``a - b * floor(a / b)``, with the sign of `b`; an integer modulo zero gives 0."""
+    """Return ``a - b * floor(a / b)``, with the sign of `b`; an integer modulo zero gives 0."""
     return np.mod(a, b)
 
 
+def fmod(a: Number, b: Number) -> Number:
+    """Return ``a - b * trunc(a / b)``, with the sign of `a`; an integer modulo zero gives 0."""
+    return np.fmod(a, b)
+
+
 def power(a: Number, b: Number) -> Number:
-    """``a**b``; NaN for a negative float raised to a fraction.  Integers wrap and take no negative exponent."""
+    """``a**b``; NaN for a negative float and a fraction.  Integers wrap and take no negative exponent."""
     return np.power(a, b)
 
 
@@ -137,6 +141,17 @@ def _integer_modulo(a: Number, b: Number) -> Number:
     return type(a)(a % b)
 
 
+def _float_fmod(a: Number, b: Number) -> Number:
+    return np.fmod(a, b)
+
+
+def _integer_fmod(a: Number, b: Number) -> Number:
+    if (b == 0) | (b == -1):
+        return type(a)(0)
+    rest = a % b
+    return type(a)(rest - b if (rest != 0) & ((rest < 0) != (a < 0)) else rest)
+
+
 def _float_power(a: Number, b: Number) -> Number:
     return math.pow(a, b)
 
@@ -163,6 +178,7 @@ def _by_kind(
 
 _by_kind(floor_divide, _float_floor_divide, _integer_floor_divide)
 _by_kind(modulo, _float_modulo, _integer_modulo)
+_by_kind(fmod, _float_fmod, _integer_fmod)
 _by_kind(power, _float_power, _integer_power)
 
 
@@ -218,13 +234,13 @@ def logaddexp2(a: Number, b: Number) -> Number:
 
 @kernel_function
 def xlogy(a: Number, b: Number) -> Number:
-    """``a * log(b)``, 0 where `a` is 0."""
+    """Return ``a * log(b)``, 0 where `a` is 0."""
     return type(a)(0) if (a == 0) & (b == b) else a * math.log(b)
 
 
 @kernel_function
 def xlog1py(a: Number, b: Number) -> Number:
-    """``a * log(1 + b)``, 0 where `a` is 0."""
+    """Return ``a * log(1 + b)``, 0 where `a` is 0."""
     return type(a)(0) if (a == 0) & (b == b) else a * math.log1p(b)
 
 
@@ -244,7 +260,7 @@ def sinc(a: Number) -> Number:
 
 @kernel_function
 def dsinc(a: Number) -> Number:
-    """The derivative of `sinc`: a series where the closed form would cancel."""
+    """Differentiate `sinc`: a series where the closed form would cancel."""
     t = math.pi * a
     t2 = t * t
     if t2 < 1.0:
@@ -257,7 +273,7 @@ def dsinc(a: Number) -> Number:
 
 @kernel_function
 def sinc_derivative(n: Number, a: Number) -> Number:
-    """Derivative `n` of `sinc`: with t = pi a, the Taylor series below n + 1 and a recurrence in n above."""
+    """Differentiate `sinc` n times: Taylor series for pi a below n + 1, recurrence in n above."""
     order, t = int(n), math.pi * a
     if abs(t) < order + 1:
         k = (order + 1) // 2

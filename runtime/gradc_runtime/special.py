@@ -1,8 +1,8 @@
 """Special functions that generated kernels import: SciPy's compiled code, called without Python.
 
-Each function computes in float64 and returns the dtype of its operand.  SciPy's functions enter as named symbols of
-the linker, not as addresses in the code, so a kernel that uses them can be kept in Numba's cache; importing this
-module defines the symbols.
+Each function computes in float64 and returns the dtype of its operand.  SciPy's functions enter as named
+symbols of the linker, not as addresses in the code, so a kernel that uses them can be kept in Numba's cache;
+importing this module defines the symbols.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from gradc_runtime.scalars import kernel_function
 Number = Any
 
 
-def _scipy(name: str, exported: str, *, plain: bool = False) -> Any:
-    """SciPy's C function `exported` under a symbol of our own; all but `plain` ones take a trailing Cython flag."""
+def _scipy(name: str, exported: str) -> Any:
+    """Declare SciPy's C function `exported` under a symbol of our own."""
     symbol = f"gradc_special_{name}"
     address = get_cython_function_address("scipy.special.cython_special", exported)
     llvmlite.binding.add_symbol(symbol, address)
-    operands = (types.float64,) if plain else (types.float64, types.int32)
-    return types.ExternalFunction(symbol, types.float64(*operands))
+    # The integer is Cython's own: whether to skip a dispatch that these functions do not have.
+    return types.ExternalFunction(symbol, types.float64(types.float64, types.int32))
 
 
 _ndtr = _scipy("ndtr", "__pyx_fuse_1ndtr")
@@ -40,7 +40,7 @@ _gammaln = _scipy("gammaln", "gammaln")
 
 @kernel_function
 def ndtr(a: Number) -> Number:
-    """The normal distribution function."""
+    """Distribution function of the normal distribution."""
     return type(a)(_ndtr(float(a), 0))
 
 
@@ -70,7 +70,7 @@ def inverse_mills(a: Number) -> Number:
 
 @kernel_function
 def gamma(a: Number) -> Number:
-    """The gamma function."""
+    """Gamma function."""
     return type(a)(_gamma(float(a), 0))
 
 
@@ -104,7 +104,7 @@ EULER_MACLAURIN = (
 
 @kernel_function
 def _zeta_of_positive(s: float, q: float) -> float:
-    """``sum over k >= 0 of (q + k)**-s`` for s > 1, q > 0: direct terms, then Euler-Maclaurin (DLMF 25.11.5)."""
+    """Sum ``(q + k)**-s`` over k >= 0, for s > 1, q > 0: some terms, then Euler-Maclaurin (DLMF 25.11.5)."""
     total = 0.0
     while q < 12.0:
         total += q**-s
@@ -121,7 +121,7 @@ def _zeta_of_positive(s: float, q: float) -> float:
 
 @kernel_function
 def _hurwitz_zeta(s: float, q: float) -> float:
-    """`_zeta_of_positive` continued to negative `q` for integers `s`; infinite at the poles 0, -1, -2, ..."""
+    """Continue `_zeta_of_positive` to negative `q` for integers `s`; infinite at the poles 0, -1, -2, ..."""
     if not q <= 0.0:
         return _zeta_of_positive(s, q)
     above = q - math.floor(q)
@@ -133,7 +133,7 @@ def _hurwitz_zeta(s: float, q: float) -> float:
 
 @kernel_function
 def polygamma(n: Number, a: Number) -> Number:
-    """Derivative `n` of `digamma`: ``(-1)**(n + 1) * n! * zeta(n + 1, a)`` (DLMF 25.11.12)."""
+    """Differentiate `digamma` n times: ``(-1)**(n + 1) * n! * zeta(n + 1, a)`` (DLMF 25.11.12)."""
     if n == 0:
         return type(a)(_digamma(float(a), 0))
     magnitude = _gamma(n + 1.0, 0) * _hurwitz_zeta(n + 1.0, float(a))

@@ -60,11 +60,14 @@ def grid(arity: int, dtype: type) -> tuple[np.ndarray, ...]:
     return tuple(axis.ravel().copy() for axis in np.meshgrid(*[values] * arity))
 
 
-def compiled(lines: list[str], names: dict[str, Any], arity: int) -> Callable[..., None]:
+def compiled(
+    lines: list[str], names: dict[str, Any], arity: int, before: list[str] | None = None
+) -> Callable[..., None]:
     """Compile a kernel that stores expression k of ``a`` and ``b`` at element i in ``out[k, i]``."""
     operands = ("a", "b")[:arity]
     source = [f"def kernel({', '.join(f'{x}_in' for x in operands)}, out):", "    for i in range(a_in.size):"]
     source += [f"        {x} = {x}_in[i]" for x in operands]
+    source += [f"        {line}" for line in before or []]
     source += [f"        out[{k}, i] = {line}" for k, line in enumerate(lines)]
     exec("\n".join(source), names)
     return njit(error_model="numpy")(names["kernel"])
@@ -144,8 +147,9 @@ def test_derivatives_of_any_order(dtype: type):
         wanted = MachineNumbers().function(template(name))(orders, places)
         inside = (places > 0) | (name == "sinc_derivative")  # SciPy's zeta function is NaN for negative x
         scale = np.maximum(np.abs(wanted), np.pi**ORDERS / (ORDERS + 1) if name != "polygamma" else 0)
-        allowed = 32 * np.finfo(dtype).eps * scale
-        assert (np.abs(row - wanted) <= allowed)[inside & np.isfinite(wanted)].all(), name
+        allowed = 64 * np.finfo(dtype).eps * scale
+        inside &= np.isfinite(wanted)
+        assert (np.abs(row[inside] - wanted[inside]) <= allowed[inside]).all(), name
 
 
 def test_polygamma_left_of_the_origin():
@@ -212,8 +216,8 @@ def test_integer_powers():
 # --- Derivatives: the emitted templates, compiled -----------------------------------------------------------
 
 
-def kernel_text(body: Template, operands: tuple[str, ...]) -> str:
-    """Write the tape as one nested expression."""
+def statements(body: Template, operands: tuple[str, ...], prefix: str) -> tuple[list[str], str]:
+    """Write the tape as assignments to local variables, and the name of the result."""
 
     def text(source: Source) -> str:
         match source:
@@ -222,53 +226,57 @@ def kernel_text(body: Template, operands: tuple[str, ...]) -> str:
             case Literal(number, _):
                 return "np.inf" if number == math.inf else repr(float(number))
             case _:
-                return steps[source.position]
+                return f"{prefix}_{source.position}"
 
-    steps: list[str] = []
-    for step in body.tape.instructions:
+    lines = []
+    for at, step in enumerate(body.tape.instructions):
         spelling = FUNCTIONS[step.function].kernel
-        steps.append(f"({spelling.format(*(f'({text(source)})' for source in step.sources))})")
-    return text(body.tape.result)
+        lines.append(f"{prefix}_{at} = {spelling.format(*(f'({text(source)})' for source in step.sources))}")
+    return lines, text(body.tape.result)
 
 
-@pytest.mark.parametrize("arity", [1, 2])
-def test_compiled_partials_equal_the_interpreted_ones(arity: int):
+SINGULAR_OR_KINKED = [
+    name
+    for arity in (1, 2)
+    for name in FLOATING[arity]
+    if RULES[name].partials is not None
+    and (RULES[name].singular or RULES[name].kink)
+    and sum(RULES[name].counts)
+]
+
+
+def test_compiled_partials_equal_the_interpreted_ones():
     """The conventions at kinks and poles hold in kernels as in the interpreter."""
     chosen = [
         (name, position, local)
-        for name in FLOATING[arity]
-        for position in range(arity)
-        if RULES[name].partials is not None
-        and (local := vjp_template(template(name), position, lone=False, with_result=True))
+        for name in SINGULAR_OR_KINKED
+        for position in range(FUNCTIONS[name].arity)
+        if (local := vjp_template(template(name), position, lone=False, with_result=True))
     ]
-    spellings = [
-        FUNCTIONS[step.function].kernel for _, _, local in chosen for step in local.template.tape.instructions
+    spellings = [FUNCTIONS[name].kernel for name in SINGULAR_OR_KINKED]
+    spellings += [
+        FUNCTIONS[i.function].kernel for _, _, local in chosen for i in local.template.tape.instructions
     ]
-    spellings += [FUNCTIONS[name].kernel for name, _, _ in chosen]
-    lines = []
-    for name, _, local in chosen:
-        y = f"({FUNCTIONS[name].kernel.format('a', 'b')})"
-        named = {"y": y, "y_bar": "0.75"}
-        lines.append(
-            kernel_text(
-                local.template,
-                tuple(("a", "b")[s] if isinstance(s, int) else named[str(s)] for s in local.sources),
-            )
-        )
-    points = tuple(axis.ravel().copy() for axis in np.meshgrid(*[GRID[:: 2 * arity - 1]] * arity))
+    before, lines = [], []
+    for k, (name, _, local) in enumerate(chosen):
+        named = {"y": f"y{k}", "y_bar": "0.75"}
+        before.append(f"y{k} = {FUNCTIONS[name].kernel.format('a', 'b')}")
+        operands = tuple(("a", "b")[s] if isinstance(s, int) else named[str(s)] for s in local.sources)
+        made, result = statements(local.template, operands, f"s{k}")
+        before += made
+        lines.append(result)
+    points = tuple(axis.ravel().copy() for axis in np.meshgrid(GRID[::2], GRID[1::2]))
     found = np.empty((len(lines), points[0].size))
-    compiled(lines, namespace(spellings), arity)(*points, found)
-    with np.errstate(all="ignore"):
-        for row, (name, position, local) in zip(found, chosen, strict=True):
-            y = MachineNumbers().function(template(name))(*points)
-            named = {"y": y, "y_bar": np.full(points[0].size, 0.75)}
+    compiled(lines, namespace(spellings), 2, before)(*points, found)
+    for row, (name, position, local) in zip(found, chosen, strict=True):
+        own = points[: FUNCTIONS[name].arity]
+        with np.errstate(all="ignore"):
+            named = {
+                "y": MachineNumbers().function(template(name))(*own),
+                "y_bar": np.full_like(points[0], 0.75),
+            }
             operands = [points[s] if isinstance(s, int) else named[str(s)] for s in local.sources]
             wanted = MachineNumbers().function(local.template)(*operands)
-            # what enters with a rounding error may leave with as many times that as the exponent is large
-            allowed = 16 + (4e3 if name in ("pow", "erfinv", "ndtri", "erf", "erfc", "ndtr") else 0)
-            good = agrees(row, wanted, allowed)
-            assert good.all(), (
-                name,
-                position,
-                [(x[~good][:4], row[~good][:4], wanted[~good][:4]) for x in points],
-            )
+        # an error of an ULP in the result grows with the exponent that it enters
+        good = agrees(row, wanted, 4096 if name in ("pow", "erfinv", "ndtri") else 16, 1e-307)
+        assert good.all(), (name, position, [x[~good][:4] for x in points], row[~good][:4], wanted[~good][:4])

@@ -1,10 +1,9 @@
-"""The conventions at kinks and singular points, in every number system, and what an arm not taken may not do."""
+"""Conventions at kinks and singular points, in every number system, and what an arm not taken may not do."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from math import inf, isinf, isnan, nan, pi
-from typing import Any
 
 import mpmath
 import numpy as np
@@ -209,7 +208,7 @@ def test_no_digits_are_lost_where_the_obvious_formula_loses_them(name: str):
 
 
 def second(name: str, first: int, then: int, point: tuple[float, ...], y_bar: float = 1.0) -> float:
-    """Differentiate the emitted contribution to operand `first` once more, by operand `then` or the cotangent."""
+    """Differentiate the contribution to operand `first` once more, by operand `then`, the cotangent for -1."""
     local = vjp_template(template(name), first, lone=False, with_result=False)
     assert local is not None
     again = vjp_template(
@@ -263,7 +262,7 @@ LEAVES = [
 
 @pytest.mark.parametrize(("name", "position"), LEAVES)
 def test_a_value_not_used_leaks_nothing(name: str, position: int):
-    """Zero cotangents give zeros whatever the operands; with the strong zero only where an arm is not taken."""
+    """Zero cotangents give zeros, whatever the operands: what an arm not taken computed does not matter."""
     local = vjp_template(template(name), position, lone=False, with_result=True, guarded=True)
     if local is None:
         return

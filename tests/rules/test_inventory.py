@@ -1,4 +1,4 @@
-"""Every function of the inventory is spelled for every target, and all spellings and dtype rules agree with NumPy."""
+"""Every function of the inventory has every spelling, and spellings and dtype rules agree with NumPy."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_mpmath_means_what_numpy_means(name: str):
 
 
 FLOATS, INTEGERS = (DType.F32, DType.F64), (DType.INT8, DType.INT32, DType.INT64, DType.UINT8, DType.UINT32)
-# NumPy has float16 for small integers, we have not; NumPy's reciprocal and rounding of integers give integers.
+# NumPy has float16 for small integers, we have not; its reciprocal and rounding of integers are integers.
 OURS = ("reciprocal", "floor", "ceil", "trunc", "heaviside")
 
 

@@ -1,4 +1,4 @@
-"""Every row of the table of derivatives: against SymPy, against mpmath, in float64, and closed under itself."""
+"""Every row of the table of derivatives: against SymPy and mpmath, in float64, and closed under itself."""
 
 from __future__ import annotations
 

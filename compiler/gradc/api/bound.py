@@ -11,7 +11,7 @@ from gradc.api.variant import Variant, require_scalar
 from gradc.errors import ArgumentError
 from gradc.explain.inspection import Inspection
 from gradc.ir.index.evaluate import Interpreter
-from gradc.ir.index.nodes import Call, outputs_of
+from gradc.ir.index.nodes import Call, Program, outputs_of
 from gradc.ir.index.show import show_equation
 from gradc.pipeline import Derivation
 
@@ -36,6 +36,12 @@ class At:
     def _prepared(self) -> tuple[Variant, list[Any], tuple[int, ...]]:
         variant, values, _ = self._function._prepare(self._args, self._kwargs)
         return variant, list(values), self._function._leaves(variant)
+
+    def program_and_inputs(self) -> tuple[Program, dict[str, Any]]:
+        """The traced program and its inputs by name, hidden ones included."""
+        variant, values, _ = self._prepared()
+        program = variant.built.program
+        return program, dict(zip(program.inputs, variant.inputs(values), strict=True))
 
     def value(self) -> Any:
         """The value."""

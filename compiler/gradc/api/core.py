@@ -121,6 +121,15 @@ class Core:
                         do=f"pass it as floats, or leave it out of wrt=({', '.join(map(repr, self.signature.wrt))})",
                     )
                 found += of_argument
+            if not found:
+                raise ArgumentError(
+                    f"{self.signature.name} has no floating-point argument to differentiate",
+                    why=", ".join(
+                        f"{n} is {k.kind if k.dtype is None else k.dtype}"
+                        for n, k in zip(variant.names, variant.kinds, strict=True)
+                    ),
+                    do="pass floats, or name the arguments in wrt=",
+                )
             found = variant.wrt_leaves = tuple(found)
         return found
 

@@ -111,7 +111,7 @@ def _from_expression(expression: Any, options: dict[str, Any]) -> Differentiated
     arguments = options.pop("args", None)
     wrt, _, check, compile_options = _split(options)
     function, source = expression_function(expression, arguments)
-    signature = Signature(function, wrt, ())
+    signature = Signature(function, wrt, (), numbers_are_floats=True)
     made = Differentiated(source, signature, function, compile_options)
     made.checked = not check
     return made

@@ -17,6 +17,7 @@ from gradc.ir.index.nodes import Program
 from gradc.ir.index.show import show_type
 from gradc.ir.stages import Stages
 from gradc.lang.signature import Flat
+from gradc_runtime import backends
 from gradc.pipeline import DERIVATIONS, Derivation, Options, artifact_of, compile_program
 
 Kernel = Callable[..., tuple[Any, ...]]
@@ -135,8 +136,7 @@ class Variant:
     def _compiled(self, derivation: Derivation) -> Kernel:
         if self.options.target == "interpret":
             return _interpreted(DERIVATIONS[derivation.of](self.built.program, derivation.wrt))
-        from gradc_runtime import numba_backend  # noqa: PLC0415  (loads Numba: only when a kernel is compiled)
-
+        numba_backend = backends.load("numba")
         self.loaded[derivation] = numba_backend.load(artifact_of(self.compiled(derivation)))
         return numba_backend.compile_kernel(self.loaded[derivation])
 

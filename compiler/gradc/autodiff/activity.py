@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from gradc.errors import ArgumentError
 from gradc.ir.index.nodes import (
     Access,
     Accumulate,
@@ -26,6 +27,19 @@ def differentiable_reads(equation: Equation) -> tuple[str, ...]:
             return equation.parts
         case Call():
             return equation.ins
+
+
+def require_floats(program: Program, names: Iterable[str]) -> None:
+    """Refuse names that cannot carry a derivative: what is no floating-point tensor of the program."""
+    for name in names:
+        type_ = program.types.get(name)
+        if type_ is None or not type_.dtype.is_float:
+            raise ArgumentError(
+                f"there is no derivative with respect to, or of, {name}",
+                where=f"program {program.name}",
+                why=f"it is {'no tensor of the program' if type_ is None else type_.dtype.value}",
+                do="name floating-point inputs, and start from a floating-point output",
+            )
 
 
 def varying(program: Program, wrt: Iterable[str]) -> set[str]:

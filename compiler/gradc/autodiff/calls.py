@@ -44,7 +44,7 @@ def _scan(call: Call) -> tuple[int, bool]:
 
 
 def _scan_vjp(adjoint: Adjoint, call: Call) -> None:
-    """``s[i] = t_bar[i] + a[i+1] s[i+1]``, a scan the other way; ``b_bar = s``, ``a_bar[i] = s[i] t[i-1]``."""
+    """``s[i] = t_bar[i] + a[i+1] s[i+1]``, a scan the other way: ``b_bar``; ``a_bar[i] = s[i] t[i-1]``."""
     (a, b), (t,) = call.ins, call.outs
     axis, reverse = _scan(call)
     type_ = adjoint.types[t]

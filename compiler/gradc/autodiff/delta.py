@@ -144,7 +144,8 @@ class _Elimination:
         if out is None or len(found) != len(operands):
             return None
         space = tuple(equation.space[position] for position in kept)
-        return Accumulate(equation.out, space, out, equation.template, found, equation.origin)
+        body, found = _without_factor_one(equation.template, found)
+        return Accumulate(equation.out, space, out, body, found, equation.origin)
 
     def _compact(self, operand: Operand) -> Operand:
         """Return the operand as it is stored: without the seed axes of its deltas."""
@@ -204,6 +205,17 @@ class _Elimination:
             self.types[out] = type_
             self.result.append(Accumulate(out, space, target, template("copy"), (source,)))
         return self.dense[name]
+
+
+def _without_factor_one(
+    body: Template, operands: tuple[Operand, ...]
+) -> tuple[Template, tuple[Operand, ...]]:
+    """``1 * a`` is ``a``, exactly."""
+    if body.name == "mul":
+        for at, operand in enumerate(operands):
+            if isinstance(operand, Const) and operand.value == 1:
+                return template("copy"), (operands[1 - at],)
+    return body, operands
 
 
 def _without(shape: tuple[Size, ...], dropped: set[int]) -> tuple[Size, ...]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import assert_never
 
-from gradc.autodiff.activity import useful, varying
+from gradc.autodiff.activity import require_floats, useful, varying
 from gradc.autodiff.calls import JVP
 from gradc.autodiff.local import jvp_template
 from gradc.autodiff.reductions import body_of, exclusive_product, winners
@@ -200,6 +200,7 @@ def jvp(program: Program, wrt: Sequence[str], outputs: Sequence[str] | None = No
     Ensures: build time linear in equations; nothing is emitted that no output in `outputs` needs.
     """
     chosen = program.outputs if outputs is None else outputs
+    require_floats(program, wrt)
     forward = Forward(program, varying(program, wrt) & useful(program, chosen))
     for name in wrt:
         type_ = program.types[name]

@@ -1,6 +1,6 @@
 """What the derivatives of ``max``, ``min`` and ``prod`` reductions share in both modes.
 
-``max`` and ``min``: the derivative goes to the winners, in equal shares where several elements tie. 
+``max`` and ``min``: the derivative goes to the winners, in equal shares where several elements tie.
 ``prod``: the partial derivative with respect to one factor is the product of the others, made of two scans
 and no division, so that zeros are exact at every order.
 """

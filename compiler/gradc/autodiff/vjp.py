@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import assert_never
 
-from gradc.autodiff.activity import read_anywhere, useful, varying
+from gradc.autodiff.activity import read_anywhere, require_floats, useful, varying
 from gradc.autodiff.adjoint import Adjoint
 from gradc.autodiff.calls import VJP
 from gradc.autodiff.local import vjp_template
@@ -181,16 +181,22 @@ def vjp(program: Program, wrt: Sequence[str], outputs: Sequence[str] | None = No
 
 def gradient(program: Program, wrt: Sequence[str]) -> Program:
     """Return the program that computes the outputs of `program` and the gradient of the first, a scalar."""
+    return gradient_with_cotangents(program, wrt)[0]
+
+
+def gradient_with_cotangents(program: Program, wrt: Sequence[str]) -> tuple[Program, dict[str, str]]:
+    """Return what `gradient` does, and the tensor that holds the cotangent of each tensor that has one."""
     out = program.outputs[0]
     type_ = program.types[out]
     adjoint = _start(program, wrt, (out,))
     one = adjoint.builder.assign(
         "copy", (Const(1.0, type_.dtype),), type_.shape, type_.dtype, name=f"{out}_bar"
     )
-    return _finish(adjoint, wrt, [(out, one)])
+    return _finish(adjoint, wrt, [(out, one)]), dict(adjoint.cotangents)
 
 
 def _start(program: Program, wrt: Sequence[str], seeded: Sequence[str]) -> Adjoint:
+    require_floats(program, (*wrt, *seeded))
     return Adjoint(program, varying(program, wrt) & (useful(program, seeded) | set(wrt)))
 
 

@@ -11,7 +11,18 @@ from gradc.ir.index.show import show, show_left
 from gradc.ir.schedule import show_schedule
 from gradc.ir.stages import Stages
 
-STAGES = ("program", "stable", "adjoint", "optimised", "schedule", "kernels", "source", "llvm", "asm", "timings")
+STAGES = (
+    "program",
+    "stable",
+    "adjoint",
+    "optimised",
+    "schedule",
+    "kernels",
+    "source",
+    "llvm",
+    "asm",
+    "timings",
+)
 
 
 class Inspection:
@@ -33,7 +44,9 @@ class Inspection:
     @property
     def stable(self) -> str:
         """The program after unstable spellings were replaced, and the list of what was replaced."""
-        rows = [f"  {item.number:2}  {item.law}:  {item.before}  ->  {item.after}" for item in self.stages.applied]
+        rows = [
+            f"  {item.number:2}  {item.law}:  {item.before}  ->  {item.after}" for item in self.stages.applied
+        ]
         listed = "\n".join(("replaced:", *rows)) if rows else "nothing to replace"
         return f"{show(self.stages.stable)}{listed}\n"
 

@@ -1,7 +1,7 @@
 """The inventory of scalar functions: names, arity, dtype rules and spellings.  No SymPy here.
 
-A spelling is a Python expression over ``{0}``, ``{1}``, ...  In the NumPy column ``np`` is NumPy and ``sp`` is
-`scipy.special`; in the mpmath column ``mp`` is mpmath; bare names of both are in
+A spelling is a Python expression over ``{0}``, ``{1}``, ...  In the NumPy column ``np`` is NumPy and ``sp``
+is `scipy.special`; in the mpmath column ``mp`` is mpmath; bare names of both are in
 `gradc.ir.index.special_functions`.  In the kernel column names are imported by the generated module, as
 `imports_of` says.  The SymPy side is in `gradc.ir.index.templates`, derivatives in `gradc.autodiff.rules`.
 """
@@ -22,7 +22,7 @@ class Result(Enum):
 
     SAME = "same"
     FLOAT = "float"
-    WIDE = "wide"  # as FLOAT, but integers of every size become float64: division, and most of SciPy
+    WIDE = "wide"  # as FLOAT, but every integer becomes float64: division, most of SciPy
     BOOL = "bool"
     LOGICAL = "logical"
 
@@ -185,7 +185,7 @@ _WORD = re.compile(r"[A-Za-z_][A-Za-z_0-9.]*")
 
 
 def imports_of(spelling: str) -> tuple[tuple[str, str | None], ...]:
-    """What a kernel spelling needs: ``(module, name)`` for ``from module import name``, name None for a module.
+    """List what a kernel spelling imports: ``(module, name)``, or ``(module, None)`` for the module itself.
 
     >>> imports_of("math.sin({0})"), imports_of("floor({0})"), imports_of("{0} and {1}")
     ((('math', None),), (('gradc_runtime.scalars', 'floor'),), ())
@@ -221,7 +221,7 @@ COMMUTATIVE = frozenset(
 
 
 def operand_dtype(function: Function, dtypes: tuple[DType, ...]) -> DType:
-    """The one dtype that the operands are cast to before `function` is applied (a select's condition apart)."""
+    """Find the dtype that all operands of `function` are cast to, a select's condition apart."""
     considered = dtypes[1:] if function.name == "select" else dtypes
     shared = considered[0]
     for dtype in considered[1:]:
@@ -238,5 +238,5 @@ def operand_dtype(function: Function, dtypes: tuple[DType, ...]) -> DType:
 
 
 def result_dtype(function: Function, shared: DType) -> DType:
-    """The dtype of the result, given the dtype that the operands share."""
+    """Find the dtype of the result, given the dtype that the operands share."""
     return DType.BOOL if function.result in (Result.BOOL, Result.LOGICAL) else shared

@@ -45,14 +45,20 @@ boolean = ArrayType(DType.BOOL)
 Extents: TypeAlias = tuple[str | int | None, ...]
 
 
-def annotated_extents(annotation: Any) -> Extents:
-    """The extents that an annotation gives; nothing for annotations of other kinds."""
+def annotated_type(annotation: Any) -> ArrayType | None:
+    """The array type that an annotation gives; None for annotations of other kinds."""
     if isinstance(annotation, str):
         annotation = _evaluated(annotation)
-    return annotation.extents or () if isinstance(annotation, ArrayType) else ()
+    return annotation if isinstance(annotation, ArrayType) else None
 
 
-def _evaluated(text: str) -> Any:
+def annotated_extents(annotation: Any) -> Extents:
+    """The extents that an annotation gives; nothing for annotations of other kinds."""
+    type_ = annotated_type(annotation)
+    return type_.extents or () if type_ is not None else ()
+
+
+def _evaluated(text: str) -> ArrayType | None:
     """An annotation that ``from __future__ import annotations`` made a string; only array types are understood."""
     head, bracket, rest = text.partition("[")
     found = {"f64": f64, "f32": f32, "i64": i64, "i32": i32, "bool": boolean}.get(head.rpartition(".")[2])

@@ -267,7 +267,7 @@ class Calls(Dispatch):
                 result._view = View(
                     array,
                     lambda content: self._item(content, index),
-                    lambda whole, part: self._with_item(whole, index, part),
+                    lambda whole, part: self._with_item(whole, index, part, array._hint),
                     key,
                     True,
                     array._version,

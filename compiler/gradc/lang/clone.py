@@ -12,7 +12,7 @@ import dis
 import functools
 import re
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -36,10 +36,19 @@ _NAMED = _LOADS | _GLOBAL_WRITES | _CELL_WRITES
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a captured value is read: `what` names it to the user, `read` reads it again."""
+    """Where a captured value is read: `what` names it to the user, `read` reads it again.
+
+    Two sources with one `key` always read the same value.
+    """
 
     what: str
     read: Callable[[], Any]
+    path: Hashable = None
+
+    @property
+    def key(self) -> Hashable:
+        """What identifies the source within a trace."""
+        return self.what if self.path is None else self.path
 
     @property
     def hint(self) -> str:
@@ -48,11 +57,12 @@ class Source:
 
     def attribute(self, name: str) -> Source:
         """The source of an attribute of this value."""
-        return Source(f"{self.what}.{name}" if self.what else name, lambda: getattr(self.read(), name))
+        what = f"{self.what}.{name}" if self.what else name
+        return Source(what, lambda: getattr(self.read(), name), (self.key, name))
 
     def item(self, key: object) -> Source:
         """The source of an item of this value."""
-        return Source(f"{self.what}[{key!r}]", lambda: self.read()[key])
+        return Source(f"{self.what}[{key!r}]", lambda: self.read()[key], (self.key, "item", key))
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +187,7 @@ def _fill(
     if name == "__class__":
         cell.cell_contents = stand_ins.mirrored(value)
         return
-    source = Source(f"{function.__qualname__}.{name}", lambda: original.cell_contents)
+    source = Source(f"{function.__qualname__}.{name}", lambda: original.cell_contents, ("cell", id(original)))
     cell.cell_contents = stand_ins.of(value, source)
 
 

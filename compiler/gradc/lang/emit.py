@@ -363,7 +363,7 @@ class Emitter:
         self.builder.guards = self.solver.written_guards()
         self.builder.quotients = self.solver.written_quotients()
         program = self.builder.finish(tuple(value.name for value in outputs))
-        return _with_extents(program, self.solver) if self.solver.bound else program
+        return with_extents(program, self.solver) if self.solver.bound else program
 
 
 def _product(count: int) -> Template:
@@ -390,74 +390,6 @@ def _python_dtype(kind: type) -> DType:
 
 def _show_shape(shape: tuple[Size, ...]) -> str:
     return f"[{', '.join(extents.show(size) for size in shape)}]"
-
-
-# --- writing unified extents in -----------------------------------------------------------------------------
-
-
-def _with_extents(program: Program, solver: ExtentSolver) -> Program:
-    types = {
-        name: TensorType(type_.dtype, substituted(type_.shape, solver))
-        for name, type_ in program.types.items()
-    }
-    equations = tuple(_equation_with_extents(equation, solver) for equation in program.equations)
-    return Program(
-        program.name, program.inputs, equations, program.outputs, types, program.guards, program.quotients
-    )
-
-
-def _equation_with_extents(equation: Equation, solver: ExtentSolver) -> Equation:
-    match equation:
-        case Assign():
-            operands = tuple(_operand_with_extents(operand, solver) for operand in equation.operands)
-            space = substituted(equation.space, solver)
-            return Assign(
-                equation.out,
-                space,
-                equation.rank,
-                equation.reduce,
-                equation.template,
-                operands,
-                equation.origin,
-            )
-        case Accumulate():
-            operands = tuple(_operand_with_extents(operand, solver) for operand in equation.operands)
-            space = substituted(equation.space, solver)
-            target = tuple(_index_with_extents(index, solver) for index in equation.target)
-            return Accumulate(equation.out, space, target, equation.template, operands, equation.origin)
-        case Call():
-            attributes = tuple(
-                (name, substituted(value, solver) if isinstance(value, tuple) else value)
-                for name, value in equation.attributes
-            )
-            return Call(equation.outs, equation.operation, equation.ins, attributes, equation.origin)
-        case _:
-            return equation
-
-
-def _operand_with_extents(operand: Operand, solver: ExtentSolver) -> Operand:
-    match operand:
-        case Access(tensor, indices):
-            return Access(tensor, tuple(_index_with_extents(index, solver) for index in indices))
-        case IndexValue(index) if isinstance(index, Affine):
-            return IndexValue(Affine(index.terms, solver.resolve(index.offset)))
-        case ExtentValue(size):
-            return ExtentValue(solver.resolve(size))
-        case _:
-            return operand
-
-
-def _index_with_extents(index: Index, solver: ExtentSolver) -> Index:
-    match index:
-        case Affine(terms, offset):
-            return Affine(terms, solver.resolve(offset))
-        case Lookup(tensor, indices):
-            inner = tuple(
-                i if isinstance(i, int) else Affine(i.terms, solver.resolve(i.offset)) for i in indices
-            )
-            return Lookup(tensor, inner)
-        case _:
-            return index
 
 
 __all__ = ["IDENTITY", "Arg", "Emitter", "Scalar", "SizeValue", "Value", "weak_kind"]

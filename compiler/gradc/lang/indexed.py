@@ -251,7 +251,7 @@ class Nest:
         least: Size = form.offset
         greatest: Size = form.offset
         for coefficient, index in form.terms:
-            last = coefficient * self.extents[index]
+            last = coefficient * (self.extents[index] - 1)
             if coefficient > 0:
                 greatest = greatest + last
             else:

@@ -74,22 +74,37 @@ class Mirrors:
         return mirror
 
     def _member(self, cls: type, name: str, raw: Any) -> Any:
-        """A function-like class attribute, cloned; None for data, which is read off the real object."""
+        """A class attribute: functions are cloned, data is captured; None for what the mirror does without."""
         if isinstance(raw, types.FunctionType):
             return self._cloned(cls, name, raw)
         if isinstance(raw, staticmethod | classmethod):
             function = raw.__func__
-            if isinstance(function, types.FunctionType):
-                return type(raw)(self._cloned(cls, name, function))
-            return None
+            plain = isinstance(function, types.FunctionType)
+            return type(raw)(self._cloned(cls, name, function)) if plain else None
         if isinstance(raw, property) and isinstance(raw.fget, types.FunctionType):
             return property(self._cloned(cls, name, raw.fget))
         if isinstance(raw, functools.cached_property):
             return property(self._cloned(cls, name, raw.func))
-        return None
+        if name.startswith("__") or isinstance(raw, types.MemberDescriptorType | types.GetSetDescriptorType):
+            return None
+        return _ClassAttribute(self._stand_ins, cls, name)
 
     def _cloned(self, cls: type, name: str, function: Any) -> ClonedFunction:
         return ClonedFunction(self._stand_ins, function, Source(f"{cls.__qualname__}.{name}", lambda: function))
+
+
+class _ClassAttribute:
+    """Data of a class, read off the real one."""
+
+    def __init__(self, stand_ins: StandIns, cls: type, name: str) -> None:
+        self._stand_ins = stand_ins
+        self._class = cls
+        self._name = name
+
+    def __get__(self, instance: object, owner: type | None = None) -> object:
+        value = getattr(self._class, self._name)
+        source = Source(self._class.__qualname__, lambda: self._class, ("class", id(self._class)))
+        return self._stand_ins.of(value, source.attribute(self._name))
 
 
 def _reader(stand_ins: StandIns, value: Any, source: Source) -> Any:

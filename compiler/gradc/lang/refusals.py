@@ -12,7 +12,17 @@ from gradc.lang.replacements import REPLACEMENTS, public_name, replacement
 
 _LATER = "its elements are known only when the compiled function runs"
 
-_NEEDS = {"float()": "a number", "int()": "an integer", "an index": "an integer", "complex()": "a number"}
+_NEEDS = {
+    "float()": "a number",
+    "int()": "an integer",
+    "an index": "an integer",
+    "complex()": "a number",
+    "hash()": "a hash",
+    "len()": "a length",
+    "a concrete array": "an array of numbers",
+    "a truth value": "a truth value (if, while, and, or, not)",
+    "the `in` operator": "a truth value (in)",
+}
 _ADVICE = {
     "a truth value": (
         "np.where(condition, a, b) instead of if; (0 < x) & (x < 1) instead of and, or, not and chained comparisons"
@@ -26,12 +36,13 @@ _ADVICE = {
 def needs_number(kind: str, value: object, frame: FrameType, where: str) -> TraceError:
     """Something needs the number behind a traced value; the call that does is named where it is known."""
     names = _calls(frame)
-    what = f"{kind} cannot be had of a traced value"
+    caller = "Python"
     advice = _ADVICE.get(kind) or replacement(*names)
     if names and kind == "a truth value":
         advice = REPLACEMENTS.get(names[0], advice)
-    elif names and kind not in _ADVICE and names[0] != kind.removesuffix("()"):
-        what = f"{names[0]} needs {_NEEDS.get(kind, kind)}, which cannot be had of a traced value"
+    elif names and kind not in _ADVICE:
+        caller = names[0]
+    what = f"{caller} needs {_NEEDS.get(kind, kind)}, which a traced value does not have"
     return TraceError(what, where=where, why=f"the value is {value!r}: {_LATER}", do=advice, code="E_TRACE_VALUE")
 
 

@@ -110,10 +110,17 @@ class Signature:
         The arguments to differentiate; None is every floating-point argument.
     static : sequence of str
         Arguments that are part of a kernel's identity.
+    numbers_are_floats : bool
+        Every Python int counts as a float (formulas).
     """
 
     def __init__(
-        self, function: Callable[..., Any], wrt: str | int | Sequence[str | int] | None, static: Sequence[str]
+        self,
+        function: Callable[..., Any],
+        wrt: str | int | Sequence[str | int] | None,
+        static: Sequence[str],
+        *,
+        numbers_are_floats: bool = False,
     ) -> None:
         self.function = function
         self.given = wrt
@@ -125,7 +132,8 @@ class Signature:
         free = [name for name in self.parameters if name not in self.static]
         self.bare = isinstance(wrt, str | int) or (wrt is None and len(free) == 1)
         self.wrt = self._names(wrt)
-        self.named = frozenset(self.wrt) if wrt is not None or len(free) == 1 else frozenset()
+        all_named = wrt is not None or len(free) == 1 or numbers_are_floats
+        self.named = frozenset(self.wrt) if all_named else frozenset()
         self.positional = all(
             kind in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
             for kind in self.kinds

@@ -7,7 +7,7 @@ import functools
 import random
 import sys
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +37,7 @@ _LIBRARIES = _TRACED_MODULES | frozenset(
 )
 _LEAVES = 2000  # captured containers hold at most as many elements
 _SCALARS = (bool, int, float, complex, str, bytes, type(None), Enum, np.generic)
+_FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType, types.ModuleType, np.ufunc, type)
 _GENERATORS = (np.random.Generator, np.random.RandomState, random.Random)
 # What NumPy leaves uninitialised is zero here, so that two traces agree.
 _INITIALISED: dict[Callable[..., Any], Callable[..., Any]] = {np.empty: np.zeros, np.empty_like: np.zeros_like}
@@ -57,7 +58,7 @@ class StandIns:
 
     def __init__(self, trace: Trace) -> None:
         self.trace = trace
-        self._memo: dict[int, tuple[object, Any]] = {}
+        self._memo: dict[Hashable, tuple[object, Any]] = {}
         self._builtins: dict[str, Any] | None = None
         self._mirrors = Mirrors(self)
 
@@ -66,16 +67,17 @@ class StandIns:
         if is_traced(value) or type(value) is Extent:
             return value
         if isinstance(value, _SCALARS):
-            self.trace.capture(source.what, source.read, value)
+            self.trace.capture(source.what, source.read, value, source.key)
             return value
-        kept = self._memo.get(id(value))
+        # Functions are what they are; data is found again at its place, where another value may stand by then.
+        key = id(value) if isinstance(value, _FUNCTIONS) else (id(value), source.key)
+        kept = self._memo.get(key)
         if kept is not None:
             return kept[1]
         found = self._data(value, source)
         if found is NotImplemented:
             found = self._callable(value, source)
-        self._memo.setdefault(id(value), (value, found))
-        return self._memo[id(value)][1]
+        return self._memo.setdefault(key, (value, found))[1]
 
     def argument(self, value: Any, what: str) -> Any:
         """What takes the place of an argument: data is known to the caller already and not captured."""
@@ -87,7 +89,7 @@ class StandIns:
             return type(value)(*(self.argument(item, what) for item in value))
         if type(value) is dict:
             return {key: self.argument(item, what) for key, item in value.items()}
-        return self.of(value, Source(what, lambda: value))
+        return self.of(value, Source(what, lambda: value, ("argument", id(value))))
 
     def mirrored(self, cls: type) -> type:
         """The class that takes the place of `cls` in methods of captured objects."""
@@ -110,14 +112,16 @@ class StandIns:
         if len(value) > _LEAVES:
             raise self.trace.poisoned(refusals.large_container(source.what, len(value), _LEAVES))
         if isinstance(value, set | frozenset):
-            self.trace.capture(source.what, source.read, value.copy())
+            self.trace.capture(source.what, source.read, value.copy(), source.key)
             return value
         if isinstance(value, dict):
             keys = tuple(value)
-            self.trace.capture(f"the keys of {source.what}", lambda: tuple(source.read()), keys)
+            what = f"the keys of {source.what}"
+            self.trace.capture(what, lambda: tuple(source.read()), keys, (source.key, "keys"))
             items = {key: self.of(item, source.item(key)) for key, item in value.items()}
             return FrozenDict(self.trace, source.what, items)
-        self.trace.capture(f"the length of {source.what}", lambda: len(source.read()), len(value))
+        what = f"the length of {source.what}"
+        self.trace.capture(what, lambda: len(source.read()), len(value), (source.key, "length"))
         members = [self.of(item, source.item(at)) for at, item in enumerate(value)]
         if isinstance(value, list):
             return FrozenList(self.trace, source.what, members)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -97,7 +97,7 @@ class _Kept:
 @dataclass(slots=True)
 class _State:
     hidden: list[Hidden] = field(default_factory=list)
-    captured: dict[str, Captured] = field(default_factory=dict)
+    captured: dict[Hashable, Captured] = field(default_factory=dict)
     kept: dict[int, _Kept] = field(default_factory=dict)
     literals: int = 0
 
@@ -176,14 +176,14 @@ class Trace(Calls):
     def captive(self, array: np.ndarray, name: str, read: Callable[[], np.ndarray]) -> object:
         """A captured array: an input of the program as soon as it is used."""
         if array.ndim == 0:
-            self.capture(name, read, array[()])
+            self.capture(name, lambda: read()[()], array[()], ("number", name))
             return array[()]
         dtype_of(array.dtype, where=name)
         return TracedArray(self, Captive(array, name, read), frozen=True, hint=name)
 
-    def capture(self, what: str, read: Callable[[], object], value: object) -> None:
-        """Note a Python value that the program relies on."""
-        self._state.captured.setdefault(what, Captured(what, read, value))
+    def capture(self, what: str, read: Callable[[], object], value: object, key: Hashable) -> None:
+        """Note a Python value that the program relies on; one `key` is noted once."""
+        self._state.captured.setdefault(key, Captured(what, read, value))
 
     def declare(self, content: Literal | Captive, hint: str) -> Value:
         """Bring a concrete array into the program: as an equation where one says it, else as a hidden input."""

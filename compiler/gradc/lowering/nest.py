@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import assert_never
 
+import numpy as np
+
 from gradc.errors import CompilerBug
 from gradc.ir import extents
 from gradc.ir.extents import Polynomial, Size
@@ -24,6 +26,7 @@ from gradc.ir.index.nodes import (
     Lookup,
     Operand,
     Program,
+    outputs_of,
     terms_of,
 )
 from gradc.ir.index.show import INDEX_NAMES, show_equation
@@ -62,8 +65,10 @@ class _Lowering:
         self.names = NameSupply((*program.types, *symbols))
         self.loop_names: dict[int, str] = {}
         self.loop_stack: list[str] = []
+        self.not_loops = frozenset((*program.types, *symbols, "t"))  # "t": the hint of `_bind`
+        self.accumulators: dict[str, str] = {}
         self.allocated: set[str] = set(program.inputs)
-        self.started: set[str] = set()
+        self.complete: set[str] = set(program.inputs)  # what needs no loop any more
         self.checked: set[tuple[str, Size]] = set()
         self.out: list[Statement] = []
 
@@ -74,6 +79,8 @@ class _Lowering:
         for node in self.schedule.body:
             self._prepare(node)
             self._node(node)
+            for leaf in leaves((node,)):
+                self.complete.update(outputs_of(self.program.equations[leaf.equation]))
         parameters = tuple(
             Parameter(name, self.program.types[name].dtype, len(self.program.types[name].shape))
             for name in self.program.inputs
@@ -118,22 +125,35 @@ class _Lowering:
                 self.out.append(check)
             if leaf.role in ("product", "call", "start"):
                 continue
-            name = equation.outs[0] if isinstance(equation, Call) else equation.out
-            self._allocate(name)
+            (name,) = outputs_of(equation)
+            if name not in self.allocated:
+                op = equation.reduce.op if isinstance(equation, Assign) and equation.reduce else "sum"
+                self._allocate(name, op)
 
-    def _allocate(self, name: str) -> None:
-        if name in self.allocated:
-            return
+    def _allocate(self, name: str, op: str) -> None:
+        """Make room for a tensor; one that is accumulated in memory starts at the neutral element of `op`."""
         storage, type_ = self.storage(name), self.program.types[name]
         if storage.kind == "array":
             shape = tuple(self.size(type_.shape[axis]) for axis in storage.axes)
-            self.out.append(Allocate(name, type_.dtype, shape, storage.zeroed))
+            neutral = self._neutral(op, type_.dtype)
+            from_zero = neutral is nodes.number(type_.dtype.numpy.type(0).item(), type_.dtype)
+            self.out.append(Allocate(name, type_.dtype, shape, storage.zeroed and from_zero))
+            if storage.zeroed and not from_zero:
+                self._fill(name, shape, neutral)
             self.allocated.add(name)
         elif storage.zeroed:
             self.out.append(Let(name, nodes.number(type_.dtype.numpy.type(0).item(), type_.dtype)))
             self.allocated.add(name)
 
+    def _fill(self, name: str, shape: tuple[Expr, ...], value: Expr) -> None:
+        loops = [loop for loop in INDEX_NAMES if loop not in self.not_loops][: len(shape)]
+        nest: Statement = Store(name, tuple(nodes.var(loop) for loop in loops), value)
+        for loop, extent in zip(reversed(loops), reversed(shape), strict=True):
+            nest = For(loop, extent, (nest,))
+        self.out.append(nest)
+
     def _checks(self, equation: Equation) -> Iterator[CheckIndices]:
+        """Checks of whole tables of indices; `_index` checks what is made in the loop that uses it."""
         if not isinstance(equation, Assign | Accumulate):
             return
         accesses = [operand for operand in equation.operands if isinstance(operand, Access)]
@@ -143,9 +163,7 @@ class _Lowering:
             for axis, index in enumerate(access.indices):
                 if isinstance(index, Lookup):
                     size = self.program.types[access.tensor].shape[axis]
-                    if (index.tensor, size) not in self.checked and self.storage(
-                        index.tensor
-                    ).kind == "array":
+                    if (index.tensor, size) not in self.checked and index.tensor in self.complete:
                         self.checked.add((index.tensor, size))
                         yield CheckIndices(index.tensor, self.size(size))
 
@@ -167,7 +185,7 @@ class _Lowering:
 
     def _loop_name(self) -> str:
         for name in INDEX_NAMES:
-            if name not in self.loop_stack and name not in self.program.types:
+            if name not in self.loop_stack and name not in self.not_loops:
                 return name
         return self.names.fresh("index")
 
@@ -234,21 +252,24 @@ class _Lowering:
     def _let(self, name: str, value: Expr, note: str) -> None:
         self.out.append(Let(name, value, note))
 
-    def _bind(self, value: Expr) -> Expr:
+    def _bind(self, value: Expr) -> Var:
         name = self.names.fresh("t")
         self.out.append(Let(name, value))
         return nodes.var(name, value.dtype)
 
     def _accumulator(self, equation: Assign) -> str:
         """The local variable that sums; the tensor's own name where the tensor is a scalar."""
-        return equation.out if self.storage(equation.out).kind == "scalar" else f"{equation.out}_sum"
+        out = equation.out
+        if self.storage(out).kind == "array" and out not in self.accumulators:
+            self.accumulators[out] = self.names.fresh(f"{out}_sum")
+        return self.accumulators.get(out, out)
 
     def _neutral(self, op: str, dtype: DType) -> Expr:
         if op in ("max", "min"):
             if dtype.is_float:
                 return nodes.number(float("-inf" if op == "max" else "inf"), dtype)
-            import numpy as np  # noqa: PLC0415
-
+            if dtype.is_bool:
+                return nodes.number(op == "min", dtype)
             limits = np.iinfo(dtype.numpy)
             return nodes.number(int(limits.min if op == "max" else limits.max), dtype)
         return nodes.number(dtype.numpy.type(NEUTRAL[op]).item(), dtype)
@@ -264,7 +285,7 @@ class _Lowering:
             case Access(tensor, indices):
                 return self._load(tensor, indices, leaf)
             case Const(value, dtype):
-                return nodes.number(value, dtype)
+                return nodes.number(dtype.numpy.type(value).item(), dtype)
             case IndexValue(index):
                 return self._affine(index, leaf)
             case ExtentValue(size):
@@ -294,6 +315,8 @@ class _Lowering:
         position = nodes.convert(self._load(index.tensor, index.indices, leaf), DType.INT64)
         if not isinstance(position, Var):
             position = self._bind(position)
+        if index.tensor not in self.complete:
+            self.out.append(CheckIndices(position.name, self.size(extent)))
         wrapped = nodes.apply("add", position, self.size(extent))
         return nodes.apply("select", nodes.apply("lt", position, nodes.number(0)), wrapped, position)
 

@@ -165,6 +165,13 @@ def test_a_product_is_one_equation() -> None:
         np.testing.assert_allclose(run(program, [np.eye(5, 6), np.eye(6, 7)])[0], np.eye(5, 7))
 
 
+def test_chains_are_contracted_in_pairs() -> None:
+    program, _ = traced(lambda e, *m: einsum(e, "ij,jk,kl,lm->im", *m), [x(2, 3), x(3, 4), x(4, 2), x(2, 3)])
+    assert [(e.rank, len(e.space)) for e in program.equations if isinstance(e, Assign)] == [(2, 3)] * 3
+    program, _ = traced(lambda e, a, b: einsum(e, "ij,kl->i", a, b), [x(2, 3), x(3, 4)])
+    assert max(len(e.space) for e in program.equations if isinstance(e, Assign)) == 2
+
+
 def test_extents_that_meet_are_checked_at_the_call() -> None:
     program, _ = traced(contractions.matmul, [x(2, 3), x(3, 4)])
     with pytest.raises(ValueError, match="has 4 elements"):

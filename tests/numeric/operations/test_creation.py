@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,8 @@ from tests.numeric.operations.support import (
 from gradc.errors import ShapeError, TraceError
 from gradc.ir.extents import symbol
 from gradc.ir.index.evaluate import evaluate
-from gradc.lang.emit import SizeValue
+from gradc.ir.types import DType
+from gradc.lang.emit import SizeValue, Value
 from gradc.lang.operations import creation
 
 A, B = np.array(1.25), np.array(-0.5)
@@ -117,6 +119,23 @@ def test_calls(case):
 )
 def test_gradients_agree_with_differences(case):
     check_gradient(case)
+
+
+def test_both_ends_of_a_linspace_are_exact():
+    recorder = Recorder(static=False)
+    value = creation.linspace(recorder.emit, 0.3, 1.9, 11)
+    assert isinstance(value, Value)
+    (result,) = evaluate(recorder.finish([value]), {})
+    assert (result[0], result[-1]) == (0.3, 1.9)
+    assert 0.3 + 10 * ((1.9 - 0.3) / 10) != 1.9
+
+
+def test_python_numbers_are_not_weak_inside_a_list():
+    recorder = Recorder(static=False)
+    sine = handler_for(math.sin)(recorder.emit, recorder.input(A))
+    assert sine.weak is float
+    assert creation.array(recorder.emit, [sine, recorder.input(F[:1].reshape(()))]).dtype is DType.F64
+    assert creation.array(recorder.emit, sine).weak is None
 
 
 def symbolic(function: Any, *arguments: Any, n: int = 4, **options: Any) -> tuple[Recorder, np.ndarray]:

@@ -20,6 +20,8 @@ from tests.numeric.operations.support import (
 )
 
 from gradc.errors import DTypeError, TraceError
+from gradc.ir.index.evaluate import evaluate
+from gradc.ir.index.nodes import Assign
 from gradc.lang.operations import FAMILIES, choices, elementwise
 
 RNG = np.random.default_rng(20)
@@ -192,6 +194,7 @@ CASES = [
     call(np.where, MASK, np.array([1, 2, 3]), X.astype(np.float32)),
     call(np.select, [MASK, Y > 0], [X, 2 * Y]),
     call(np.select, [MASK, Y > 0], [X, 1.0], 7),
+    call(np.select, [X > -1, X > 0], [X, 2 * X], Y),
     call(np.select, [MASK], [X.astype(np.float32)], Y),
     call(np.piecewise, X, [X < 0, X >= 1], [-1.0, 1.0]),
     call(np.piecewise, X, [X < 0, X >= 1], [-1.0, 1.0, 0.5]),
@@ -232,6 +235,7 @@ EDGE_CASES = [
     call(np.nan_to_num, SPECIAL, nan=1.0, posinf=2.0, neginf=-3.0),
     call(np.isclose, SPECIAL, SPECIAL),
     call(np.isclose, SPECIAL, SPECIAL, equal_nan=True),
+    call(np.isclose, SPECIAL[:, None], SPECIAL),
     *(
         call(ufunc, SPECIAL)
         for ufunc in (
@@ -268,6 +272,26 @@ def test_calls(case):
 )
 def test_gradients_of_calls(case):
     check_gradient(case)
+
+
+def test_piecewise_applies_functions_to_the_whole_array():
+    recorder = Recorder(static=False)
+    emit = recorder.emit
+    x = recorder.input(X)
+    negative = emit.elementwise("lt", x, 0)
+    pieces = [lambda v, k: emit.elementwise("mul", v, k), lambda v, k: emit.elementwise("exp", v)]
+    program = recorder.finish([choices.piecewise(emit, x, [negative], pieces, 3.0)])
+    expected = np.piecewise(X, [X < 0], [lambda v, k: v * k, lambda v, k: np.exp(v)], 3.0)
+    np.testing.assert_array_equal(evaluate(program, recorder.inputs)[0], expected)
+
+
+@pytest.mark.parametrize("function", [np.add, np.multiply, np.maximum, np.minimum, np.fmax, np.fmin])
+def test_booleans_are_combined_by_logic(function):
+    recorder = Recorder(static=False)
+    trace(Case(function, (MASK, MASK)), recorder)
+    (equation,) = recorder.emit.builder.equations
+    assert isinstance(equation, Assign)
+    assert equation.template.name in ("logical_or", "logical_and")
 
 
 def test_every_handler_is_exercised():

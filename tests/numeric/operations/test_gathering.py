@@ -37,6 +37,8 @@ CASES: list[Case] = [
     call(np.take_along_axis, x(3, 4), ints(3, 1, 4), axis=0),
     call(np.take_along_axis, x(3, 4), ints(3, 2, 1), axis=0),
     call(np.take_along_axis, x(3, 4), ints(3, 5), axis=None),
+    call(np.ix_, ints(3, 2), ints(3, 4)),
+    call(np.ix_, [0, 2], ints(3, 2), ints(3, 1)),
     call(np.diag_indices, 3),
     call(np.diag_indices, 2, 3),
     call(np.diag_indices_from, x(3, 3)),
@@ -63,7 +65,7 @@ CASES: list[Case] = [
 ]
 
 
-INTEGERS = (np.argsort, np.diag_indices, np.diag_indices_from)
+INTEGERS = (np.argsort, np.ix_, np.diag_indices, np.diag_indices_from)
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)

@@ -159,6 +159,13 @@ def test_halves_of_unequal_length_are_caught_at_the_call() -> None:
         run(program, [np.arange(5.0)])
 
 
+def test_a_quotient_that_meets_what_it_is_computed_from_is_checked() -> None:
+    program, _ = traced(lambda e, a: e.elementwise("add", get_item(e, a, S[::2]), a), [np.zeros(0)])
+    assert run(program, [np.zeros(0)])[0].shape == (0,)
+    with pytest.raises(ValueError, match="q1 == x0_n0"):
+        run(program, [np.zeros(4)])
+
+
 def test_extents_are_indices_and_bounds() -> None:
     def last(emit: Emitter, a: Value, b: Value) -> list[Any]:
         rows = emit.shape(b)[0]

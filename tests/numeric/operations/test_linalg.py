@@ -48,6 +48,7 @@ NORMS: list[Case] = [
     call(np.linalg.norm, x(4, dtype=np.float32)),
     call(np.linalg.norm, x(4, dtype=np.int64)),
     call(np.linalg.norm, x(0)),
+    call(np.linalg.norm, x(0), 3),
     call(np.linalg.norm, [3.0, 4.0]),
     call(np.linalg.vector_norm, x(2, 3)),
     call(np.linalg.vector_norm, x(2, 3, 4), axis=(0, 2), ord=1, keepdims=True),

@@ -12,7 +12,7 @@ from tests.numeric.operations.support import handler_for
 
 from gradc.errors import ShapeError, TraceError
 from gradc.lang.emit import Emitter, Value
-from gradc.lang.operations import masked
+from gradc.lang.operations import indexing, masked
 from gradc.lang.operations.indexing import get_item, set_item
 from gradc.lang.operations.masked import MaskedValue
 
@@ -98,6 +98,7 @@ def test_masked_values_that_are_not_reduced_are_refused() -> None:
         lambda: masked.call(emit, np.add, handler_for(np.add), (selected, get_item(emit, a, n))),
         lambda: masked.call(emit, np.sort, handler_for(np.sort), (selected,)),
         lambda: masked.call(emit, "sum", None, (selected,), {"keepdims": True}),
+        lambda: indexing.ix_(emit, m),
         lambda: set_item(emit, a, m, other),
         lambda: set_item(emit, a, n, selected),
         lambda: set_item(emit, a, S[:2], selected),

@@ -145,6 +145,8 @@ CASES = [
     call(np.average, X, axis=1, weights=V, returned=True),
     call(np.average, X, axis=0, returned=True),
     call(np.average, WIDE, axis=(2, 0), weights=np.abs(drawn((4, 2))) + 0.1),
+    call(np.average, WIDE, axis=(2, 0, 1), weights=np.abs(drawn((4, 2, 3))) + 0.1),
+    call(np.average, WIDE[:, :2, :2], axis=(2, 0, 1), weights=np.abs(drawn((2, 2, 2))) + 0.1),
     call(np.average, np.arange(3), weights=np.array([1, 2, 3]), keepdims=True),
     call(np.median, X),
     call(np.median, X, axis=1),

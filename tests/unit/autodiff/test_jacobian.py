@@ -78,6 +78,7 @@ def test_examples_that_do_not_meet_cost_one_example_each(mode: str):
     program = layer()
     found = jacobian(program, ("x",), mode=mode)
     start = len(program.equations)
+    assert count(found, start, n=1, m=1) <= 20
     assert count(found, start, n=200, m=3) == 2 * count(found, start, n=100, m=3)
     # The result has n * 2 * n * m elements; nothing else of that size is made by reverse mode.
     if mode == "reverse":

@@ -6,14 +6,17 @@ import numpy as np
 import pytest
 
 from gradc.autodiff.jvp import jvp
+from gradc.autodiff.rules import RULES
 from gradc.autodiff.vjp import gradient, vjp
-from gradc.errors import NoDerivativeRule
+from gradc.errors import ArgumentError, NoDerivativeRule
 from gradc.ir.extents import Size, symbol
 from gradc.ir.extents import evaluate as size_value
+from gradc.ir.functions import FUNCTIONS
 from gradc.ir.index.build import IDENTITY, Builder
 from gradc.ir.index.cost import operations
 from gradc.ir.index.evaluate import evaluate
-from gradc.ir.index.nodes import Access, Accumulate, Assign, Lookup, Program, Reduce
+from gradc.ir.index.nodes import Access, Assign, Lookup, Program, Reduce
+from gradc.ir.index.templates import template
 from gradc.ir.index.verify import verify
 from gradc.ir.types import DType
 from gradc.lang.emit import Arg, Emitter, Value
@@ -149,9 +152,7 @@ def test_accumulations_with_lookups_gather_in_reverse():
     x, table = builder.input("x", F64, (3,)), builder.input("table", DType.INT64, (3,))
     out = builder.declare("y", F64, (2,))
     square = builder.pointwise("square", x)
-    builder.equations.append(
-        Accumulate(out, (3,), (Lookup(table, (0,)),), builder.equations[0].template, (Access(square, (0,)),))  # pyright: ignore[reportAttributeAccessIssue]
-    )
+    builder.accumulate(out, template("square"), (Access(square, (0,)),), (3,), (Lookup(table, (0,)),))
     program = verify(vjp(builder.finish((out,)), ("x",)))
     inputs = {"x": np.array([1.0, 2.0, 3.0]), "table": np.array([0, -1, 0]), "y_bar": np.array([1.0, 10.0])}
     y, x_bar = evaluate(program, inputs)
@@ -167,6 +168,24 @@ def test_float32_parameters_of_a_float64_result_get_float32_gradients():
     found = evaluate(program, {"x": np.float32(3)})[1]
     assert np.asarray(found).dtype == np.float32
     assert found == 6
+
+
+@pytest.mark.parametrize("wrt", ["k", "missing"])
+def test_only_floating_point_tensors_have_derivatives(wrt: str):
+    builder = Builder("f")
+    x = builder.input("x", F64, ())
+    builder.input("k", DType.INT64, ())
+    program = builder.finish((builder.pointwise("sin", x),))
+    for differentiate in (gradient, vjp, jvp):
+        with pytest.raises(ArgumentError, match=wrt):
+            differentiate(program, (wrt,))
+
+
+def test_a_gradient_starts_from_a_floating_point_output():
+    builder = Builder("f")
+    x = builder.input("x", F64, ())
+    with pytest.raises(ArgumentError, match="bool"):
+        gradient(builder.finish((builder.pointwise("isnan", x),)), ("x",))
 
 
 def test_a_reduction_without_derivative_is_named():
@@ -237,6 +256,23 @@ def test_the_adjoint_costs_at_most_four_times_the_forward_program(
     assert size_value(operations(adjoint, len(program.equations)), sizes) <= 4 * forward
 
 
+@pytest.mark.parametrize("function", [name for name, row in RULES.items() if row.partials is not None])
+def test_every_row_can_be_applied_twice_and_costs_no_more_than_it_states(function: str):
+    row = RULES[function]
+    builder = Builder("f")
+    arity = FUNCTIONS[function].arity
+    dtypes = [DType.BOOL if function == "select" and at == 0 else F64 for at in range(arity)]
+    operands = [builder.input(f"x{at}", dtype, (n,)) for at, dtype in enumerate(dtypes)]
+    program = builder.finish((builder.pointwise(function, *operands),))
+    wrt = [name for name, dtype in zip(operands, dtypes, strict=True) if dtype is F64]
+    adjoint = verify(vjp(program, wrt))
+    assert size_value(operations(adjoint, len(program.equations)), {"n": 1}) <= sum(row.counts)
+    for derivative in (adjoint, verify(jvp(program, wrt))):  # both modes accept what both modes emit
+        inputs = [name for name in derivative.inputs if derivative.types[name].dtype is F64]
+        verify(vjp(derivative, inputs))
+        verify(jvp(derivative, inputs))
+
+
 def test_the_logistic_map_takes_a_known_number_of_operations():
     program, wrt = logistic_map()
     assert operations(program) == 3 * 50
@@ -244,25 +280,13 @@ def test_the_logistic_map_takes_a_known_number_of_operations():
     assert operations(gradient(program, wrt), len(program.equations)) == 7 * 50 - 1
 
 
-@pytest.mark.parametrize("count", [100_000])
-def test_a_deep_chain_needs_no_recursion_and_few_equations(count: int):
+def test_a_deep_chain_needs_no_recursion_and_few_equations():
     builder = Builder("chain")
     y = builder.input("x", F64, ())
-    for _ in range(count):
-        out = builder.names.fresh()
+    for count in range(100_000):
+        out = f"v{count}"
         builder.types[out] = builder.types[y]
-        builder.equations.append(Assign(out, (), 0, None, SIN, (Access(y, IDENTITY[0]),)))
+        builder.equations.append(Assign(out, (), 0, None, template("sin"), (Access(y, IDENTITY[0]),)))
         y = out
     program = gradient(builder.finish((y,)), ("x",))
-    assert len(program.equations) == 2 * count + 1
-
-
-def _sin() -> Assign:
-    builder = Builder()
-    builder.pointwise("sin", builder.input("x", F64, ()))
-    found = builder.equations[0]
-    assert isinstance(found, Assign)
-    return found
-
-
-SIN = _sin().template
+    assert len(program.equations) == 200_001

@@ -187,6 +187,12 @@ def test_a_product_with_negative_powers_is_one_quotient():
     assert sum(e.template.name == "div" for e in made.equations if isinstance(e, Assign)) == 1
 
 
+def test_whole_and_half_powers_need_no_pow():
+    made = of_expression(x**-3 + x**7 + 1 / sp.sqrt(x) + x ** Float(2.0), {x: 0.3})
+    assert "pow" not in {e.template.name for e in made.equations if isinstance(e, Assign)}
+    assert value_of(x**-3, {x: 0.3}) == 1 / (0.3 * (0.3 * 0.3))
+
+
 def test_numbers_are_rounded_once():
     assert value_of(Rational(1, 3), {}) == 1 / 3
     assert value_of(Rational(10**400 + 1, 10**399), {}) == 10.0

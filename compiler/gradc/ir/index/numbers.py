@@ -21,40 +21,70 @@ Array = Any
 class NumberSystem(Protocol):
     """What the interpreter needs to know about numbers."""
 
-    def context(self) -> contextlib.AbstractContextManager[object]: ...
-    def convert(self, value: Array, dtype: DType) -> Array: ...
-    def constant(self, value: float, dtype: DType) -> Array: ...
-    def integer(self, value: Array) -> Array: ...
-    def zeros(self, shape: tuple[int, ...], dtype: DType) -> Array: ...
-    def cast(self, value: Array, dtype: DType) -> Array: ...
-    def function(self, template: Template) -> Callable[..., Array]: ...
+    def context(self) -> contextlib.AbstractContextManager[object]:
+        """Enter the precision of these numbers."""
+        ...
+
+    def convert(self, value: Array, dtype: DType) -> Array:
+        """Take an input over into this system."""
+        ...
+
+    def constant(self, value: float, dtype: DType) -> Array:
+        """Represent a scalar constant."""
+        ...
+
+    def integer(self, value: Array) -> Array:
+        """Represent integers, such as loop indices."""
+        ...
+
+    def zeros(self, shape: tuple[int, ...], dtype: DType) -> Array:
+        """Make an array of zeros."""
+        ...
+
+    def cast(self, value: Array, dtype: DType) -> Array:
+        """Convert to another dtype."""
+        ...
+
+    def function(self, template: Template) -> Callable[..., Array]:
+        """Make a callable of a template."""
+        ...
+
     def call(
         self, operation: Operation, ins: Sequence[Array], attributes: dict[str, Any]
-    ) -> tuple[Array, ...]: ...
+    ) -> tuple[Array, ...]:
+        """Perform a library operation."""
+        ...
 
 
 class MachineNumbers:
     """NumPy arrays of the declared dtypes."""
 
     def context(self) -> contextlib.AbstractContextManager[object]:
+        """Enter the precision of these numbers."""
         return contextlib.nullcontext()
 
     def convert(self, value: Array, dtype: DType) -> Array:
+        """Take an input over into this system."""
         return np.asarray(value, dtype.numpy)[()]
 
     def constant(self, value: float, dtype: DType) -> Array:
+        """Represent a scalar constant."""
         return dtype.numpy.type(value)
 
     def integer(self, value: Array) -> Array:
+        """Represent integers, such as loop indices."""
         return value
 
     def zeros(self, shape: tuple[int, ...], dtype: DType) -> Array:
+        """Make an array of zeros."""
         return np.zeros(shape, dtype.numpy)[()]
 
     def cast(self, value: Array, dtype: DType) -> Array:
+        """Convert to another dtype."""
         return value if value.dtype == dtype.numpy else value.astype(dtype.numpy)
 
     def function(self, template: Template) -> Callable[..., Array]:
+        """Make a callable of a template."""
         found = template.cache.get("numpy")
         if found is None:
             found = template.cache["numpy"] = _numpy_function(template)
@@ -63,6 +93,7 @@ class MachineNumbers:
     def call(
         self, operation: Operation, ins: Sequence[Array], attributes: dict[str, Any]
     ) -> tuple[Array, ...]:
+        """Perform a library operation."""
         return operation.numpy(*ins, **attributes)
 
 
@@ -74,29 +105,36 @@ class HighPrecision:
 
     @contextlib.contextmanager
     def context(self) -> Iterator[None]:
+        """Enter the precision of these numbers."""
         with _mp().workdps(self.digits):
             yield
 
     def convert(self, value: Array, dtype: DType) -> Array:
+        """Take an input over into this system."""
         if not dtype.is_float:
             return np.asarray(value, dtype.numpy)[()]
         return _elementwise(_mp().mpf)(np.asarray(value))
 
     def constant(self, value: float, dtype: DType) -> Array:
+        """Represent a scalar constant."""
         return _mp().mpf(value) if dtype.is_float else dtype.numpy.type(value)
 
     def integer(self, value: Array) -> Array:
+        """Represent integers, such as loop indices."""
         return value
 
     def zeros(self, shape: tuple[int, ...], dtype: DType) -> Array:
+        """Make an array of zeros."""
         return self.convert(np.zeros(shape, dtype.numpy), dtype)
 
     def cast(self, value: Array, dtype: DType) -> Array:
+        """Convert to another dtype."""
         if dtype.is_float:
             return _elementwise(_mp().mpf)(value)
         return np.asarray(value).astype(dtype.numpy)[()]
 
     def function(self, template: Template) -> Callable[..., Array]:
+        """Make a callable of a template."""
         found = template.cache.get("mpmath")
         if found is None:
             scalar = eval(_source(template, "mpmath"), _mp_namespace())
@@ -106,6 +144,7 @@ class HighPrecision:
     def call(
         self, operation: Operation, ins: Sequence[Array], attributes: dict[str, Any]
     ) -> tuple[Array, ...]:
+        """Perform a library operation."""
         if operation.name not in ("reshape", "affine_scan"):
             raise GradcError(
                 f"{operation.name} has no high-precision meaning", do="use the finite-difference oracle"
@@ -114,12 +153,12 @@ class HighPrecision:
 
 
 def system(name: str, digits: int) -> NumberSystem:
-    """The number system called ``"numpy"`` or ``"mp"``."""
+    """Return the number system called ``"numpy"`` or ``"mp"``."""
     return MachineNumbers() if name == "numpy" else HighPrecision(digits)
 
 
 def _source(template: Template, column: str) -> str:
-    """A lambda over ``a0, a1, ...`` made from the template's tape and one spelling column of the inventory."""
+    """Spell a lambda over ``a0, a1, ...``, from the template's tape and one column of the inventory."""
     steps: list[str] = []
 
     def text(source: Source) -> str:
@@ -152,7 +191,7 @@ def _like(template: Template) -> str:
 
 
 def _literal(value: float, operands: tuple[Array, ...]) -> Array:
-    """A literal in the dtype of the first floating operand (literals never decide a dtype)."""
+    """Literal in the dtype of the first floating operand (literals never decide a dtype)."""
     for operand in operands:
         if operand.dtype.kind == "f":
             return operand.dtype.type(value)
@@ -183,7 +222,7 @@ def _mp_namespace() -> dict[str, Any]:
 
 
 def _mp_number(exact: str, value: float) -> Any:
-    """A literal to full precision: rationals and the constants that rules use, else the double itself."""
+    """Literal to full precision: rationals and the constants that rules use, else the double itself."""
     mp = _mp()
     if isinstance(value, int):
         return mp.mpf(value)

@@ -30,10 +30,10 @@ def inverse_mills(x: Array) -> Array:
 
 
 def sinc_derivative(order: Array, x: Array) -> Array:
-    """Derivative `order` of ``sin(pi x) / (pi x)``, in the dtype of `x`.
+    """Differentiate ``sin(pi x) / (pi x)`` `order` times, in the dtype of `x`.
 
     With ``t = pi x`` the derivatives s_n of ``sin(t) / t`` obey ``t s_n + n s_(n-1) = sin(t + n pi/2)``.  That
-    recurrence cancels where t is small against n; there the Taylor series takes over.
+    recurrence cancels where t is small against n: there the Taylor series takes over.
     """
     x = np.asarray(x)
     n, t = np.broadcast_arrays(np.asarray(order).astype(np.int64), math.pi * x.astype(np.float64))
@@ -66,16 +66,17 @@ NUMPY: Functions = {
 }
 
 
-# --- mpmath: as NumPy at infinities, NaN, poles and outside the real domain -----------------------------------
+# --- mpmath: as NumPy at infinities, NaN, poles and outside the real domain ---------------------------------
 
 
 def high_precision(mp: Any) -> Functions:
-    """The mpmath meanings."""
-    return {**_arithmetic(mp), **_choices(mp), **_logarithmic(mp), **_special(mp)}
+    """Return the mpmath meanings by name."""
+    groups = (_division, _powers, _choices, _logarithmic, _normal, _factorial, _sines)
+    return {name: function for group in groups for name, function in group(mp).items()}
 
 
-def _arithmetic(mp: Any) -> Functions:
-    nan, inf, zero = mp.nan, mp.inf, mp.mpf(0)
+def _division(mp: Any) -> Functions:
+    nan, inf = mp.nan, mp.inf
 
     def divide(a: Any, b: Any) -> Any:
         if b != 0:
@@ -99,6 +100,17 @@ def _arithmetic(mp: Any) -> Functions:
     def remainder(a: Any, b: Any) -> Any:
         return nan if mp.isnan(b) else mp.sign(a) * modulo(abs(a), abs(b)) if a != 0 else modulo(a, b)
 
+    return {
+        "mp_div": divide,
+        "mp_floor_divide": floor_divide,
+        "mp_mod": modulo,
+        "mp_fmod": remainder,
+    }
+
+
+def _powers(mp: Any) -> Functions:
+    nan, inf = mp.nan, mp.inf
+
     def real(function: Callable[[Any], Any], a: Any) -> Any:
         value = function(a)
         return value if not isinstance(value, mp.mpc) or value.imag == 0 else nan
@@ -120,13 +132,9 @@ def _arithmetic(mp: Any) -> Functions:
             return nan
         if mp.isinf(a) and mp.isinf(b):
             return mp.sign(a) * mp.pi * (1 if b > 0 else 3) / 4
-        return zero if a == 0 and b == 0 else mp.atan2(a, b)
+        return mp.mpf(0) if a == 0 and b == 0 else mp.atan2(a, b)
 
     return {
-        "mp_div": divide,
-        "mp_floor_divide": floor_divide,
-        "mp_mod": modulo,
-        "mp_fmod": remainder,
         "mp_real": real,
         "mp_pow": power,
         "mp_hypot": hypot,
@@ -134,7 +142,6 @@ def _arithmetic(mp: Any) -> Functions:
         "mp_trunc": lambda a: mp.floor(a) if a >= 0 else mp.ceil(a),
         "mp_copysign": lambda a, b: -abs(a) if b < 0 else abs(a),
         "mp_cbrt": lambda a: a if a == 0 or mp.isnan(a) else mp.sign(a) * mp.cbrt(abs(a)),
-        "mp_heaviside": lambda a, b: b if a == 0 else a if mp.isnan(a) else zero if a < 0 else mp.mpf(1),
     }
 
 
@@ -147,6 +154,9 @@ def _choices(mp: Any) -> Functions:
 
         return chosen
 
+    def step(a: Any, at_zero: Any) -> Any:
+        return at_zero if a == 0 else a if mp.isnan(a) else mp.mpf(a > 0)
+
     def larger(a: Any, b: Any) -> bool:
         return a >= b
 
@@ -154,6 +164,7 @@ def _choices(mp: Any) -> Functions:
         return a <= b
 
     return {
+        "mp_heaviside": step,
         "mp_max": choose(larger, keep_nan=True),
         "mp_min": choose(smaller, keep_nan=True),
         "mp_fmax": choose(larger, keep_nan=False),
@@ -192,11 +203,11 @@ def _logarithmic(mp: Any) -> Functions:
     }
 
 
-def _special(mp: Any) -> Functions:
-    nan, inf, zero = mp.nan, mp.inf, mp.mpf(0)
+def _factorial(mp: Any) -> Functions:
+    nan, inf = mp.nan, mp.inf
 
     def at_pole(function: Callable[[Any], Any], at_zero: Any, elsewhere: Any) -> Callable[[Any], Any]:
-        """`function` with values at the poles 0, -1, -2, ... and at minus infinity."""
+        """Give `function` values at the poles 0, -1, -2, ... and at minus infinity."""
 
         def guarded(a: Any) -> Any:
             if mp.isfinite(a) and a <= 0 and a == mp.floor(a):
@@ -204,6 +215,19 @@ def _special(mp: Any) -> Functions:
             return elsewhere if a == -inf else mp.re(function(a))
 
         return guarded
+
+    return {
+        "mp_gamma": at_pole(mp.gamma, inf, nan),
+        "mp_gammaln": at_pole(mp.loggamma, inf, inf),
+        "mp_digamma": at_pole(mp.digamma, -inf, nan),
+        "mp_polygamma": lambda n, a: (
+            at_pole(lambda x: mp.polygamma(int(n), x), inf, inf)(a) if a != inf else mp.mpf(0)
+        ),
+    }
+
+
+def _normal(mp: Any) -> Functions:
+    nan, inf = mp.nan, mp.inf
 
     def inverse_erf(a: Any) -> Any:
         if not abs(a) <= 1:
@@ -222,9 +246,18 @@ def _special(mp: Any) -> Functions:
     def mills(a: Any) -> Any:
         return inf if a == -inf else mp.npdf(a) / mp.ncdf(a)
 
+    return {
+        "mp_erfinv": inverse_erf,
+        "mp_ndtri": quantile,
+        "mp_log_ndtr": log_normal,
+        "mp_inverse_mills": mills,
+    }
+
+
+def _sines(mp: Any) -> Functions:
     def sinc_derivative(n: int, a: Any) -> Any:
         if not mp.isfinite(a):
-            return nan
+            return mp.nan
         if a == 0:
             return mp.pi**n * (1, 0, -1, 0)[n % 4] / (n + 1)
         lost = max(0, int(-mp.log10(abs(a)))) * n  # the recurrence loses this many digits near 0
@@ -235,16 +268,4 @@ def _special(mp: Any) -> Functions:
                 value = (mp.sin(t + m * mp.pi / 2) - m * value) / t
             return mp.pi**n * value
 
-    return {
-        "mp_erfinv": inverse_erf,
-        "mp_ndtri": quantile,
-        "mp_log_ndtr": log_normal,
-        "mp_inverse_mills": mills,
-        "mp_gamma": at_pole(mp.gamma, inf, nan),
-        "mp_gammaln": at_pole(mp.loggamma, inf, inf),
-        "mp_digamma": at_pole(mp.digamma, -inf, nan),
-        "mp_polygamma": lambda n, a: (
-            at_pole(lambda x: mp.polygamma(int(n), x), inf, inf)(a) if a != inf else zero
-        ),
-        "mp_dsinc": sinc_derivative,
-    }
+    return {"mp_dsinc": sinc_derivative}

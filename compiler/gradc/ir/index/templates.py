@@ -1,9 +1,9 @@
 """Templates: interned scalar expressions over the placeholders ``a0, a1, ...``.
 
 The body of a template is a SymPy expression in which every placeholder is distinct, so SymPy's automatic
-evaluation has nothing to simplify; operands stand beside the template and are never substituted into it.  From the
-body a *tape* is made once: a straight list of inventory functions.  NumPy, mpmath, lowering and operation counts
-read the tape, never the SymPy tree.
+evaluation has nothing to simplify; operands stand beside the template and are never substituted into it.
+From the body a *tape* is made once: a straight list of inventory functions.  NumPy, mpmath, lowering and
+operation counts read the tape, never the SymPy tree.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Opaque(sympy.Function):
 
 
 class StrongZero(Opaque):
-    """``StrongZero(factor, expression)``: 0 where the factor is 0, whatever the expression, linear in it, holds there.
+    """``StrongZero(factor, expression)``: 0 where the factor is 0, else the expression, linear in it.
 
     Unlike the choice that computes it, it has the derivative of the expression where the factor is 0.
     """
@@ -38,7 +38,7 @@ class StrongZero(Opaque):
 
 @cache
 def function_class(name: str) -> type[sympy.Function]:
-    """The SymPy class of an inventory function: no automatic evaluation, real valued."""
+    """SymPy class of an inventory function: no automatic evaluation, real valued."""
     return type(name, (Opaque,), {"nargs": FUNCTIONS[name].arity})
 
 
@@ -55,14 +55,14 @@ _ALGEBRA: dict[str, Callable[..., sympy.Expr]] = {
 
 
 def apply(name: str, *arguments: sympy.Expr) -> sympy.Expr:
-    """The SymPy expression of an inventory function applied to arguments."""
+    """SymPy expression of an inventory function applied to arguments."""
     algebra = _ALGEBRA.get(name)
     return algebra(*arguments) if algebra else function_class(name)(*arguments)
 
 
 @cache
 def placeholder(position: int) -> sympy.Symbol:
-    """The placeholder ``a<position>``."""
+    """Return the placeholder ``a<position>``."""
     return sympy.Symbol(f"a{position}", real=True)
 
 
@@ -78,7 +78,7 @@ class Argument:
 
 @dataclass(frozen=True, slots=True)
 class Literal:
-    """A number, in the dtype of the template's operands; `exact` is what it stands for, for 50-digit evaluation."""
+    """A number, in the dtype of the template's operands; `exact` says what it stands for, to any digits."""
 
     value: float | int
     exact: str = ""
@@ -152,7 +152,7 @@ _by_name: dict[str, Template] = {}
 
 
 def template(name: str) -> Template:
-    """The template of an inventory function."""
+    """Template of an inventory function."""
     found = _by_name.get(name)
     if found is None:
         function = FUNCTIONS[name]
@@ -163,7 +163,7 @@ def template(name: str) -> Template:
 
 
 def composite(body: sympy.Expr, operands: tuple[sympy.Symbol, ...]) -> Template:
-    """The template of an expression over `operands`, which become ``a0, a1, ...`` in this order."""
+    """Template of an expression over `operands`, which become ``a0, a1, ...`` in this order."""
     for name in _ALGEBRA:
         template(name)  # so that a composite that *is* an inventory function is recognised as such
     body = sympy.sympify(body).xreplace({symbol: placeholder(k) for k, symbol in enumerate(operands)})
@@ -304,7 +304,7 @@ ZERO = Literal(0, "0")
 
 
 def is_literal(expression: sympy.Expr) -> bool:
-    """Whether an expression is a number to be rounded once, like ``2/sqrt(pi)``: no function of ours is in it."""
+    """Whether an expression is a number, to be rounded once like ``2/sqrt(pi)``: without `Opaque` parts."""
     return bool(expression.is_number) and not any(
         isinstance(node, Opaque) for node in sympy.preorder_traversal(expression)
     )
@@ -334,7 +334,7 @@ def _split_sign(expression: sympy.Expr) -> tuple[bool, sympy.Expr]:
 
 
 def _split_number(expression: sympy.Mul) -> tuple[sympy.Expr, list[sympy.Expr]]:
-    """The product of the numbers among the factors, and the other factors in the order of the arguments."""
+    """Split off the numbers among the factors as one product; the others keep their order."""
     numbers = [factor for factor in expression.args if is_literal(factor)]
     return sympy.Mul(*numbers), [factor for factor in expression.args if not is_literal(factor)]
 

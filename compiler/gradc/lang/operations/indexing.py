@@ -20,6 +20,9 @@ from gradc.lang.operations.sizes import at_least, require, signed_size, static
 from gradc.lang.operations.slices import Span, select, selection, span
 from gradc.lang.unify import is_one
 
+_DYNAMIC = "the shape of the result depends on the values"
+_WHERE = "use np.where(mask, x, other), or reduce x[mask] at once"
+
 
 def get_item(emit: Emitter, value: Value, index: object) -> Value | MaskedValue:
     """``value[index]``; a traced mask gives a `MaskedValue`, whose length is not known."""
@@ -83,6 +86,20 @@ def _with_one(shape: tuple[Size, ...], at: int) -> tuple[Size, ...]:
 def _followed(size: Size, axis: int, space: tuple[Size, ...]) -> Index:
     """Index that follows an axis of the space, or stays at 0 where the own extent is 1."""
     return fixed(0) if is_one(size) and not is_one(space[axis]) else axis
+
+
+def ix_(emit: Emitter, *args: ArrayLike) -> tuple[Value, ...]:
+    """Shape vectors of positions so that indexing with them selects a grid."""
+    tables = []
+    for at, x in enumerate(args):
+        table = lift.array(emit, x)
+        shape = emit.shape(table)
+        if len(shape) != 1:
+            raise ShapeError(f"np.ix_ takes vectors, not an array with {len(shape)} axes")
+        if table.dtype.is_bool:
+            raise lift.refused("np.ix_ of a mask", why=_DYNAMIC, do=_WHERE)
+        tables.append(emit.reshape(table, (1,) * at + shape + (1,) * (len(args) - at - 1)))
+    return tuple(tables)
 
 
 def diag_indices(emit: Emitter, n: SizeLike, ndim: int = 2) -> tuple[Value, ...]:
@@ -212,18 +229,15 @@ def insert(emit: Emitter, arr: ArrayLike, obj: SizeLike, values: ArrayLike, axis
 
 # --- tables -------------------------------------------------------------------------------------------------
 
-_DYNAMIC = "the shape of the result depends on the values"
-
 
 def _dynamic(call: str, do: str) -> Handler:
     return lift.refusing(call, why=_DYNAMIC, do=do)
 
 
-_WHERE = "use np.where(mask, x, other), or reduce x[mask] at once"
-
 FUNCTIONS: Table = {
     np.take: take,
     np.take_along_axis: take_along_axis,
+    np.ix_: ix_,
     np.diag_indices_from: diag_indices_from,
     np.sort: sort,
     np.argsort: argsort,

@@ -117,10 +117,9 @@ def _vector_norm(
 
 
 def _root(emit: Emitter, total: Value, ord: float) -> Value:
-    """``total ** (1 / ord)``, with derivative 0 at 0."""
-    zero = emit.elementwise("eq", total, 0)
-    safe = emit.elementwise("select", zero, 1, total)
-    return emit.elementwise("select", zero, 0, emit.power(safe, 1 / ord))
+    """``total ** (1 / ord)``, with derivative 0 at 0: the arm not taken gets a strong zero."""
+    root = emit.power(total, 1 / ord)
+    return root if ord < 0 else emit.elementwise("select", emit.elementwise("eq", total, 0), 0, root)
 
 
 def _matrix_norm(

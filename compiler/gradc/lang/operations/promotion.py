@@ -38,7 +38,9 @@ def ufunc_dtype(ufunc: np.ufunc, operands: tuple[Arg, ...]) -> DType:
 def _loop(ufunc: np.ufunc, kinds: tuple[Kind, ...]) -> DType:
     # Python numbers alone have nothing to be weak against: NumPy computes in their default dtypes.
     weak = any(isinstance(kind, DType) for kind in kinds)
-    given = tuple(kind.numpy if isinstance(kind, DType) else kind if weak else np.dtype(kind) for kind in kinds)
+    given = tuple(
+        kind.numpy if isinstance(kind, DType) else kind if weak else np.dtype(kind) for kind in kinds
+    )
     try:
         resolved = ufunc.resolve_dtypes((*given, *(None,) * ufunc.nout))  # pyright: ignore[reportAttributeAccessIssue]
     except TypeError as problem:

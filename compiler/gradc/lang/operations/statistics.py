@@ -132,7 +132,7 @@ def _weights_along(
 ) -> Value:
     """Weights in the shape of the array: theirs already, or that of the averaged axes."""
     own = emit.shape(weights)
-    if len(own) == len(shape):
+    if len(own) == len(shape) and all(_agree(emit, a, b) for a, b in zip(own, shape, strict=True)):
         return emit.broadcast_to(weights, shape)
     if axis is None or len(own) != len(axes):
         raise ShapeError(
@@ -144,6 +144,15 @@ def _weights_along(
     return emit.broadcast_to(
         emit.reshape(ordered, tuple(next(sizes) if at in axes else 1 for at in range(len(shape)))), shape
     )
+
+
+def _agree(emit: Emitter, first: Size, second: Size) -> bool:
+    """Whether two extents are equal in the call being traced; reading one beside the other unifies them."""
+    hints = emit.solver.hints
+    symbols = (*extents.symbols(first), *extents.symbols(second))
+    if all(symbol in hints for symbol in symbols):
+        return emit.solver.value(first) == emit.solver.value(second)
+    return first == second
 
 
 # --- order statistics ---------------------------------------------------------------------------------------

@@ -199,7 +199,9 @@ class _Stabiliser:
         return result
 
     def _sums_squares(self, total: Assign) -> bool:
-        if total.template.name == "square" or (total.template.name == "mul" and len(set(total.operands)) == 1):
+        if total.template.name == "square" or (
+            total.template.name == "mul" and len(set(total.operands)) == 1
+        ):
             return True
         inner = self.definition(total.operands[0]) if total.template.is_copy else None
         if inner is None:
@@ -216,7 +218,10 @@ class _Stabiliser:
             return None
         _, top, shifted_total = self._shift(total)
         low = self.builder.assign(
-            "log", (Access(shifted_total, operand.indices),), equation.space, self.builder.types[equation.out].dtype
+            "log",
+            (Access(shifted_total, operand.indices),),
+            equation.space,
+            self.builder.types[equation.out].dtype,
         )
         self.definitions[low] = self._last()
         operands = (Access(top, operand.indices), Access(low, IDENTITY[len(equation.space)]))
@@ -258,18 +263,30 @@ class _Stabiliser:
         add, origin, rank = self.builder, total.origin, total.rank
         # The result does not depend on the shift, so it carries no derivative; an infinite maximum shifts by 0.
         peak = add.assign(
-            "copy", (inner,), total.space, dtype, rank=rank, reduce=replace(total.reduce, op="max"), origin=origin
+            "copy",
+            (inner,),
+            total.space,
+            dtype,
+            rank=rank,
+            reduce=replace(total.reduce, op="max"),
+            origin=origin,
         )
         finite = add.pointwise("isfinite", peak, origin=origin)
         held = add.pointwise("select", finite, peak, Const(0.0, dtype), origin=origin)
         top = add.pointwise("stop_gradient", held, origin=origin)
         down = add.assign("sub", (inner, Access(top, IDENTITY[rank])), total.space, dtype, origin=origin)
-        power = add.assign("exp", (Access(down, IDENTITY[len(total.space)]),), total.space, dtype, origin=origin)
+        power = add.assign(
+            "exp", (Access(down, IDENTITY[len(total.space)]),), total.space, dtype, origin=origin
+        )
         operands = (Access(power, IDENTITY[len(total.space)]),)
         low = add.assign("copy", operands, total.space, dtype, rank=rank, reduce=total.reduce, origin=origin)
         # Readers of the old exponentials use their own axes: give them the shifted ones in the same order.
         back = add.assign(
-            "copy", (Access(power, _inverse(read.indices, len(total.space))),), powers.space, dtype, origin=origin
+            "copy",
+            (Access(power, _inverse(read.indices, len(total.space))),),
+            powers.space,
+            dtype,
+            origin=origin,
         )
         for equation in self.builder.equations[-8:]:
             if isinstance(equation, Assign):
@@ -291,7 +308,11 @@ def _through(operand: Operand, indices: tuple[Index, ...]) -> Operand | None:
     if isinstance(operand, Const):
         return operand
     bare = all(isinstance(index, int) for index in indices)
-    return map_operand(operand, lambda index: indices[index] if isinstance(index, int) else index) if bare else None  # pyright: ignore[reportReturnType, reportArgumentType]
+    return (
+        map_operand(operand, lambda index: indices[index] if isinstance(index, int) else index)
+        if bare
+        else None
+    )  # pyright: ignore[reportReturnType, reportArgumentType]
 
 
 def _shifts(program: Program) -> set[str]:
@@ -305,7 +326,9 @@ def _sums_exponentials(total: Assign, definitions: dict[str, Assign]) -> bool:
     if total.reduce is None or total.reduce.op != "sum" or not total.template.is_copy:
         return False
     read = total.operands[0]
-    if not isinstance(read, Access) or sorted(map(str, read.indices)) != [str(i) for i in range(len(total.space))]:
+    if not isinstance(read, Access) or sorted(map(str, read.indices)) != [
+        str(i) for i in range(len(total.space))
+    ]:
         return False
     inner = definitions.get(read.tensor)
     if inner is None or inner.template.name != "exp" or inner.reduce is not None:
@@ -338,4 +361,3 @@ def stabilise(program: Program) -> tuple[Program, tuple[Applied, ...]]:
         walk.visit(equation)
     result = replace(program, equations=tuple(walk.builder.equations), types=walk.builder.types)
     return result, tuple(walk.applied)
-
