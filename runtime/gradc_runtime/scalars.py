@@ -2,8 +2,8 @@
 
 A name is NumPy's own function where Numba compiles it to the same meaning: such a call costs no compilation
 of its own.  The others are compiled on first use, once per dtype.  All return the dtype of their operand.
-None is compiled with relaxed arithmetic, whatever the kernel that calls it asks for.  None raises, but the integer
-power does as NumPy's: a domain error is NaN, an overflow infinite.  What needs SciPy is in
+None is compiled with relaxed arithmetic, whatever the kernel that calls it asks for.  None raises (a domain
+error is NaN, an overflow infinite) but the integer power, as NumPy's does.  What needs SciPy is in
 `gradc_runtime.special`.
 """
 

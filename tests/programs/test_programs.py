@@ -27,7 +27,9 @@ RNG = np.random.default_rng(0)
 
 
 def curve_by_list(p):
-    return np.array([p[0] * math.exp(-p[1] * t) + p[2] - s for t, s in zip(range(5), [1.6, 0.9, 0.5, 0.3, 0.2])])
+    return np.array(
+        [p[0] * math.exp(-p[1] * t) + p[2] - s for t, s in zip(range(5), [1.6, 0.9, 0.5, 0.3, 0.2])]
+    )
 
 
 def curve(p):
@@ -44,7 +46,10 @@ def pendulum_matrix(state, m1, m2):
     d = th1 - th2
     mass = np.array([[m1 + m2, m2 * math.cos(d)], [math.cos(d), 1.0]])
     force = np.array(
-        [-m2 * w2**2 * math.sin(d) - 9.81 * (m1 + m2) * math.sin(th1), w1**2 * math.sin(d) - 9.81 * math.sin(th2)]
+        [
+            -m2 * w2**2 * math.sin(d) - 9.81 * (m1 + m2) * math.sin(th1),
+            w1**2 * math.sin(d) - 9.81 * math.sin(th2),
+        ]
     )
     acceleration = np.linalg.solve(mass, force)
     return np.array([w1, w2, acceleration[0], acceleration[1]])
@@ -260,13 +265,28 @@ WORK = [
     Case(pendulum_scalars, {"state": np.array([0.3, -0.4, 0.5, 0.9])}),
     Case(
         kalman_step,
-        {"x": np.array([0.1, 0.2]), "P": np.array([[1.0, 0.2], [0.2, 0.8]]), "z": np.array([0.4]), "dt": 0.1, "q": 0.01},
+        {
+            "x": np.array([0.1, 0.2]),
+            "P": np.array([[1.0, 0.2], [0.2, 0.8]]),
+            "z": np.array([0.4]),
+            "dt": 0.1,
+            "q": 0.01,
+        },
     ),
-    Case(gp_scipy, {"log_ell": 0.1, "log_sigma": -1.0, "X": RNG.normal(size=(6, 2)), "y": RNG.normal(size=6)}),
-    Case(gp_numpy, {"log_ell": 0.1, "log_sigma": -1.0, "X": RNG.normal(size=(6, 2)), "y": RNG.normal(size=6)}),
+    Case(
+        gp_scipy, {"log_ell": 0.1, "log_sigma": -1.0, "X": RNG.normal(size=(6, 2)), "y": RNG.normal(size=6)}
+    ),
+    Case(
+        gp_numpy, {"log_ell": 0.1, "log_sigma": -1.0, "X": RNG.normal(size=(6, 2)), "y": RNG.normal(size=6)}
+    ),
     Case(
         logistic,
-        {"w": RNG.normal(size=3), "b": 0.2, "X": RNG.normal(size=(7, 3)), "y": (RNG.random(7) > 0.5).astype(float)},
+        {
+            "w": RNG.normal(size=3),
+            "b": 0.2,
+            "X": RNG.normal(size=(7, 3)),
+            "y": (RNG.random(7) > 0.5).astype(float),
+        },
     ),
     Case(
         softmax_cs231n,
@@ -299,7 +319,9 @@ WORK = [
 
 @pytest.mark.parametrize("case", WORK, ids=repr)
 def test_program_equals_numpy(case: Case):
-    expected = case.function(**{name: np.copy(a) if isinstance(a, np.ndarray) else a for name, a in case.arguments.items()})
+    expected = case.function(
+        **{name: np.copy(a) if isinstance(a, np.ndarray) else a for name, a in case.arguments.items()}
+    )
     traced = trace(case.function, case.arguments)
     verify(traced.program)
     inputs = {**case.arguments, **{hidden.name: hidden.read() for hidden in traced.hidden}}
@@ -323,7 +345,14 @@ def test_program_is_refused(case: Case, golden):
     golden(re.sub(r"\.py:\d+:", ".py:", str(caught.value)))
 
 
-SYMBOLIC = {"logistic", "softmax_cs231n", "policy_gradient", "residual_block", "gp_numpy", "lennard_jones_where"}
+SYMBOLIC = {
+    "logistic",
+    "softmax_cs231n",
+    "policy_gradient",
+    "residual_block",
+    "gp_numpy",
+    "lennard_jones_where",
+}
 
 
 @pytest.mark.parametrize("case", [c for c in WORK if repr(c) in SYMBOLIC], ids=repr)

@@ -262,7 +262,7 @@ LEAVES = [
 
 @pytest.mark.parametrize(("name", "position"), LEAVES)
 def test_a_value_not_used_leaks_nothing(name: str, position: int):
-    """Zero cotangents give zeros, whatever the operands: what an arm not taken computed does not matter."""
+    """Zero cotangents give zeros whatever the operands: an arm not taken may have computed anything."""
     local = vjp_template(template(name), position, lone=False, with_result=True, guarded=True)
     if local is None:
         return

@@ -105,10 +105,16 @@ def _assign(forward: Forward, equation: Assign) -> None:
 def _groups(equation: Assign | Accumulate, positions: tuple[int, ...]) -> list[tuple[int, ...]]:
     """Operands treated together: a contraction becomes a sum of contractions, which are matrix products."""
     contraction = isinstance(equation, Accumulate) or equation.reduce is not None
-    body = equation.template.body
-    if contraction and body.is_Mul and all(factor.is_Symbol for factor in body.args):
+    if contraction and len(positions) > 1 and _is_product(equation.template):
         return [(position,) for position in positions]
     return [positions]
+
+
+def _is_product(body: Template) -> bool:
+    """Whether the template multiplies its operands and does nothing else; known once per process."""
+    if "product" not in body.cache:
+        body.cache["product"] = body.body.is_Mul and all(factor.is_Symbol for factor in body.body.args)
+    return bool(body.cache["product"])
 
 
 def _emit(

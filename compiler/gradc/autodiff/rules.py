@@ -4,8 +4,7 @@ A row gives the partial derivatives as expressions of the operands and of the re
 `gradc.autodiff.local` turns them into templates.  A function without a derivative has a row that says so; a
 function without a row is an error, never a silent zero.
 
-Conventions at kinks are the minimum-norm subgradient, and are stated in the row.  Three rules for formulas:
-
+Conventions at kinks are the minimum-norm subgradient, stated in the row.  Three rules for formulas:
 * a small factor is computed directly: ``1 / cosh(a)**2``, not ``1 - tanh(a)**2``, where that cancels;
 * a guard against 0/0 covers the singular point alone, because its arm is flat: guarding ``a == 0`` where only
   ``a == b == 0`` is singular would make the next derivative wrong on the whole line;

@@ -31,7 +31,7 @@ class Result(Enum):
 class Function:
     """One scalar function.
 
-    `operands` is the number of arguments; `result` the dtype rule; `numpy`, `mpmath` and `kernel` the spellings.
+    `arity` is the number of arguments, `result` the dtype rule; `numpy`, `mpmath` and `kernel` are spellings.
     `kernel` serves Numba on CPU and CUDA alike: both resolve the imported names for their target.
     """
 

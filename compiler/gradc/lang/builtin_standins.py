@@ -11,16 +11,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gradc.ir.types import DType
-from gradc.lang.calls import REAL
-from gradc.lang.dispatch import contains_traced
 from gradc.lang.emit import Value
+from gradc.lang.operands import REAL, contains_traced
 from gradc.lang.sizes import Extent, combine
 from gradc.lang.traced import TracedArray, TracedScalar, is_traced
 
 if TYPE_CHECKING:
     from types import FrameType
 
-    from gradc.lang.trace import Trace
+    from gradc.lang.session import Trace
 
 
 def builtin_stand_ins(trace: Trace) -> dict[str, Any]:
@@ -61,7 +60,9 @@ def _extreme(
     return functools.reduce(lambda a, b: _weakly(trace, python, pairwise, a, b, frame), items)
 
 
-def _weakly(trace: Trace, python: Callable[..., Any], ufunc: np.ufunc, a: Any, b: Any, frame: FrameType) -> Any:
+def _weakly(
+    trace: Trace, python: Callable[..., Any], ufunc: np.ufunc, a: Any, b: Any, frame: FrameType
+) -> Any:
     """A ufunc of two values; the result is a Python number where both are."""
     result = trace.ufunc(ufunc, "__call__", (a, b), {}, frame)
     kinds = [x._content.weak if type(x) is TracedScalar else type(x) for x in (a, b)]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from gradc.lang import refusals
 
 if TYPE_CHECKING:
-    from gradc.lang.trace import Trace
+    from gradc.lang.session import Trace
 
 
 def _refused(method: str) -> Callable[..., Any]:

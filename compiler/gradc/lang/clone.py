@@ -172,13 +172,17 @@ def _globals(stand_ins: StandIns, function: types.FunctionType, loads: tuple[str
     module = original.get("__name__", "")
     for name in loads:
         if name in original:
-            source = Source(f"{module}.{name}", functools.partial(original.__getitem__, name))
+            source = Source(name, functools.partial(original.__getitem__, name), ("global", module, name))
             copied[name] = stand_ins.of(original[name], source)
     return copied
 
 
 def _fill(
-    stand_ins: StandIns, function: types.FunctionType, name: str, cell: types.CellType, original: types.CellType
+    stand_ins: StandIns,
+    function: types.FunctionType,
+    name: str,
+    cell: types.CellType,
+    original: types.CellType,
 ) -> None:
     try:
         value = original.cell_contents
@@ -187,7 +191,7 @@ def _fill(
     if name == "__class__":
         cell.cell_contents = stand_ins.mirrored(value)
         return
-    source = Source(f"{function.__qualname__}.{name}", lambda: original.cell_contents, ("cell", id(original)))
+    source = Source(name, lambda: original.cell_contents, ("cell", id(original)))
     cell.cell_contents = stand_ins.of(value, source)
 
 
@@ -197,7 +201,9 @@ def _defaults(stand_ins: StandIns, function: types.FunctionType) -> tuple[Any, .
         return None
     names = function.__code__.co_varnames[: function.__code__.co_argcount][-len(defaults) :]
     return tuple(
-        stand_ins.of(value, Source(f"{function.__qualname__}.{name}", functools.partial(_default, function, at)))
+        stand_ins.of(
+            value, Source(f"{function.__qualname__}.{name}", functools.partial(_default, function, at))
+        )
         for at, (name, value) in enumerate(zip(names, defaults, strict=True))
     )
 
@@ -213,7 +219,9 @@ def _keyword_defaults(stand_ins: StandIns, function: types.FunctionType) -> dict
     return {
         name: stand_ins.of(
             value,
-            Source(f"{function.__qualname__}.{name}", lambda name=name: (function.__kwdefaults__ or {})[name]),
+            Source(
+                f"{function.__qualname__}.{name}", lambda name=name: (function.__kwdefaults__ or {})[name]
+            ),
         )
         for name, value in defaults.items()
     }

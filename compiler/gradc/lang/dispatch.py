@@ -7,7 +7,6 @@ program.
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
 from typing import Any
@@ -18,9 +17,22 @@ from gradc.errors import GradcError, TraceError
 from gradc.ir import extents
 from gradc.ir.extents import Size
 from gradc.ir.index.nodes import Access, Const, Operand
-from gradc.ir.types import DType, dtype_of, promote
+from gradc.ir.types import DType, dtype_of
 from gradc.lang import operations, refusals
 from gradc.lang.emit import Arg, Emitter, SizeValue, Value
+from gradc.lang.operands import (
+    COMPARISONS,
+    DIRECT,
+    OPERATORS,
+    PLAIN,
+    array_of,
+    contains_traced,
+    is_concrete,
+    is_direct,
+    is_int,
+    simplified,
+    weak_of,
+)
 from gradc.lang.operations import masked
 from gradc.lang.operations.lift import Handler
 from gradc.lang.operations.masked import MaskedValue
@@ -36,40 +48,6 @@ from gradc.lang.sizes import (
     relation,
 )
 from gradc.lang.traced import Captive, Content, Literal, Traced, TracedArray, TracedMasked, TracedScalar
-
-# Operators by name: the ufunc that defines their meaning, and Python's function for known numbers.
-OPERATORS: dict[str, tuple[np.ufunc, Callable[..., Any]]] = {
-    "add": (np.add, operator.add),
-    "sub": (np.subtract, operator.sub),
-    "mul": (np.multiply, operator.mul),
-    "div": (np.divide, operator.truediv),
-    "floor_divide": (np.floor_divide, operator.floordiv),
-    "mod": (np.remainder, operator.mod),
-    "pow": (np.power, operator.pow),
-    "matmul": (np.matmul, operator.matmul),
-    "divmod": (np.divmod, divmod),
-    "and": (np.bitwise_and, operator.and_),
-    "or": (np.bitwise_or, operator.or_),
-    "xor": (np.bitwise_xor, operator.xor),
-    "lshift": (np.left_shift, operator.lshift),
-    "rshift": (np.right_shift, operator.rshift),
-    "lt": (np.less, operator.lt),
-    "le": (np.less_equal, operator.le),
-    "gt": (np.greater, operator.gt),
-    "ge": (np.greater_equal, operator.ge),
-    "eq": (np.equal, operator.eq),
-    "ne": (np.not_equal, operator.ne),
-    "neg": (np.negative, operator.neg),
-    "abs": (np.absolute, operator.abs),
-    "invert": (np.invert, operator.invert),
-    "trunc": (np.trunc, int),
-    "floor": (np.floor, int),
-    "ceil": (np.ceil, int),
-}
-_COMPARISONS = frozenset(("lt", "le", "gt", "ge", "eq", "ne"))
-# Names that the emitter takes as they stand when the operands are floating-point numbers.
-_DIRECT = frozenset(("add", "sub", "mul", "div", *_COMPARISONS))
-_PLAIN = (float, int, bool)
 
 
 class Dispatch:
@@ -195,7 +173,7 @@ class Dispatch:
         if kind is TracedArray:
             content = x._now()  # pyright: ignore[reportAttributeAccessIssue]
             return content if isinstance(content, Literal) else self.value_of(content)
-        if kind in _PLAIN:
+        if kind in PLAIN:
             return x  # pyright: ignore[reportReturnType]
         if kind is Extent:
             return SizeValue(x._size)  # pyright: ignore[reportAttributeAccessIssue]
@@ -212,7 +190,7 @@ class Dispatch:
             return x
         if isinstance(x, list | tuple):
             return self.argument_tree(x) if contains_traced(x) else Literal(np.asarray(x))
-        return x.item() if isinstance(x, _PLAIN) and hasattr(x, "item") else NotImplemented
+        return x.item() if isinstance(x, PLAIN) and hasattr(x, "item") else NotImplemented
 
     def lifted(self, operand: object) -> Any:
         """An operand without literals."""
@@ -265,10 +243,10 @@ class Dispatch:
             if a is NotImplemented or b is NotImplemented:
                 return NotImplemented
             if isinstance(a, Literal) or isinstance(b, Literal):
-                if _concrete(a) and _concrete(b):
-                    return self.literal(OPERATORS[name][1](_array(a), _array(b)))
+                if is_concrete(a) and is_concrete(b):
+                    return self.literal(OPERATORS[name][1](array_of(a), array_of(b)))
                 a, b = self.lifted(a), self.lifted(b)
-            if _weak(a) is None or _weak(b) is None:
+            if weak_of(a) is None or weak_of(b) is None:
                 return self.wrap(self.binary(name, a, b))
             return self._weak(name, left, right, a, b)
         except GradcError as error:
@@ -276,12 +254,12 @@ class Dispatch:
 
     def binary(self, name: str, a: Any, b: Any) -> object:
         """The equations of a binary operator on lifted operands."""
-        if name in _DIRECT and type(a) is Value and not a.shape and not (type(b) is Value and b.shape):
+        if name in DIRECT and type(a) is Value and not a.shape and not (type(b) is Value and b.shape):
             found = self._of_numbers(name, a, b)
             if found is not None:
                 return found
-        a, b = _simplified(a, b), _simplified(b, a)
-        if name in _DIRECT and _direct(a, b):
+        a, b = simplified(a, b), simplified(b, a)
+        if name in DIRECT and is_direct(a, b):
             self.mark = len(self.emit.builder.equations)
             return self.emit.elementwise(name, a, b)
         ufunc = OPERATORS[name][0]
@@ -300,10 +278,12 @@ class Dispatch:
             second = Const(dtype.numpy.type(b).item(), dtype)
         else:
             return None
-        result = DType.BOOL if name in _COMPARISONS else dtype
+        result = DType.BOOL if name in COMPARISONS else dtype
         self.mark = len(self.emit.builder.equations)
         operands = (Access(a.name, ()), second)
-        return Value(self.emit.builder.assign(name, operands, (), result, origin=self.place.origin), result, ())
+        return Value(
+            self.emit.builder.assign(name, operands, (), result, origin=self.place.origin), result, ()
+        )
 
     def handler(self, function: Callable[..., object], method: str = "__call__") -> Handler:
         """The handler of a function or ufunc, or the error that says what to write instead."""
@@ -323,7 +303,9 @@ class Dispatch:
         key = operations.key_of(function)
         return key in operations.FUNCTIONS or key in operations.CREATION or key in operations.UFUNCS
 
-    def called(self, handler: Handler, args: Sequence[object], kwargs: Mapping[str, object] | None = None) -> object:
+    def called(
+        self, handler: Handler, args: Sequence[object], kwargs: Mapping[str, object] | None = None
+    ) -> object:
         """The result of a handler, its equations marked as new."""
         self.mark = len(self.emit.builder.equations)
         return handler(self.emit, *args, **(kwargs or {}))
@@ -337,7 +319,7 @@ class Dispatch:
             return tuple(self._weak(part, left, right, a, b) for part in pair)
         if name not in ("and", "or", "xor"):  # Python counts with True and False
             a, b = (self._as_number(x) for x in (a, b))
-        if name == "pow" and _is_int(a) and _is_int(b) and (known is None or isinstance(known.number, float)):
+        if name == "pow" and is_int(a) and is_int(b) and (known is None or isinstance(known.number, float)):
             a = self.emit.cast(a, DType.F64) if isinstance(a, Value) else float(a) if type(a) is int else a
         result: Any = self.binary(name, a, b)
         dtype = result.dtype
@@ -381,46 +363,3 @@ class Dispatch:
         """`error` with the user's place, unless it names one already."""
         error.where = error.where or self.where()
         return error
-
-
-def _weak(operand: object) -> type | None:
-    """The Python type that an operand counts as in promotion; None for arrays and NumPy scalars."""
-    if isinstance(operand, Value):
-        return operand.weak
-    kind = type(operand)
-    return kind if kind in _PLAIN else int if kind is SizeValue else None
-
-
-def _direct(a: object, b: object) -> bool:
-    """Whether the emitter may take two operands as they stand: floating-point tensors beside plain numbers."""
-    if isinstance(a, Value) and a.dtype.is_float:
-        return type(b) in _PLAIN or (isinstance(b, Value) and b.dtype.is_float)
-    return type(a) in _PLAIN and isinstance(b, Value) and b.dtype.is_float
-
-
-def _simplified(operand: object, other: object) -> object:
-    """A NumPy scalar as a plain number where that gives the same dtype: a constant instead of an equation."""
-    if not isinstance(operand, np.generic) or not isinstance(other, Value) or other.weak is not None:
-        return operand
-    kind = dtype_of(operand.dtype)
-    same = other.dtype.is_float and (kind.is_float or kind.is_bool) and promote(kind, other.dtype) is other.dtype
-    return operand.item() if same else operand
-
-
-def _is_int(operand: object) -> bool:
-    return _weak(operand) is int
-
-
-def _concrete(operand: object) -> bool:
-    return isinstance(operand, Literal | np.generic) or type(operand) in _PLAIN
-
-
-def _array(operand: object) -> Any:
-    return operand.array if isinstance(operand, Literal) else operand
-
-
-def contains_traced(x: object) -> bool:
-    """Whether a nested sequence holds traced values or extents."""
-    if isinstance(x, list | tuple):
-        return any(contains_traced(item) for item in x)
-    return type(x) in (TracedScalar, TracedArray, TracedMasked, Extent)

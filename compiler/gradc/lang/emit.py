@@ -18,12 +18,8 @@ from gradc.ir.functions import FUNCTIONS, Result, operand_dtype, result_dtype
 from gradc.ir.index.build import IDENTITY, Attributes, Builder
 from gradc.ir.index.nodes import (
     Access,
-    Accumulate,
     Affine,
-    Assign,
-    Call,
     Const,
-    Equation,
     ExtentValue,
     Index,
     IndexValue,
@@ -32,12 +28,12 @@ from gradc.ir.index.nodes import (
     Origin,
     Program,
     Reduce,
-    TensorType,
     fixed,
 )
 from gradc.ir.index.templates import Template, integer_power, template
 from gradc.ir.types import DType, float_result, promote, promote_weak
 from gradc.lang.unify import ExtentSolver, is_one, substituted
+from gradc.lang.written import with_extents
 
 
 @dataclass(frozen=True, slots=True)

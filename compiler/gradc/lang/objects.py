@@ -22,7 +22,14 @@ if TYPE_CHECKING:
 _SKIPPED = frozenset(
     (
         *("__dict__", "__weakref__", "__slots__", "__new__", "__init__", "__getattribute__", "__setattr__"),
-        *("__delattr__", "__init_subclass__", "__class_getitem__", "__set_name__", "__reduce__", "__reduce_ex__"),
+        *(
+            "__delattr__",
+            "__init_subclass__",
+            "__class_getitem__",
+            "__set_name__",
+            "__reduce__",
+            "__reduce_ex__",
+        ),
         *("__getattr__", "__del__"),
     )
 )
@@ -44,7 +51,11 @@ class Mirrors:
         from gradc.lang.standins import is_library  # noqa: PLC0415  (the two modules need each other)
 
         cls = type(value)
-        plain = cls.__flags__ & (1 << 9) and object.__new__ is cls.__new__ and not isinstance(value, BaseException)
+        plain = (
+            cls.__flags__ & (1 << 9)
+            and object.__new__ is cls.__new__
+            and not isinstance(value, BaseException)
+        )
         if is_library(cls.__module__) or not plain or issubclass(cls, type):
             return value
         mirror = self._mirror(cls)
@@ -90,7 +101,9 @@ class Mirrors:
         return _ClassAttribute(self._stand_ins, cls, name)
 
     def _cloned(self, cls: type, name: str, function: Any) -> ClonedFunction:
-        return ClonedFunction(self._stand_ins, function, Source(f"{cls.__qualname__}.{name}", lambda: function))
+        return ClonedFunction(
+            self._stand_ins, function, Source(f"{cls.__qualname__}.{name}", lambda: function)
+        )
 
 
 class _ClassAttribute:

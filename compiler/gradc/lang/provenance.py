@@ -12,7 +12,6 @@ import dis
 import itertools
 import linecache
 import os
-import sys
 import sysconfig
 import types
 from bisect import bisect_right
@@ -162,7 +161,9 @@ def _library_folders() -> tuple[str, ...]:
     return tuple(found)
 
 
-_kinds: dict[str, bool] = {}  # file name -> whether it is user code; file names are few and never change sides
+_kinds: dict[
+    str, bool
+] = {}  # file name -> whether it is user code; file names are few and never change sides
 
 
 def is_user_file(path: str) -> bool:

@@ -6,6 +6,8 @@ import ast
 from collections.abc import Callable
 from types import FrameType
 
+import numpy as np
+
 from gradc.errors import TraceError
 from gradc.lang.provenance import called_object, library_call, running_call, user_frame
 from gradc.lang.replacements import REPLACEMENTS, public_name, replacement
@@ -22,6 +24,7 @@ _NEEDS = {
     "a concrete array": "an array of numbers",
     "a truth value": "a truth value (if, while, and, or, not)",
     "the `in` operator": "a truth value (in)",
+    "three-argument pow": "an integer (pow with a modulus)",
 }
 _ADVICE = {
     "a truth value": (
@@ -41,9 +44,11 @@ def needs_number(kind: str, value: object, frame: FrameType, where: str) -> Trac
     if names and kind == "a truth value":
         advice = REPLACEMENTS.get(names[0], advice)
     elif names and kind not in _ADVICE:
-        caller = names[0]
+        caller = f"{shown(names[0])}()"
     what = f"{caller} needs {_NEEDS.get(kind, kind)}, which a traced value does not have"
-    return TraceError(what, where=where, why=f"the value is {value!r}: {_LATER}", do=advice, code="E_TRACE_VALUE")
+    return TraceError(
+        what, where=where, why=f"the value is {value!r}: {_LATER}", do=advice, code="E_TRACE_VALUE"
+    )
 
 
 def _calls(frame: FrameType) -> list[str]:
@@ -62,6 +67,11 @@ def _calls(frame: FrameType) -> list[str]:
     return [*names, *([below] if below else [])]
 
 
+def shown(name: str) -> str:
+    """A dotted name as users write it."""
+    return f"np.{name.removeprefix('numpy.')}" if name.startswith("numpy.") else name
+
+
 def object_array(where: str) -> TraceError:
     """An object array takes part in a trace."""
     return TraceError(
@@ -77,7 +87,7 @@ def unsupported(function: object, where: str, *, method: str = "") -> TraceError
     """A NumPy or SciPy function without a handler."""
     name = public_name(function) + (f".{method}" if method and method != "__call__" else "")
     return TraceError(
-        f"{name} cannot be traced",
+        f"{shown(name)} cannot be traced",
         where=where,
         why="gradc has no rule for it",
         do=replacement(name, public_name(function)),
@@ -133,7 +143,7 @@ def outer_write(function: Callable[..., object], names: list[str], kind: str, wh
 def randomness(name: str, where: str) -> TraceError:
     """User code draws random numbers."""
     return TraceError(
-        f"{name} is called inside the function",
+        f"{shown(name)} is called inside the function",
         where=where,
         why="the numbers would be drawn once, while tracing, and stay the same in every call",
         do=replacement("numpy.random.draw"),
@@ -143,7 +153,13 @@ def randomness(name: str, where: str) -> TraceError:
 
 def unknown_attribute(kind: str, name: str, where: str) -> tuple[str, dict[str, str]]:
     """The text of a missing attribute: the arguments of a `GradcError`."""
-    advice = replacement(name) if name in _KNOWN_ATTRIBUTES else f"np.{name}(x), or reshape and indexing"
+    modules = {"np": np, "np.linalg": np.linalg}
+    spelled = [
+        f"{module}.{name}(x)" for module, real in modules.items() if callable(getattr(real, name, None))
+    ]
+    advice = spelled[0] if spelled else "a NumPy function of the array, or reshape and indexing"
+    if name in _KNOWN_ATTRIBUTES:
+        advice = replacement(name)
     return f"a traced value has no attribute {name}", {
         "where": where,
         "why": f"the value is {kind}: it has the attributes of an array that need no concrete elements",

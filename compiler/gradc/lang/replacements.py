@@ -47,6 +47,7 @@ REPLACEMENTS: dict[str, str] = {
     "numpy.place": "a = np.where(mask, values, a)",
     "numpy.putmask": "a = np.where(mask, values, a)",
     "numpy.put_along_axis": "np.where with a comparison of indices",
+    "numpy.add.at": "np.sum(np.where(indices[:, None] == np.arange(n), values[:, None], 0.0), axis=0)",
     "numpy.fill_diagonal": "a = np.where(np.eye(n, dtype=bool), value, a)",
     # decompositions without a rule
     "numpy.linalg.eig": "np.linalg.eigh of a symmetric matrix, or " + _EXTERNAL,
@@ -103,7 +104,7 @@ REPLACEMENTS: dict[str, str] = {
     "base": "x.copy(); the layout of a traced array is not known",
     "data": "the array itself",
     "ptp": "x.max() - x.min()",
-    "imag": "0: traced values are real",
+    "imag": "np.zeros_like(x): traced values are real",
     "fill": "x[...] = value",
 }
 

@@ -233,7 +233,9 @@ class Extent:
         """The extent itself, as for an int."""
         return self
 
-    def _divide(self, function: Callable[[Any, Any], object], name: str, left: object, right: object) -> object:
+    def _divide(
+        self, function: Callable[[Any, Any], object], name: str, left: object, right: object
+    ) -> object:
         if size_of(left) is None or size_of(right) is None:
             return self._trace.operate(name, left, right, sys._getframe(2))
         return function(operator.index(left), operator.index(right))  # pyright: ignore[reportArgumentType]

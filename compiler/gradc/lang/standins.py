@@ -18,14 +18,14 @@ from gradc.lang import operations, refusals
 from gradc.lang.builtin_standins import CastMeta, builtin_stand_ins, cast_class
 from gradc.lang.captured import FrozenDict, FrozenList
 from gradc.lang.clone import ClonedFunction, Source
-from gradc.lang.dispatch import contains_traced
 from gradc.lang.objects import Mirrors
+from gradc.lang.operands import contains_traced
 from gradc.lang.replacements import public_name
 from gradc.lang.sizes import Extent
 from gradc.lang.traced import is_traced
 
 if TYPE_CHECKING:
-    from gradc.lang.trace import Trace
+    from gradc.lang.session import Trace
 
 # Modules whose functions are replaced, and those whose functions are taken as they are.
 _TRACED_MODULES = frozenset(("numpy", "scipy", "math"))
@@ -40,7 +40,10 @@ _SCALARS = (bool, int, float, complex, str, bytes, type(None), Enum, np.generic)
 _FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType, types.ModuleType, np.ufunc, type)
 _GENERATORS = (np.random.Generator, np.random.RandomState, random.Random)
 # What NumPy leaves uninitialised is zero here, so that two traces agree.
-_INITIALISED: dict[Callable[..., Any], Callable[..., Any]] = {np.empty: np.zeros, np.empty_like: np.zeros_like}
+_INITIALISED: dict[Callable[..., Any], Callable[..., Any]] = {
+    np.empty: np.zeros,
+    np.empty_like: np.zeros_like,
+}
 # Arrays that an equation says as well as a list of numbers does.
 _STRUCTURED = frozenset((np.eye, np.identity, np.tri, np.arange))
 

@@ -125,7 +125,11 @@ class Traced:
         return self._trace.ufunc(ufunc, method, inputs, options, sys._getframe(1))
 
     def __array_function__(
-        self, function: Callable[..., object], types: object, args: tuple[object, ...], kwargs: dict[str, object]
+        self,
+        function: Callable[..., object],
+        types: object,
+        args: tuple[object, ...],
+        kwargs: dict[str, object],
     ) -> object:
         return self._trace.function(function, args, kwargs, sys._getframe(1))
 

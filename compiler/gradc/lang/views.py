@@ -87,7 +87,9 @@ VIEW_METHODS: dict[str, Undo | None] = {
 # Functions that give their argument itself.
 SAME = frozenset((np.asarray, np.asanyarray, np.ascontiguousarray, np.real))
 # Functions that give several views.
-SPLITS = frozenset((np.split, np.array_split, np.hsplit, np.vsplit, np.dsplit, np.unstack, np.broadcast_arrays))
+SPLITS = frozenset(
+    (np.split, np.array_split, np.hsplit, np.vsplit, np.dsplit, np.unstack, np.broadcast_arrays)
+)
 
 
 def index_key(index: object) -> Hashable:

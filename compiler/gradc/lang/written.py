@@ -21,20 +21,21 @@ from gradc.lang.unify import ExtentSolver, substituted
 
 
 def with_extents(program: Program, solver: ExtentSolver) -> Program:
+    """`program` with unified extents in place of the symbols that were bound to them."""
     types = {
         name: TensorType(type_.dtype, substituted(type_.shape, solver))
         for name, type_ in program.types.items()
     }
-    equations = tuple(_equationwith_extents(equation, solver) for equation in program.equations)
+    equations = tuple(_equation(equation, solver) for equation in program.equations)
     return Program(
         program.name, program.inputs, equations, program.outputs, types, program.guards, program.quotients
     )
 
 
-def _equationwith_extents(equation: Equation, solver: ExtentSolver) -> Equation:
+def _equation(equation: Equation, solver: ExtentSolver) -> Equation:
     match equation:
         case Assign():
-            operands = tuple(_operandwith_extents(operand, solver) for operand in equation.operands)
+            operands = tuple(_operand(operand, solver) for operand in equation.operands)
             space = substituted(equation.space, solver)
             return Assign(
                 equation.out,
@@ -46,9 +47,9 @@ def _equationwith_extents(equation: Equation, solver: ExtentSolver) -> Equation:
                 equation.origin,
             )
         case Accumulate():
-            operands = tuple(_operandwith_extents(operand, solver) for operand in equation.operands)
+            operands = tuple(_operand(operand, solver) for operand in equation.operands)
             space = substituted(equation.space, solver)
-            target = tuple(_indexwith_extents(index, solver) for index in equation.target)
+            target = tuple(_index(index, solver) for index in equation.target)
             return Accumulate(equation.out, space, target, equation.template, operands, equation.origin)
         case Call():
             attributes = tuple(
@@ -60,10 +61,10 @@ def _equationwith_extents(equation: Equation, solver: ExtentSolver) -> Equation:
             return equation
 
 
-def _operandwith_extents(operand: Operand, solver: ExtentSolver) -> Operand:
+def _operand(operand: Operand, solver: ExtentSolver) -> Operand:
     match operand:
         case Access(tensor, indices):
-            return Access(tensor, tuple(_indexwith_extents(index, solver) for index in indices))
+            return Access(tensor, tuple(_index(index, solver) for index in indices))
         case IndexValue(index) if isinstance(index, Affine):
             return IndexValue(Affine(index.terms, solver.resolve(index.offset)))
         case ExtentValue(size):
@@ -72,7 +73,7 @@ def _operandwith_extents(operand: Operand, solver: ExtentSolver) -> Operand:
             return operand
 
 
-def _indexwith_extents(index: Index, solver: ExtentSolver) -> Index:
+def _index(index: Index, solver: ExtentSolver) -> Index:
     match index:
         case Affine(terms, offset):
             return Affine(terms, solver.resolve(offset))

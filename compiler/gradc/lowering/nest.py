@@ -70,6 +70,7 @@ class _Lowering:
         self.allocated: set[str] = set(program.inputs)
         self.complete: set[str] = set(program.inputs)  # what needs no loop any more
         self.checked: set[tuple[str, Size]] = set()
+        self.positions: dict[Expr, Var] = {}  # look-ups of the equation at hand
         self.out: list[Statement] = []
 
     # --- the whole --------------------------------------------------------------------------------------
@@ -121,10 +122,9 @@ class _Lowering:
         """Allocate the arrays that a top-level node fills and check the look-up tables it reads."""
         for leaf in leaves((node,)):
             equation = self.program.equations[leaf.equation]
-            for check in self._checks(equation):
-                self.out.append(check)
-            if leaf.role in ("product", "call", "start"):
+            if leaf.role in ("product", "call", "start", "finish"):
                 continue
+            self.out.extend(self._checks(equation))
             (name,) = outputs_of(equation)
             if name not in self.allocated:
                 op = equation.reduce.op if isinstance(equation, Assign) and equation.reduce else "sum"
@@ -216,6 +216,7 @@ class _Lowering:
                 value = nodes.var(self._accumulator(equation), type_.dtype)
                 self.out.append(Store(equation.out, self._own_indices(equation, leaf), value, ""))
             return
+        self.positions.clear()
         value = nodes.convert(self._body(equation, leaf), type_.dtype)
         match leaf.role:
             case "compute":
@@ -256,6 +257,10 @@ class _Lowering:
         name = self.names.fresh("t")
         self.out.append(Let(name, value))
         return nodes.var(name, value.dtype)
+
+    def _bind_position(self, position: Expr) -> Var:
+        self.positions[position] = self._bind(position)
+        return self.positions[position]
 
     def _accumulator(self, equation: Assign) -> str:
         """The local variable that sums; the tensor's own name where the tensor is a scalar."""
@@ -314,7 +319,7 @@ class _Lowering:
             return self._affine(index, leaf)
         position = nodes.convert(self._load(index.tensor, index.indices, leaf), DType.INT64)
         if not isinstance(position, Var):
-            position = self._bind(position)
+            position = self.positions[position] if position in self.positions else self._bind_position(position)
         if index.tensor not in self.complete:
             self.out.append(CheckIndices(position.name, self.size(extent)))
         wrapped = nodes.apply("add", position, self.size(extent))

@@ -96,12 +96,24 @@ def imports_inside(x):
 
 def arrays_from_numbers(x):
     row = [x[0], 1.0]
-    return np.array([row, [2, x[1]]]), np.asarray(row), np.full(3, x[0]), np.full_like(x, x[1]), np.float64(x[0])
+    return (
+        np.array([row, [2, x[1]]]),
+        np.asarray(row),
+        np.full(3, x[0]),
+        np.full_like(x, x[1]),
+        np.float64(x[0]),
+    )
 
 
 def only_lists(x):
     pair = [x[0], x[1]]
-    return np.exp(pair), np.sum(pair), np.max(pair), la.norm(pair), np.linalg.solve([[x[0], 1.0], [1.0, 3.0]], [1.0, 2.0])
+    return (
+        np.exp(pair),
+        np.sum(pair),
+        np.max(pair),
+        la.norm(pair),
+        np.linalg.solve([[x[0], 1.0], [1.0, 3.0]], [1.0, 2.0]),
+    )
 
 
 def helpers(x):
@@ -122,7 +134,14 @@ def closures(x):
 
 
 def captured_data(x):
-    return W.dot(x), LAM * x, PARAMS["w"] * x, PARAMS["layers"][1] @ x, PAIR.first * PAIR.second, len(PARAMS["name"]) * x
+    return (
+        W.dot(x),
+        LAM * x,
+        PARAMS["w"] * x,
+        PARAMS["layers"][1] @ x,
+        PAIR.first * PAIR.second,
+        len(PARAMS["name"]) * x,
+    )
 
 
 def dtypes_and_types(x):
@@ -133,7 +152,14 @@ def dtypes_and_types(x):
     assert float("1.5") == 1.5
     assert int("3") == 3
     assert issubclass(np.float64, float)
-    return y.astype(float) * x * counts, x.astype(np.float32), x.astype(int), np.zeros(2, int), float(x[0]), np.dtype(float).itemsize
+    return (
+        y.astype(float) * x * counts,
+        x.astype(np.float32),
+        x.astype(int),
+        np.zeros(2, int),
+        float(x[0]),
+        np.dtype(float).itemsize,
+    )
 
 
 @pytest.mark.parametrize(
@@ -403,7 +429,9 @@ def test_tracing_twice_passes_pure_functions():
 
 def test_two_threads_trace_at_once():
     results: list[TraceResult] = []
-    threads = [threading.Thread(target=lambda: results.append(trace(captured_data, {"x": X}))) for _ in range(4)]
+    threads = [
+        threading.Thread(target=lambda: results.append(trace(captured_data, {"x": X}))) for _ in range(4)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -48,7 +48,16 @@ def agrees(function: Any, **arguments: Any) -> TraceResult:
         lambda x, y: (np.float64(2) * x, np.array([1.0, 2.0, 3.0, 4.0]) * x, [1.0, 2.0, 3.0, 4.0] - x),
         lambda x, y: (np.hypot(x[0], [1.0, 2.0]), np.concatenate([x, [1.0]]), np.stack([x, y])),
         lambda x, y: (sum(x), sum([x, y]), max(x), min(x)),
-        lambda x, y: (x.sum(), x.mean(), x.T, x.reshape(2, 2), x.max(), x.dot(y), x.cumsum(), x.astype(np.float32)),
+        lambda x, y: (
+            x.sum(),
+            x.mean(),
+            x.T,
+            x.reshape(2, 2),
+            x.max(),
+            x.dot(y),
+            x.cumsum(),
+            x.astype(np.float32),
+        ),
         lambda x, y: (np.add.reduce(x), np.multiply.outer(x, y)),
         lambda x, y: (x.ndim + x, x.nbytes, x.itemsize, x.dtype.type(2) * x, x.real, x.size, len(x)),
         lambda x, y: (x.item(0) * 2, x.tolist(), [v for v in x], [a * b for a, b in zip(x, y, strict=True)]),
@@ -78,7 +87,20 @@ def test_python_floats_are_weak():
 
 def test_python_numbers_compute_as_python_does():
     def function(a, n):
-        return a / n, n / 2, n * n, n // 2, n % 3, a**n, 2**-n, n**2, (a > 0) + (n > 1), -n, abs(n), divmod(n, 2)
+        return (
+            a / n,
+            n / 2,
+            n * n,
+            n // 2,
+            n % 3,
+            a**n,
+            2**-n,
+            n**2,
+            (a > 0) + (n > 1),
+            -n,
+            abs(n),
+            divmod(n, 2),
+        )
 
     agrees(function, a=0.25, n=5)
 
@@ -117,13 +139,23 @@ def test_variables_give_the_names():
         return left
 
     program = trace(function, {"x": A, "w": np.ones(3)}).program
-    assert [equation.out for equation in program.equations] == ["v1", "hidden", "left", "right", "left_2", "left_3"]
+    assert [equation.out for equation in program.equations] == [
+        "v1",
+        "hidden",
+        "left",
+        "right",
+        "left_2",
+        "left_3",
+    ]
 
 
 def test_places_are_lines_without_folders():
     program = trace(lambda x: np.sin(x) + 1, {"x": X}).program
     origin = program.equations[0].origin
-    assert (origin.file, origin.text) == ("test_trace.py", 'program = trace(lambda x: np.sin(x) + 1, {"x": X}).program')
+    assert (origin.file, origin.text) == (
+        "test_trace.py",
+        'program = trace(lambda x: np.sin(x) + 1, {"x": X}).program',
+    )
 
 
 def test_outputs_are_arrays_of_their_own():

@@ -66,7 +66,8 @@ def key(x):
 
 
 @pytest.mark.parametrize(
-    ("function", "fits", "fails"), [(decides, 9, 2), (loops, 6, 5), (parity, 8, 7), (share, 6, 8), (key, 6, 7)]
+    ("function", "fits", "fails"),
+    [(decides, 9, 2), (loops, 6, 5), (parity, 8, 7), (share, 6, 8), (key, 6, 7)],
 )
 def test_decisions_leave_guards(function, fits, fails):
     traced = trace(function, {"x": X})

@@ -32,8 +32,8 @@ def inverse_mills(x: Array) -> Array:
 def sinc_derivative(order: Array, x: Array) -> Array:
     """Differentiate ``sin(pi x) / (pi x)`` `order` times, in the dtype of `x`.
 
-    With ``t = pi x`` the derivatives s_n of ``sin(t) / t`` obey ``t s_n + n s_(n-1) = sin(t + n pi/2)``.  That
-    recurrence cancels where t is small against n: there the Taylor series takes over.
+    With ``t = pi x`` the derivatives s_n of ``sin(t) / t`` obey ``t s_n + n s_(n-1) = sin(t + n pi/2)``.
+    That recurrence cancels where t is small against n: there the Taylor series takes over.
     """
     x = np.asarray(x)
     n, t = np.broadcast_arrays(np.asarray(order).astype(np.int64), math.pi * x.astype(np.float64))
