@@ -103,7 +103,9 @@ def compile_program(program: Program, derivation: Derivation, options: Options) 
     adjoint = timed("adjoint", lambda: DERIVATIONS[derivation.of](stable, derivation.wrt))
     optimised = timed("gather", lambda: gather(adjoint))  # sums become equations before they are simplified
     optimised = timed("simplify", lambda: simplify(own_outputs(optimised)))
-    optimised = timed("accumulators", lambda: wide_accumulators(optimised))  # last: products keep their own dtype
+    optimised = timed(
+        "accumulators", lambda: wide_accumulators(optimised)
+    )  # last: products keep their own dtype
     schedule = timed("schedule", lambda: fuse(optimised))
     name = f"{program.name}_{derivation.of}"
     header = (_title(program.name, derivation), f"gradc {VERSION}", "", *show(program).splitlines())

@@ -299,7 +299,9 @@ def _cofactor(a: Any) -> Any:
         n, out, scratch = a.shape[-1], np.empty(a.shape, a.dtype), a.copy()
         matrices, results = flat(scratch), flat(out)
         s, u, vt = np.empty(n, a.dtype), np.empty(n * n, a.dtype), np.empty(n * n, a.dtype)
-        size = 4 * n * n + 71 * n  # 4 n^2 + 7 n is the least that LAPACK takes; the rest lets it work in blocks
+        size = (
+            4 * n * n + 71 * n
+        )  # 4 n^2 + 7 n is the least that LAPACK takes; the rest lets it work in blocks
         work, integers = np.empty(size, a.dtype), np.empty(8 * n, np.int32)
         one, zero = a.dtype.type(1), a.dtype.type(0)
         for k in range(out.size // (n * n) if n > 0 else 0):

@@ -1,8 +1,8 @@
 """Matrix products: packed panels of the right operand, the register tile of `gradc_runtime.simd`, threads over rows.
 
 Rows of the result are dealt out in fixed blocks and every element is one chain of additions in index order, so the
-bits are equal for any number of threads.  Everything below `product` works on addresses and strides, so that it is
-compiled once per element size, whatever the layouts of the operands.
+bits are equal for any number of threads.  Everything below `product` works on a table of addresses and strides, is
+compiled once per process and element size, and is called by symbol.
 """
 
 from __future__ import annotations
@@ -11,17 +11,22 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from numba import njit, prange
 from numba.core import types
 from numba.extending import overload
 
 from gradc_runtime import threads
-from gradc_runtime.simd import copy_bytes, element_access, micro_kernel, tile
+from gradc_runtime.simd import copy_bytes, element_access, micro_kernel, stack_buffer, tile
 
 Array = Any
 
 PARALLEL = 2_000_000  # multiply-adds above which threads pay
-DEPTH = 1024  # of the contracted index: a packed panel then stays in the second-level cache
+SLICE = 1024  # of the contracted index: a packed panel then stays in the second-level cache
+
+# The table of one product: addresses, strides in elements, extents, and the slice being worked on.
+FIELDS = 13
+A, A_ROW, A_STEP, B, B_STEP, B_COLUMN, OUT, ROWS, COLUMNS, DEPTH, PACKED, FIRST, COUNT = (
+    8 * field for field in range(FIELDS)
+)
 
 
 def product(a: Array, b: Array) -> Array:
@@ -33,116 +38,125 @@ def product(a: Array, b: Array) -> Array:
 def _product(a, b):  # type: ignore[no-untyped-def]  # Numba compares these names with the implementation's
     if not (isinstance(a, types.Array) and isinstance(b, types.Array) and a.dtype == b.dtype):
         return None
-    serial, parallel = drivers(a.dtype.bitwidth)
+    drive, buffer, (_, write) = driver(a.dtype.bitwidth), stack_buffer(8 * FIELDS), element_access(0)
     size = a.dtype.bitwidth // 8
-    use_threads = threads.available()
 
     def implementation(a, b):  # type: ignore[no-untyped-def]
-        m, k = a.shape
-        n = b.shape[1]
-        if b.shape[0] != k:
+        if b.shape[0] != a.shape[1]:
             raise ValueError("the inner extents of a matrix product differ")
-        out = np.empty((m, n), a.dtype)
-        if k == 0:
-            out[:] = 0
-        left, right = a.ctypes.data, b.ctypes.data
-        a0, a1, b0, b1 = a.strides[0] // size, a.strides[1] // size, b.strides[0] // size, b.strides[1] // size
-        if use_threads and m * n * k >= PARALLEL:
-            parallel(left, a0, a1, right, b0, b1, out.ctypes.data, m, n, k)
-        else:
-            serial(left, a0, a1, right, b0, b1, out.ctypes.data, m, n, k)
+        out = np.empty((a.shape[0], b.shape[1]), a.dtype)
+        table = buffer()
+        write(table + A, a.ctypes.data)
+        write(table + A_ROW, a.strides[0] // size)
+        write(table + A_STEP, a.strides[1] // size)
+        write(table + B, b.ctypes.data)
+        write(table + B_STEP, b.strides[0] // size)
+        write(table + B_COLUMN, b.strides[1] // size)
+        write(table + OUT, out.ctypes.data)
+        write(table + ROWS, a.shape[0])
+        write(table + COLUMNS, b.shape[1])
+        write(table + DEPTH, a.shape[1])
+        drive(table)
         return out
 
     return implementation
 
 
 @cache
-def drivers(bits: int) -> tuple[Any, Any]:
-    """The serial and the parallel driver: (a, row and column stride, b, its strides, c, rows, columns, depth)."""
-    signature = types.void(*[types.intp] * 10)
-    pack, block_of_rows = _parts(bits)
-    rows, columns, size = tile(bits).rows, tile(bits).columns, bits // 8
+def driver(bits: int) -> Any:
+    """The driver for elements of `bits` bits, as a symbol: takes the address of the table of one product."""
+    pack, pack_address = _pack(bits)
+    block, block_address = _block_of_rows(bits)
+    launch = threads.launcher()
+    read, write = element_access(0)
+    rows, columns = tile(bits).rows, tile(bits).columns
     scalar = np.float64 if bits == 64 else np.float32
 
-    @njit(signature, error_model="numpy", nogil=True)
-    def serial(a: int, a0: int, a1: int, b: int, b0: int, b1: int, c: int, m: int, n: int, k: int) -> None:
-        panels = (n + columns - 1) // columns
-        packed = np.empty(panels * min(DEPTH, k) * columns, scalar)
-        edge = np.empty(rows * columns, scalar)
-        for first in range(0, k, DEPTH):
-            depth = min(DEPTH, k - first)
-            for panel in range(panels):
-                pack(b + first * b0 * size, b0, b1, packed.ctypes.data, panel, n, depth)
-            for block in range((m + rows - 1) // rows):
-                place = a + first * a1 * size
-                block_of_rows(place, a0, a1, packed.ctypes.data, c, edge.ctypes.data, block, m, n, depth, first)
+    def drive(table: int) -> None:
+        m, n, k = read(table + ROWS), read(table + COLUMNS), read(table + DEPTH)
+        panels, blocks = (n + columns - 1) // columns, (m + rows - 1) // rows
+        packed = np.empty(panels * min(SLICE, k) * columns, scalar)
+        write(table + PACKED, packed.ctypes.data)
+        share = m * n * k >= PARALLEL
+        for first in range(0, max(k, 1), SLICE):
+            write(table + FIRST, first)
+            write(table + COUNT, min(SLICE, k - first))
+            launch(pack, pack_address, panels, table, share)
+            launch(block, block_address, blocks, table, share)
+        write(table + PACKED, packed.size)  # the last use: Numba frees an array after it, whatever holds its address
 
-    if not threads.available():
-        return serial, serial
-
-    @njit(signature, error_model="numpy", nogil=True, parallel=True)
-    def parallel(a: int, a0: int, a1: int, b: int, b0: int, b1: int, c: int, m: int, n: int, k: int) -> None:
-        panels = (n + columns - 1) // columns
-        packed = np.empty(panels * min(DEPTH, k) * columns, scalar)
-        for first in range(0, k, DEPTH):
-            depth = min(DEPTH, k - first)
-            for panel in prange(panels):
-                pack(b + first * b0 * size, b0, b1, packed.ctypes.data, panel, n, depth)
-            for block in prange((m + rows - 1) // rows):
-                edge = np.empty(rows * columns, scalar)
-                place = a + first * a1 * size
-                block_of_rows(place, a0, a1, packed.ctypes.data, c, edge.ctypes.data, block, m, n, depth, first)
-
-    return serial, parallel
+    return threads.exported(f"gradc_product_{bits}", types.void(types.intp), drive)[0]
 
 
-@cache
-def _parts(bits: int) -> tuple[Any, Any]:
-    """Packing one panel of columns, and the products of one block of rows with all panels."""
+def _pack(bits: int) -> tuple[Any, int]:
+    """The task that copies one panel of columns of the right operand, padded with zeros."""
+    columns, size = tile(bits).columns, bits // 8
+    load, store = element_access(bits)
+    read, _ = element_access(0)
+    zero = np.float64(0) if bits == 64 else np.float32(0)
+
+    def pack(arguments: int, counts: int, steps: int, table: int) -> None:
+        panel, depth = read(arguments), read(table + COUNT)
+        step, across = read(table + B_STEP), read(table + B_COLUMN)
+        start = panel * columns
+        width = min(columns, read(table + COLUMNS) - start)
+        to = read(table + PACKED) + panel * depth * columns * size
+        source = read(table + B) + (read(table + FIRST) * step + start * across) * size
+        for k in range(depth):
+            row, line = source + k * step * size, to + k * columns * size
+            if across == 1:
+                copy_bytes(line, row, width * size)
+            else:
+                for j in range(width):
+                    store(line + j * size, load(row + j * across * size))
+            for j in range(width, columns):
+                store(line + j * size, zero)
+
+    return threads.task(f"gradc_pack_{bits}", pack)
+
+
+def _block_of_rows(bits: int) -> tuple[Any, int]:
+    """The task that multiplies one block of rows with all panels."""
     shape, size = tile(bits), bits // 8
     rows, columns = shape.rows, shape.columns
     micro = micro_kernel(bits)
     load, store = element_access(bits)
+    read, _ = element_access(0)
+    buffer = stack_buffer(rows * columns * size)
     zero = np.float64(0) if bits == 64 else np.float32(0)
 
-    @njit(types.void(*[types.intp] * 7), error_model="numpy", nogil=True)
-    def pack(b: int, b0: int, b1: int, packed: int, panel: int, n: int, depth: int) -> None:
-        start = panel * columns
-        width = min(columns, n - start)
-        to = packed + panel * depth * columns * size
-        source = b + start * b1 * size
-        for k in range(depth):
-            row, line = source + k * b0 * size, to + k * columns * size
-            if b1 == 1:
-                copy_bytes(line, row, width * size)
-            else:
-                for j in range(width):
-                    store(line + j * size, load(row + j * b1 * size))
-            for j in range(width, columns):
-                store(line + j * size, zero)
-
-    @njit(types.void(*[types.intp] * 11), error_model="numpy", nogil=True)
-    def block_of_rows(
-        a: int, a0: int, a1: int, packed: int, c: int, edge: int, block: int, m: int, n: int, depth: int, add: int
-    ) -> None:
-        start = block * rows
-        height = min(rows, m - start)
-        row = a + start * a0 * size
-        step = a0 if height == rows else 0  # a short block reads its first row several times, never past the end
+    def block_of_rows(arguments: int, counts: int, steps: int, table: int) -> None:
+        n, depth, add = read(table + COLUMNS), read(table + COUNT), read(table + FIRST)
+        across, along = read(table + A_ROW), read(table + A_STEP)
+        start = read(arguments) * rows
+        height = min(rows, read(table + ROWS) - start)
+        left = read(table + A) + (start * across + add * along) * size
+        edge = buffer()
         for panel in range((n + columns - 1) // columns):
-            column = panel * columns
-            width = min(columns, n - column)
-            right = packed + panel * depth * columns * size
-            out = c + (start * n + column) * size
-            if height == rows and width == columns:
-                micro(row, step, a1, right, out, n, depth, add)
-                continue
-            for i in range(0, height, 1 if step == 0 else rows):
-                micro(row + i * a0 * size, step, a1, right, edge, columns, depth, 0)
-                for r in range(1 if step == 0 else height):
+            width = min(columns, n - panel * columns)
+            right = read(table + PACKED) + panel * depth * columns * size
+            out = read(table + OUT) + (start * n + panel * columns) * size
+            inner = height == rows and width == columns and depth > 0
+            # At an edge the tile goes to a buffer; a short block runs row by row: nothing is read past the end.
+            whole = height == rows
+            for i in range(0, height, rows if whole else 1):
+                if depth > 0:
+                    micro(
+                        left + i * across * size,
+                        across if whole else 0,
+                        along,
+                        right,
+                        out if inner else edge,
+                        n if inner else columns,
+                        depth,
+                        add if inner else 0,
+                    )
+                if inner:
+                    continue
+                for r in range(rows if whole else 1):
                     for j in range(width):
                         to = out + ((i + r) * n + j) * size
-                        value = load(edge + (r * columns + j) * size)
-                        store(to, load(to) + value if add else value)
+                        value = load(edge + (r * columns + j) * size) if depth > 0 else zero
+                        store(to, load(to) + value if add > 0 else value)
 
-    return pack, block_of_rows
+    return threads.task(f"gradc_rows_{bits}", block_of_rows)

@@ -104,7 +104,14 @@ def _micro_kernel(shape: Tile) -> Any:
 
 
 def _step(
-    builder: ir.IRBuilder, shape: Tile, places: list[Any], panel: Any, sums: Any, fma: Any, vector: Any, index: Any
+    builder: ir.IRBuilder,
+    shape: Tile,
+    places: list[Any],
+    panel: Any,
+    sums: Any,
+    fma: Any,
+    vector: Any,
+    index: Any,
 ) -> list[list[Any]]:
     """One value of the contracted index: load a row of b, broadcast an element of each row of a, multiply, add."""
     right = [
@@ -134,9 +141,12 @@ def micro_kernel(bits: int) -> Any:
 
 @cache
 def element_access(bits: int) -> tuple[Any, Any]:
-    """``load(address)`` and ``store(address, value)`` for floating-point elements of `bits` bits."""
-    scalar = types.float64 if bits == 64 else types.float32
-    element = ir.DoubleType() if bits == 64 else ir.FloatType()
+    """``load(address)`` and ``store(address, value)`` for floating-point elements of `bits` bits; 0 is an int64."""
+    scalar, element = {
+        64: (types.float64, ir.DoubleType()),
+        32: (types.float32, ir.FloatType()),
+        0: (types.int64, ir.IntType(64)),
+    }[bits]
 
     @intrinsic
     def load(typing: Any, address: Any) -> Any:
@@ -171,3 +181,22 @@ def copy_bytes(typing: Any, destination: Any, source: Any, count: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(types.intp, types.intp, types.intp), generate
+
+
+@cache
+def stack_buffer(count: int) -> Any:
+    """A function that gives the address of `count` bytes on the stack, aligned for vectors, valid until it returns."""
+
+    @intrinsic
+    def buffer(typing: Any) -> Any:
+        """The address of the buffer."""
+
+        def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+            with builder.goto_entry_block():
+                place = builder.alloca(ir.ArrayType(ir.IntType(8), count))
+                place.align = 64
+            return builder.ptrtoint(place, ir.IntType(64))
+
+        return types.intp(), generate
+
+    return buffer

@@ -1,27 +1,114 @@
-"""Threads of parallel kernels."""
+"""Threads of parallel kernels: tasks numbered 0 .. count-1, shared out by OpenMP.
+
+A task is a C function with a table of addresses and extents.  It is handed to the OpenMP pool that Numba ships,
+without Numba's ``prange``, whose compilation costs seconds, and kernels call it by symbol, because Numba would compile
+a function that is called directly again in every kernel.  Results never depend on the number of threads: which task
+does what is fixed.
+"""
 
 from __future__ import annotations
 
+import ctypes
+import os
+from collections.abc import Callable
 from functools import cache
+from typing import Any
 
+import llvmlite.binding
 import numba
+import numpy as np
+from numba import cfunc, njit
+from numba.core import types
 from numba.np.ufunc import parallel
+from numba.np.ufunc.parallel import get_num_threads
+
+from gradc_runtime.simd import element_access, stack_buffer
+
+# What the pool calls: addresses of the arguments' addresses, the counts, the steps, and the table.
+_TASK = types.void(types.intp, types.intp, types.intp, types.intp)
 
 
 @cache
 def available() -> bool:
-    """Whether parallel kernels may run: a threading layer that survives being entered from several threads.
-
-    Numba's fallback layer, workqueue, aborts the process when two Python threads enter parallel kernels, so
-    without OpenMP kernels are serial.
-    """
+    """Whether OpenMP is there; Numba's fallback pool aborts when entered from two threads, so it is not used."""
     if numba.config.NUMBA_NUM_THREADS < 2:  # pyright: ignore[reportAttributeAccessIssue]
         return False
+    chosen = numba.config.THREADING_LAYER  # pyright: ignore[reportAttributeAccessIssue]
     try:
         numba.config.THREADING_LAYER = "omp"  # pyright: ignore[reportAttributeAccessIssue]
         parallel._launch_threads()
     except ValueError:
-        numba.config.THREADING_LAYER = "default"  # pyright: ignore[reportAttributeAccessIssue]
         return False
-    return numba.threading_layer() == "omp"
+    finally:
+        numba.config.THREADING_LAYER = chosen  # pyright: ignore[reportAttributeAccessIssue]
+    if numba.threading_layer() != "omp":
+        return False
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=_forked)
+    return True
 
+
+# Kernels read this word at every launch: 0 in a forked child, whose OpenMP threads are gone.
+_enabled = np.ones(1, np.int64)
+
+
+def _forked() -> None:
+    _enabled[0] = 0
+
+
+_kept: list[Any] = []  # compiled functions live as long as the process: kernels hold their addresses
+
+
+def exported(symbol: str, signature: Any, function: Callable[..., None]) -> Any:
+    """Compile `function` once and give it a symbol that compiled code calls."""
+    compiled = cfunc(signature, error_model="numpy")(function)
+    _kept.append(compiled)
+    llvmlite.binding.add_symbol(symbol, compiled.address)
+    return types.ExternalFunction(symbol, signature), compiled.address
+
+
+def task(symbol: str, function: Callable[[int, int, int, int], None]) -> tuple[Any, int]:
+    """A task under a symbol, and its address.
+
+    `function` takes (arguments, counts, steps, table) as integers; the index is the integer at `arguments`.
+    """
+    return exported(symbol, _TASK, function)
+
+
+@cache
+def launcher() -> Any:
+    """``launch(task, address, count, table, share)``: run a task for every index, in parallel if `share`."""
+    load, store = element_access(0)
+    words = stack_buffer(24)
+    if not available():
+
+        @njit(error_model="numpy")
+        def alone(function: Any, address: int, count: int, table: int, share: bool) -> None:
+            place = words()
+            for index in range(count):
+                store(place, index)
+                function(place, 0, 0, table)
+
+        return alone
+    from numba.np.ufunc import omppool  # noqa: PLC0415
+
+    size = ctypes.c_size_t
+    pool: Any = ctypes.CFUNCTYPE(None, *[size] * 7, ctypes.c_int)(omppool.parallel_for)
+    enabled = _enabled.ctypes.data
+
+    @njit(error_model="numpy")
+    def launch(function: Any, address: int, count: int, table: int, share: bool) -> None:
+        if share and load(enabled) == 1:
+            # The pool adds index * step to each base address: base 0 and step 1 hand over the index itself.
+            start = words()
+            store(start, 0)
+            store(start + 8, count)
+            store(start + 16, 1)
+            pool(address, start, start + 8, start + 16, table, 0, 1, get_num_threads())
+        else:
+            place = words()
+            for index in range(count):
+                store(place, index)
+                function(place, 0, 0, table)
+
+    return launch

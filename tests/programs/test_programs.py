@@ -13,6 +13,7 @@ from scipy.integrate import quad
 from scipy.special import logsumexp
 from scipy.stats import norm
 
+from gradc.autodiff.vjp import gradient
 from gradc.errors import TraceError
 from gradc.ir.index.evaluate import evaluate
 from gradc.ir.index.verify import verify
@@ -27,9 +28,7 @@ RNG = np.random.default_rng(0)
 
 
 def curve_by_list(p):
-    return np.array(
-        [p[0] * math.exp(-p[1] * t) + p[2] - s for t, s in zip(range(5), [1.6, 0.9, 0.5, 0.3, 0.2])]
-    )
+    return np.array([p[0] * math.exp(-p[1] * t) + p[2] - s for t, s in enumerate([1.6, 0.9, 0.5, 0.3, 0.2])])
 
 
 def curve(p):
@@ -92,7 +91,7 @@ def gp_numpy(log_ell, log_sigma, X, y):
     d2 = np.sum((X[:, None, :] - X[None, :, :]) ** 2, axis=-1)
     K = np.exp(-0.5 * d2 / np.exp(2 * log_ell))
     K[np.diag_indices(n)] += np.exp(2 * log_sigma)
-    sign, logdet = np.linalg.slogdet(K)
+    _, logdet = np.linalg.slogdet(K)
     return 0.5 * y @ np.linalg.solve(K, y) + 0.5 * logdet + 0.5 * n * np.log(2 * np.pi)
 
 
@@ -329,6 +328,25 @@ def test_program_equals_numpy(case: Case):
     for one, other in zip(found, leaves(expected), strict=True):
         assert np.shape(one) == np.shape(other)
         np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("case", WORK, ids=repr)
+def test_gradient_equals_a_difference_quotient(case: Case, rng):
+    def total(**arguments):
+        return sum(np.sum(leaf) for leaf in leaves(case.function(**arguments)))
+
+    traced = trace(lambda **arguments: total(**arguments), case.arguments)
+    wrt = [name for name in case.arguments if traced.program.types[name].dtype.is_float]
+    inputs = {**case.arguments, **{hidden.name: hidden.read() for hidden in traced.hidden}}
+    _, *gradients = evaluate(verify(gradient(traced.program, wrt)), inputs)
+    step = 1e-6
+    for name, found in zip(wrt, gradients, strict=True):
+        direction = rng.normal(size=np.shape(case.arguments[name]))
+        ahead, behind = (
+            {**case.arguments, name: case.arguments[name] + sign * step * direction} for sign in (1, -1)
+        )
+        quotient = (total(**ahead) - total(**behind)) / (2 * step)
+        np.testing.assert_allclose(np.sum(found * direction), quotient, rtol=1e-5, atol=1e-6)
 
 
 REFUSED = [

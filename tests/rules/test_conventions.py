@@ -208,7 +208,7 @@ def test_no_digits_are_lost_where_the_obvious_formula_loses_them(name: str):
 
 
 def second(name: str, first: int, then: int, point: tuple[float, ...], y_bar: float = 1.0) -> float:
-    """Differentiate the contribution to operand `first` once more, by operand `then`, the cotangent for -1."""
+    """Differentiate the contribution to operand `first` by operand `then`; -1 is the cotangent."""
     local = vjp_template(template(name), first, lone=False, with_result=False)
     assert local is not None
     again = vjp_template(

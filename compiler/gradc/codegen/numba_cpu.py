@@ -11,7 +11,8 @@ import keyword
 from collections.abc import Sequence
 from typing import assert_never
 
-from gradc.codegen.printer import Printer
+from gradc.codegen.printer import CALLED, Printer
+from gradc.ir.functions import FUNCTIONS
 from gradc.ir.loop.nodes import (
     AddTo,
     Allocate,
@@ -29,19 +30,36 @@ from gradc.ir.loop.nodes import (
     Update,
 )
 
-SPECIAL = frozenset(("erfinv", "ndtr", "log_ndtr", "ndtri", "digamma", "polygamma"))
-_BUILTIN = frozenset(("abs", "bool"))
-_LIBRARY_MODULES = {
-    "product": "matmul",
-    **dict.fromkeys(("check_indices", "reshape", "affine_scan", "argsort", "arg_extreme"), "library"),
+# Where the functions that a module calls come from: what is neither here nor built in is in `scalars`.
+MODULES = {
+    "library": ("check_indices", "reshape", "affine_scan", "argsort", "arg_extreme"),
+    "linalg": (
+        *("batched_product", "solve", "inv", "solve_triangular", "cholesky"),
+        *("slogdet", "det", "cofactor"),
+    ),
+    "matmul": ("product",),
+    "reduce": ("plus",),
+    "special": ("erfinv", "ndtr", "log_ndtr", "ndtri", "digamma", "polygamma"),
 }
+_MODULE_OF = {name: module for module, names in MODULES.items() for name in names}
+_RESERVED = frozenset(
+    (
+        *keyword.kwlist,
+        *keyword.softkwlist,
+        *dir(builtins),
+        *("np", "math", *_MODULE_OF),
+        *(name for function in FUNCTIONS.values() for name in CALLED.findall(function.kernel)),
+    )
+)
+
+# How a value is combined into a total, and how tightly its text must bind.
 _COMBINE = {
-    "sum": "plus({0}, {1})",
-    "prod": "{0} * {1}",
-    "max": "maximum({0}, {1})",
-    "min": "minimum({0}, {1})",
-    "any": "{0} or {1}",
-    "all": "{0} and {1}",
+    "sum": ("plus({0}, {1})", 0),
+    "prod": ("{0} * {1}", 8),
+    "max": ("maximum({0}, {1})", 0),
+    "min": ("minimum({0}, {1})", 0),
+    "any": ("{0} or {1}", 3),
+    "all": ("{0} and {1}", 4),
 }
 
 
@@ -52,8 +70,6 @@ class _Module:
         self.kernel = kernel
         self.renamed: dict[str, str] = {}
         self.printer = Printer(self.rename)
-        self.library: dict[str, None] = {}
-        self.reduce: dict[str, None] = {}
         self.lines: list[str] = []
 
     def rename(self, name: str) -> str:
@@ -62,7 +78,7 @@ class _Module:
         found = self.renamed.get(head)
         if found is None:
             found = head
-            while found in _RESERVED:
+            while found in _RESERVED or found in self.renamed.values():
                 found += "_"
             self.renamed[head] = found
         return found + dot + rest
@@ -77,25 +93,17 @@ class _Module:
         return "\n".join(parts) + "\n"
 
     def _head(self) -> list[str]:
-        quoted = [comment(line) for line in self.kernel.header]
+        quoted = [comment(line).replace("\\", "\\\\") for line in self.kernel.header or (self.kernel.name,)]
+        lines = ['"""' + quoted[0], *quoted[1:], '"""']
         used = self.printer.used
-        lines = ['"""' + (quoted[0] if quoted else self.kernel.name), *quoted[1:], '"""', ""]
         if any(name.startswith("math.") for name in used):
-            lines.append("import math")
-            lines.append("")
-        if "np" in used or any("np." in line for line in self.lines):
-            lines.append("import numpy as np")
-        scalars = [name for name in used if "." not in name and name not in _BUILTIN | SPECIAL | {"np"}]
-        special = [name for name in used if name in SPECIAL]
-        by_module: dict[str, list[str]] = {"reduce": list(self.reduce), "scalars": scalars, "special": special}
-        for name in self.library:
-            by_module.setdefault(_LIBRARY_MODULES.get(name, "linalg"), []).append(name)
-        for module, names in sorted(by_module.items()):
-            if names:
-                lines.append(f"from gradc_runtime.{module} import {', '.join(sorted(names))}")
-        while lines[-1] == "":
-            lines.pop()
-        return lines
+            lines += ["", "import math"]
+        names = sorted(name for name in used if "." not in name and name != "np" and not hasattr(builtins, name))
+        imports = ["import numpy as np"] if "np" in used else []
+        for module in sorted({_MODULE_OF.get(name, "scalars") for name in names}):
+            found = ", ".join(name for name in names if _MODULE_OF.get(name, "scalars") == module)
+            imports.append(f"from gradc_runtime.{module} import {found}")
+        return [*lines, "", *imports] if imports else lines
 
     # --- statements -------------------------------------------------------------------------------------
 
@@ -120,7 +128,7 @@ class _Module:
                 self._line(depth, f"if not ({self.printer.text(condition)}):")
                 self._line(depth + 1, f"raise ValueError({comment(message)!r})")
             case CheckIndices(tensor, extent):
-                self.library["check_indices"] = None
+                self.printer.used["check_indices"] = None
                 self._line(depth, f"check_indices({self.rename(tensor)}, {self.printer.text(extent)})")
             case Allocate():
                 self._allocate(statement, depth)
@@ -146,19 +154,15 @@ class _Module:
                 assert_never(statement)
 
     def _combined(self, op: str, target: str, value: Expr) -> str:
-        text = self.printer.text(value)
-        if op == "sum":
-            self.reduce["plus"] = None
-        elif op in ("max", "min"):
-            self.printer.used[f"{op}imum"] = None
-        elif op in ("prod", "any", "all"):
-            text = f"({text})"
-        return _COMBINE[op].format(target, text)
+        spelling, strength = _COMBINE[op]
+        self.printer.used.update(dict.fromkeys(CALLED.findall(spelling)))
+        return self.printer.wrapped(spelling.format(target, self.printer.at(value, strength)), op, value.dtype)
 
     def _allocate(self, statement: Allocate, depth: int) -> None:
         shape = ", ".join(self.printer.text(size) for size in statement.shape)
         comma = "," if len(statement.shape) == 1 else ""
         make = "zeros" if statement.zeroed else "empty"
+        self.printer.used["np"] = None
         dtype = "" if statement.dtype.value == "float64" else f", np.{_numpy_name(statement.dtype.value)}"
         self._line(depth, f"{self.rename(statement.tensor)} = np.{make}(({shape}{comma}){dtype})")
 
@@ -175,7 +179,7 @@ class _Module:
             left += ".T" if statement.transpose_left else ""
             right += ".T" if statement.transpose_right else ""
             arguments = f"{left}, {right}"
-        self.library[function] = None
+        self.printer.used[function] = None
         self._line(depth, f"{self.rename(statement.out)} = {function}({arguments})")
 
     def _library(self, statement: Library, depth: int) -> None:
@@ -187,36 +191,12 @@ class _Module:
                 arguments.append(f"({', '.join(self.printer.text(size) for size in value)}{comma})")
             else:
                 arguments.append(repr(value))
-        self.library[statement.operation] = None
+        self.printer.used[statement.operation] = None
         self._line(depth, f"{outs} = {statement.operation}({', '.join(arguments)})")
 
 
 def _numpy_name(dtype: str) -> str:
     return "bool_" if dtype == "bool" else dtype
-
-
-_RESERVED = frozenset(
-    (
-        *keyword.kwlist,
-        *keyword.softkwlist,
-        *dir(builtins),
-        *("np", "math", "plus", "product", "batched_product", "transposed", "check_indices"),
-        *(
-            "exp",
-            "log",
-            "sqrt",
-            "expit",
-            "sign",
-            "square",
-            "maximum",
-            "minimum",
-            "power",
-            "modulo",
-            "softplus",
-        ),
-        *SPECIAL,
-    )
-)
 
 
 def comment(text: str) -> str:

@@ -35,8 +35,12 @@ _STRENGTH = {
     "neg": 8,
 }
 _TIGHTEST = 10
+_NARROW = frozenset(
+    dtype for dtype in DType if not (dtype.is_float or dtype.is_bool or dtype is DType.INT64)
+)
+_WIDENED = frozenset(("neg", "add", "sub", "mul", "abs", "sum", "prod"))
 _LEFT_ASSOCIATIVE = frozenset(("add", "sub", "mul", "div"))
-_CALLED = re.compile(r"([A-Za-z_][A-Za-z_0-9.]*)\(")
+CALLED = re.compile(r"([A-Za-z_][A-Za-z_0-9.]*)\(")
 
 
 class Printer:
@@ -66,10 +70,10 @@ class Printer:
                 assert_never(expression)
 
     def _number(self, value: float | int | bool, dtype: DType) -> tuple[str, int]:
-        if value != value:
-            text, negative = "np.nan", False
-        elif value in (float("inf"), float("-inf")):
-            text, negative = ("np.inf", False) if value > 0 else ("-np.inf", True)
+        if value != value or value in (float("inf"), float("-inf")):
+            self.used["np"] = None
+            text = "np.nan" if value != value else "np.inf" if value > 0 else "-np.inf"
+            negative = text.startswith("-")
         else:
             text = repr(float(value)) if dtype.is_float else repr(value)
             negative = text.startswith("-")
@@ -80,7 +84,7 @@ class Printer:
 
     def _convert(self, argument: Expr, dtype: DType) -> str:
         if dtype is DType.BOOL:
-            return f"({self._at(argument, _STRENGTH['eq'] + 1)} != 0)"
+            return f"({self.at(argument, _STRENGTH['eq'] + 1)} != 0)"
         self.used["np"] = None
         return f"np.{dtype.value}({self.text(argument)})"
 
@@ -88,23 +92,37 @@ class Printer:
         name, arguments = expression.function, expression.arguments
         if name == "reciprocal":
             one = self._number(1.0, expression.dtype)[0]
-            return f"{one} / {self._at(arguments[0], 8)}", 7
+            return f"{one} / {self.at(arguments[0], 8)}", 7
+        if expression.dtype in _NARROW and name in _WIDENED:
+            return self.wrapped(self._spelled(expression)[0], name, expression.dtype), _TIGHTEST
+        return self._spelled(expression)
+
+    def wrapped(self, text: str, function: str, dtype: DType) -> str:
+        """`text`, brought back into `dtype` where Python and Numba compute in wider integers than NumPy."""
+        if dtype not in _NARROW or function not in _WIDENED:
+            return text
+        self.used["np"] = None
+        return f"np.{dtype.value}({text})"
+
+    def _spelled(self, expression: Apply) -> tuple[str, int]:
+        name, arguments = expression.function, expression.arguments
         strength = _STRENGTH.get(name, _TIGHTEST)
         if name == "select":
-            first = [self._at(arguments[1], 2), self._at(arguments[0], 2), self._at(arguments[2], 1)]
+            first = [self.at(arguments[1], 2), self.at(arguments[0], 2), self.at(arguments[2], 1)]
             return f"{first[0]} if {first[1]} else {first[2]}", strength
         spelling = FUNCTIONS[name].kernel
-        for called in _CALLED.findall(spelling):
+        for called in CALLED.findall(spelling):
             self.used[called] = None
         if strength == _TIGHTEST:
             return spelling.format(*(self.text(argument) for argument in arguments)), strength
         left = strength if name in _LEFT_ASSOCIATIVE or len(arguments) == 1 else strength + 1
         texts = [
-            self._at(arguments[0], left),
-            *(self._at(argument, strength + 1) for argument in arguments[1:]),
+            self.at(arguments[0], left),
+            *(self.at(argument, strength + 1) for argument in arguments[1:]),
         ]
         return spelling.format(*texts), strength
 
-    def _at(self, expression: Expr, strength: int) -> str:
+    def at(self, expression: Expr, strength: int) -> str:
+        """The expression, in parentheses if it binds less tightly than `strength`."""
         text, own = self._print(expression)
         return text if own >= strength else f"({text})"

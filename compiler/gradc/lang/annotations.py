@@ -65,4 +65,8 @@ def _evaluated(text: str) -> ArrayType | None:
     if found is None or not bracket:
         return found
     parts = [part.strip() for part in rest.rstrip("]").split(",")]
-    return found[tuple(None if part == "None" else int(part) if part.isdigit() else part.strip("'\"") for part in parts)]
+    return found[
+        tuple(
+            None if part == "None" else int(part) if part.isdigit() else part.strip("'\"") for part in parts
+        )
+    ]

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def builtin_stand_ins(trace: Trace) -> dict[str, Any]:
-    """The builtins that traced values need, by name."""
+    """Return the builtins that traced values need, by name."""
     return {
         "len": lambda x: _len(trace, x),
         "min": functools.partial(_extreme, trace, builtins.min, np.minimum, np.min),
@@ -63,7 +63,7 @@ def _extreme(
 def _weakly(
     trace: Trace, python: Callable[..., Any], ufunc: np.ufunc, a: Any, b: Any, frame: FrameType
 ) -> Any:
-    """A ufunc of two values; the result is a Python number where both are."""
+    """Apply a ufunc of two values; the result is a Python number where both are."""
     result = trace.ufunc(ufunc, "__call__", (a, b), {}, frame)
     kinds = [x._content.weak if type(x) is TracedScalar else type(x) for x in (a, b)]
     if type(result) is not TracedScalar or not all(kind in (float, int, Extent) for kind in kinds):
@@ -78,16 +78,18 @@ def _weakly(
 def _sum(trace: Trace, iterable: Any, /, start: Any = 0) -> Any:
     if type(iterable) is TracedArray and type(start) is int and start == 0:
         return trace.function(np.sum, (iterable,), {"axis": 0}, sys._getframe(1))
-    return builtins.sum(iterable, start)
+    items: Any = iterable
+    return builtins.sum(items, start)
 
 
 class CastMeta(type):
-    """The class of stand-ins for number classes: they call, compare and test like the class they stand for."""
+    """The class of stand-ins for number classes: they call, compare and test as what they stand for."""
 
     __gradc_real__: type
     _convert: Callable[..., Any]
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        """Convert a traced value, or call the class itself."""
         if args and (is_traced(args[0]) or type(args[0]) is Extent or contains_traced(args[0])):
             return cls._convert(args[0], sys._getframe(1))
         return cls.__gradc_real__(*args, **kwargs)
@@ -109,7 +111,7 @@ class CastMeta(type):
 
 
 def cast_class(trace: Trace, real: type) -> type:
-    """The stand-in of a number class; as a dtype NumPy takes it for the class that it stands for."""
+    """Return the stand-in of a number class; as a dtype NumPy takes it for the class that it stands for."""
     convert = {float: _to_float, int: _to_int}.get(real, functools.partial(_to_scalar_type, real))
     # NumPy's abstract classes (np.floating) are no dtypes; they are only tested against.
     concrete = real in (float, int) or real().dtype is not None if not _is_abstract(real) else False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
@@ -47,26 +47,31 @@ class Calls(Items):
     def function(
         self, function: Callable[..., object], args: Arguments, kwargs: Options, frame: FrameType
     ) -> Any:
-        """A NumPy, SciPy or `math` function."""
+        """Call a NumPy, SciPy or `math` function."""
         self.enter(frame)
         try:
-            if function in SAME and is_traced(args[0]) and not any(kwargs.values()) and len(args) == 1:
-                return args[0]
             operation = Operation(function, function, self.handler(function))
+            first, rest, options = _split_first(args, kwargs)
+            if type(first) is not TracedArray:
+                return self.invoke(operation, args, kwargs)
+            if function in SAME and self._keeps(first, rest, options):
+                return first
             undo = VIEW_FUNCTIONS.get(function, ...)
-            if undo is not ... and type(args[0]) is TracedArray:
-                return self.view(operation, args[0], args[1:], kwargs, undo)
-            if function in SPLITS and type(args[0]) is TracedArray:
-                return self._split(operation, args[0], args[1:], kwargs)
+            if undo is not ... and not (function is np.diag and first.ndim == 1):
+                return self.view(operation, first, rest, options, undo)
+            if function in SPLITS:
+                return self._split(operation, first, rest, options)
             return self.invoke(operation, args, kwargs)
         except GradcError as error:
             raise self.located(error) from None
 
     def method(self, name: str, value: Traced, args: Arguments, kwargs: Options, frame: FrameType) -> Any:
-        """An array method."""
+        """Call an array method."""
         self.enter(frame)
         try:
             operation = Operation(name, _concrete_method(name), operations.METHODS.get(name))
+            if name == "astype" and kwargs.get("copy") is False and self._keeps(value, args, {}):
+                return value
             undo = VIEW_METHODS.get(name, ...)
             if undo is not ... and type(value) is TracedArray:
                 return self.view(operation, value, args, kwargs, undo)
@@ -74,10 +79,15 @@ class Calls(Items):
         except GradcError as error:
             raise self.located(error) from None
 
+    def _keeps(self, value: Traced, args: Arguments, kwargs: Options) -> bool:
+        """Whether ``np.asarray(value, dtype)`` and its like give the array itself."""
+        dtype = self.concrete_tree(args[0] if args else kwargs.get("dtype"))
+        return dtype is None or np.dtype(dtype) == value.dtype
+
     # --- attributes -------------------------------------------------------------------------------------
 
     def attribute(self, value: Traced, name: str, frame: FrameType) -> object:
-        """An attribute that the class does not define: an array method, or an error."""
+        """Return an attribute that the class does not define: an array method, or an error."""
         own = _OWN_METHODS.get(name)
         if own is not None and type(value) is not TracedMasked:
             return lambda *args, **kwargs: own(self, value, *args, **kwargs)
@@ -108,21 +118,21 @@ class Calls(Items):
         )
         return TracedScalar(self, Value(widened.name, widened.dtype, (), weak), known=picked._known)
 
-    def tolist(self, value: Traced) -> object:
+    def tolist(self, value: Any) -> object:
         """``value.tolist()``: nested lists of Python numbers."""
         if type(value) is not TracedArray:
             return self.item(value)
-        return [self.tolist(part) if is_traced(part) else part.item() for part in value]  # pyright: ignore[reportAttributeAccessIssue]
+        parts: Iterator[Any] = iter(value)
+        return [self.tolist(part) if is_traced(part) else part.item() for part in parts]
 
-    def fill(self, value: Traced, number: object) -> None:
+    def fill(self, value: Any, number: object) -> None:
         """``value.fill(number)``."""
-        self.store(value, Ellipsis, number, sys._getframe(2))  # pyright: ignore[reportArgumentType]
+        self.store(value, Ellipsis, number, sys._getframe(2))
 
-    def sort_in_place(self, value: Traced, axis: int = -1) -> None:
+    def sort_in_place(self, value: Any, axis: int = -1) -> None:
         """``value.sort()``, which changes the array itself."""
-        self.store(
-            value, Ellipsis, self.function(np.sort, (value, axis), {}, sys._getframe(2)), sys._getframe(2)
-        )  # pyright: ignore[reportArgumentType]
+        frame = sys._getframe(2)
+        self.store(value, Ellipsis, self.function(np.sort, (value, axis), {}, frame), frame)
 
 
 _OWN_METHODS: dict[str, Callable[..., object]] = {
@@ -131,6 +141,15 @@ _OWN_METHODS: dict[str, Callable[..., object]] = {
     "fill": Calls.fill,
     "sort": Calls.sort_in_place,
 }
+
+
+def _split_first(args: Arguments, kwargs: Options) -> tuple[object, Arguments, Options]:
+    """The array that a function is about, given by position or by name, and the other arguments."""
+    if args:
+        return args[0], args[1:], kwargs
+    options = dict(kwargs)
+    name = next(iter(options), None)
+    return (options.pop(name) if name else None), (), options
 
 
 def _concrete_method(name: str) -> Callable[..., object]:

@@ -1,9 +1,9 @@
 """The cloned function: the same code object with its own globals, closure cells, defaults and builtins.
 
-In the clone, names that stand for NumPy, SciPy, `math`, some builtins, captured data and plain user functions are
-replaced by stand-ins (`gradc.lang.standins`), recursively.  Nothing global is patched: line numbers, breakpoints
-and other threads are not disturbed.  A function that assigns a global or an outer variable is refused when it is
-called, because the assignment would happen while tracing only.
+In the clone, names that stand for NumPy, SciPy, `math`, some builtins, captured data and plain user
+functions are replaced by stand-ins (`gradc.lang.standins`), recursively.  Nothing global is patched: line
+numbers, breakpoints and other threads are not disturbed.  A function that assigns a global or an outer
+variable is refused when it is called, because the assignment would happen while tracing only.
 """
 
 from __future__ import annotations
@@ -52,16 +52,16 @@ class Source:
 
     @property
     def hint(self) -> str:
-        """The end of `what` as a plain name, for the input that an array becomes: ``cfg.w["a"]`` gives ``w_a``."""
+        """The end of `what` as a plain name, for an input: ``cfg.w["a"]`` gives ``w_a``."""
         return re.sub(r"\W+", "_", re.split(r"[. ](?![^\[]*\])", self.what)[-1]).strip("_")
 
     def attribute(self, name: str) -> Source:
-        """The source of an attribute of this value."""
+        """Return the source of an attribute of this value."""
         what = f"{self.what}.{name}" if self.what else name
         return Source(what, lambda: getattr(self.read(), name), (self.key, name))
 
     def item(self, key: object) -> Source:
-        """The source of an item of this value."""
+        """Return the source of an item of this value."""
         return Source(f"{self.what}[{key!r}]", lambda: self.read()[key], (self.key, "item", key))
 
 
@@ -121,6 +121,7 @@ class ClonedFunction:
         self._clone: types.FunctionType | None = None
 
     def __call__(self, *args: object, **kwargs: object) -> object:
+        """Call the clone."""
         if self._clone is None:
             self._clone = clone(self._stand_ins, self._function)
         return self._clone(*args, **kwargs)
@@ -136,7 +137,7 @@ class ClonedFunction:
 
 
 def clone(stand_ins: StandIns, function: types.FunctionType) -> types.FunctionType:
-    """The clone of `function` for one trace."""
+    """Return the clone of `function` for one trace."""
     code = function.__code__
     found = scan(code)
     _check_writes(stand_ins, function, found)

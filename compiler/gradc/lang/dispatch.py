@@ -1,8 +1,8 @@
-"""What an operation on traced values does: operands are lifted, a handler adds equations, the result is wrapped.
+"""What an operation on traced values does: lift the operands, let a handler add equations, wrap the result.
 
-`Dispatch` is the part of a trace that traced values talk to.  Operations on arrays that are known while tracing
-are carried out by NumPy itself; as soon as one operand is not known, the others become constants or inputs of the
-program.
+`Dispatch` is the part of a trace that traced values talk to.  Operations on arrays that are known while
+tracing are carried out by NumPy itself; as soon as one operand is not known, the others become constants or
+inputs of the program.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Dispatch:
         self.place = self.places.of(frame)
 
     def where(self) -> str:
-        """The user's place as text."""
+        """Return the user's place as text."""
         origin = self.place.origin
         return f"{origin.file}:{origin.line}: {origin.text}" if origin.file else ""
 
@@ -79,12 +79,12 @@ class Dispatch:
         return error
 
     def intercept(self, kind: str, value: object, frame: FrameType) -> TraceError:
-        """The error for something that needs the number behind a traced value."""
+        """Return the error for something that needs the number behind a traced value."""
         self.enter(frame)
         return self.poisoned(refusals.needs_number(kind, value, frame, self.where()))
 
     def number(self, kind: str, value: TracedScalar, frame: FrameType) -> Number:
-        """The number behind a scalar computed from extents and integer arguments; it is pinned by guards."""
+        """Return the number behind a scalar made of extents and integer arguments; guards pin it."""
         if value._known is None:
             raise self.intercept(kind, value, frame)
         self.enter(frame)
@@ -101,12 +101,12 @@ class Dispatch:
         return known.number
 
     def extent(self, size: Size) -> object:
-        """A size as user code sees it: an int where it is one."""
+        """Return a size as user code sees it: an int where it is one."""
         size = self.emit.solver.resolve(size)
         return size if isinstance(size, int) else Extent(self, size)
 
     def specialise(self, size: Size, frame: FrameType) -> int:
-        """The number behind a size, with a guard."""
+        """Return the number behind a size, with a guard."""
         self.enter(frame)
         return self.emit.solver.specialise(size, self.where())
 
@@ -120,7 +120,7 @@ class Dispatch:
         return outcome
 
     def shape_of(self, value: Traced) -> tuple[Size, ...]:
-        """The shape of a traced value."""
+        """Return the shape of a traced value."""
         content = value._now()
         if isinstance(content, Literal):
             return content.array.shape
@@ -129,7 +129,7 @@ class Dispatch:
         return self.emit.shape(self.value_of(content))
 
     def dtype_of(self, value: Traced) -> DType:
-        """The dtype of a traced value."""
+        """Return the dtype of a traced value."""
         content = value._now()
         return dtype_of(content.array.dtype) if isinstance(content, Literal | Captive) else content.dtype
 
@@ -140,7 +140,7 @@ class Dispatch:
     # --- contents ---------------------------------------------------------------------------------------
 
     def value_of(self, content: Content, hint: str = "") -> Value:
-        """A content as a tensor of the program."""
+        """Return a content as a tensor of the program."""
         if isinstance(content, Value):
             return content
         if content.value is None:
@@ -152,11 +152,11 @@ class Dispatch:
         raise NotImplementedError
 
     def argument_tree(self, x: Any) -> Any:
-        """The arguments of a call with traced values lifted; `Trace` knows the kinds of arguments."""
+        """Return the arguments of a call with traced values lifted; `Trace` knows the kinds of arguments."""
         raise NotImplementedError
 
     def literal(self, array: np.ndarray, recipe: Callable[[], Value] | None = None) -> object:
-        """A new array whose elements are known; a NumPy scalar stays one."""
+        """Return a new array whose elements are known; a NumPy scalar stays one."""
         if not isinstance(array, np.ndarray) or array.ndim == 0:
             return array
         if array.dtype == object:
@@ -165,20 +165,22 @@ class Dispatch:
         found._contiguous = array.flags.c_contiguous
         return found
 
-    def operand(self, x: object) -> Arg | Literal | np.generic | list | tuple:
+    def operand(self, x: Any) -> Arg | Literal | np.generic | list | tuple:
         """One operand of an operator; NotImplemented for what is no operand at all."""
         kind = type(x)
+        if (kind is TracedScalar or kind is TracedArray) and x._trace is not self:
+            raise self.poisoned(refusals.leaked(x, self.where()))
         if kind is TracedScalar:
-            return x._content  # pyright: ignore[reportAttributeAccessIssue]
+            return x._content
         if kind is TracedArray:
-            content = x._now()  # pyright: ignore[reportAttributeAccessIssue]
+            content = x._now()
             return content if isinstance(content, Literal) else self.value_of(content)
         if kind in PLAIN:
-            return x  # pyright: ignore[reportReturnType]
+            return x
         if kind is Extent:
-            return SizeValue(x._size)  # pyright: ignore[reportAttributeAccessIssue]
+            return SizeValue(x._size)
         if kind is TracedMasked:
-            return x._content  # pyright: ignore[reportAttributeAccessIssue, reportReturnType]
+            return x._content
         return self._foreign_operand(x)
 
     def _foreign_operand(self, x: object) -> Any:
@@ -190,20 +192,22 @@ class Dispatch:
             return x
         if isinstance(x, list | tuple):
             return self.argument_tree(x) if contains_traced(x) else Literal(np.asarray(x))
-        return x.item() if isinstance(x, PLAIN) and hasattr(x, "item") else NotImplemented
+        if isinstance(x, PLAIN):  # an IntEnum counts as the int that it is
+            return int(x) if isinstance(x, int) else float(x)
+        return NotImplemented
 
     def lifted(self, operand: object) -> Any:
-        """An operand without literals."""
+        """Return an operand without literals."""
         return self.value_of(operand) if isinstance(operand, Literal) else operand
 
     def made(self, result: Traced) -> Traced:
-        """The result of a creation function: a new array in C order."""
+        """Return the result of a creation function: a new array in C order."""
         if type(result) is TracedArray and result._view is None and not result._frozen:
             result._contiguous = True
         return result
 
     def wrap(self, result: object, *, weak: type | None = None, known: Known | None = None) -> Any:
-        """The result of a handler as user code sees it."""
+        """Return the result of a handler as user code sees it."""
         if isinstance(result, Value):
             return self._wrap_value(result, weak, known)
         if isinstance(result, SizeValue):
@@ -236,7 +240,7 @@ class Dispatch:
     # --- operators --------------------------------------------------------------------------------------
 
     def operate(self, name: str, left: object, right: object, frame: FrameType) -> Any:
-        """A binary operator."""
+        """Apply a binary operator."""
         self.enter(frame)
         try:
             a, b = self.operand(left), self.operand(right)
@@ -253,7 +257,7 @@ class Dispatch:
             raise self.located(error) from None
 
     def binary(self, name: str, a: Any, b: Any) -> object:
-        """The equations of a binary operator on lifted operands."""
+        """Emit the equations of a binary operator on lifted operands."""
         if name in DIRECT and type(a) is Value and not a.shape and not (type(b) is Value and b.shape):
             found = self._of_numbers(name, a, b)
             if found is not None:
@@ -268,7 +272,7 @@ class Dispatch:
         return self.called(self.handler(ufunc), (a, b))
 
     def _of_numbers(self, name: str, a: Value, b: object) -> Value | None:
-        """The short way for two numbers of one floating-point dtype: long scalar programs are built of these."""
+        """Take the short way for two numbers of one floating-point dtype: long scalar programs need it."""
         dtype = a.dtype
         if not dtype.is_float:
             return None
@@ -286,7 +290,7 @@ class Dispatch:
         )
 
     def handler(self, function: Callable[..., object], method: str = "__call__") -> Handler:
-        """The handler of a function or ufunc, or the error that says what to write instead."""
+        """Return the handler of a function or ufunc, or the error that says what to write instead."""
         if isinstance(function, np.ufunc):
             if method == "__call__" and function in operations.UFUNCS:
                 return operations.UFUNCS[function]
@@ -306,12 +310,12 @@ class Dispatch:
     def called(
         self, handler: Handler, args: Sequence[object], kwargs: Mapping[str, object] | None = None
     ) -> object:
-        """The result of a handler, its equations marked as new."""
+        """Return the result of a handler, its equations marked as new."""
         self.mark = len(self.emit.builder.equations)
         return handler(self.emit, *args, **(kwargs or {}))
 
     def _weak(self, name: str, left: object, right: object, a: Any, b: Any) -> object:
-        """An operator between Python numbers: the result is a Python number too, known where both are."""
+        """Apply an operator to Python numbers: the result is a Python number too, known where both are."""
         first, second = self._known(left), self._known(right)
         known = combine(OPERATORS[name][1], first, second) if first and second else None
         if name == "divmod":
@@ -340,7 +344,7 @@ class Dispatch:
         return int(x) if type(x) is bool else x
 
     def unary(self, name: str, value: Traced, frame: FrameType) -> Any:
-        """A unary operator."""
+        """Apply a unary operator."""
         self.enter(frame)
         ufunc, python = OPERATORS[name]
         content = value._now()

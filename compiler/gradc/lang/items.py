@@ -32,7 +32,7 @@ from gradc.lang.traced import (
     is_array,
     is_traced,
 )
-from gradc.lang.views import Undo, index_key
+from gradc.lang.views import Undo, WriteBack, index_key
 
 Arguments = tuple[object, ...]
 Options = Mapping[str, object]
@@ -77,7 +77,7 @@ class Items(Dispatch):
         return self.literal_tree(operation.concrete(*given, **options))
 
     def concrete_tree(self, x: Any) -> Any:
-        """An argument with known arrays as `ndarray`s and stand-in classes as the classes they stand for."""
+        """Return an argument with known arrays as `ndarray`s and stand-in classes as what they stand for."""
         if type(x) is TracedArray:
             content = x._now()
             assert isinstance(content, Literal)
@@ -87,7 +87,7 @@ class Items(Dispatch):
         return getattr(x, REAL) if isinstance(x, type) and hasattr(x, REAL) else x
 
     def literal_tree(self, result: Any) -> Any:
-        """The result of a concrete call: its arrays are copied, so that views are tracked by us alone."""
+        """Wrap the result of a concrete call; arrays are copied, so that views are tracked by us alone."""
         if isinstance(result, np.ndarray):
             return self.literal(result.copy() if result.base is not None else result)
         if isinstance(result, list | tuple):
@@ -96,7 +96,7 @@ class Items(Dispatch):
         return result
 
     def _python_result(self, operation: Operation, args: Arguments) -> tuple[type | None, Any]:
-        """What a `math` function of known numbers gives: a Python number that may be known as well."""
+        """Return what a `math` function of known numbers gives: a Python number that may be known as well."""
         if getattr(operation.key, "__module__", "") != "math" or any(
             type(arg) is TracedArray or isinstance(arg, list | tuple) for arg in args
         ):
@@ -109,7 +109,7 @@ class Items(Dispatch):
         return weak, combine(operation.concrete, *parts)  # pyright: ignore[reportArgumentType]
 
     def _into(self, operation: Operation, args: Arguments, kwargs: Options, out: Any) -> object:
-        """A call with ``out=``: an assignment to an array made in the function."""
+        """Carry out a call with ``out=``: an assignment to an array made in the function."""
         target = out[0] if isinstance(out, tuple) and len(out) == 1 else out
         if type(target) is not TracedArray:
             raise self.poisoned(refusals.frozen_write("the array given as out=", self.where()))
@@ -120,7 +120,7 @@ class Items(Dispatch):
     # --- views ------------------------------------------------------------------------------------------
 
     def apply(self, operation: Operation, content: Content, args: Arguments, kwargs: Options) -> Content:
-        """A view function on a content of either kind."""
+        """Apply a view function to a content of either kind."""
         if isinstance(content, Literal):
             options = {name: self.concrete_tree(arg) for name, arg in kwargs.items()}
             return Literal(
@@ -134,7 +134,7 @@ class Items(Dispatch):
     def view(
         self, operation: Operation, base: TracedArray, args: Arguments, kwargs: Options, undo: Undo | None
     ) -> Any:
-        """A function that returns a view: remember the base unless nobody may write to it."""
+        """Call a function that returns a view: remember the base unless nobody may write to it."""
         if needs_equations((args, tuple(kwargs.values()))) and isinstance(base._now(), Literal):
             self.value_of(base._now())
         result = self.wrap_content(self.apply(operation, base._now(), args, kwargs))
@@ -143,38 +143,41 @@ class Items(Dispatch):
         result._frozen = base._frozen
         if not base._frozen:
             back = None if undo is None else undo(self.shape_of(base), args, kwargs)
-            backward: Callable[[Content, Content], Content] | None = None
-            if back is not None:
-                undoing = Operation(back.function, back.function, self.handler(back.function))
-
-                def backward(whole: Content, part: Content) -> Content:
-                    return self.apply(undoing, part, back.arguments, {})
-
             reshaped = back is not None and back.function is np.reshape
             keeps = operation.key in (np.squeeze, "squeeze", np.expand_dims)
             certain = not reshaped or keeps or base._contiguous
-            forward = lambda content: self.apply(operation, content, args, kwargs)  # noqa: E731
-            result._view = View(base, forward, backward, None, certain, base._version)
+            result._view = View(
+                base,
+                lambda content: self.apply(operation, content, args, kwargs),
+                None if back is None else self._undoing(back),
+                None,
+                certain,
+                base._version,
+            )
             result._contiguous = reshaped and base._contiguous
         return result
 
+    def _undoing(self, back: WriteBack) -> Callable[[Content, Content], Content]:
+        """Return the function that brings the content of a view into the form of its base."""
+        operation = Operation(back.function, back.function, self.handler(back.function))
+        return lambda whole, part: self.apply(operation, part, back.arguments, {})
+
     def wrap_content(self, content: Content) -> Any:
-        """A content as user code sees it."""
+        """Return a content as user code sees it."""
         return self.literal(content.array) if isinstance(content, Literal) else self.wrap(content)
 
     def _split(self, operation: Operation, base: TracedArray, args: Arguments, kwargs: Options) -> Any:
         """Several views at once: they can be read after a write to the base, not written."""
         parts = self.invoke(operation, (base, *args), kwargs)
-        for at, part in enumerate(parts):
+        for part in parts:
             if type(part) is TracedArray:
                 part._frozen = base._frozen
                 if not base._frozen:
-                    certain = View(base, _unreadable, None, None, False, base._version)
-                    part._view = certain
+                    part._view = View(base, _unreadable, None, None, False, base._version)
         return parts
 
     def uncertain_view(self) -> GradcError:
-        """The error for reading or writing a view that gradc does not follow."""
+        """Return the error for reading or writing a view that gradc does not follow."""
         return self.poisoned(refusals.view_write(self.where()))
 
     def copied(self, value: Traced) -> Any:
@@ -226,7 +229,7 @@ class Items(Dispatch):
         return get_item(self.emit, self.value_of(content), self.index_tree(index, content))
 
     def index_tree(self, index: Any, content: Content) -> Any:
-        """An index expression with its traced parts lifted; a concrete mask becomes the positions it selects."""
+        """Lift the traced parts of an index expression; a concrete mask becomes the positions it selects."""
         if isinstance(index, tuple):
             parts: list[Any] = []
             for part in index:
@@ -249,7 +252,7 @@ class Items(Dispatch):
         return self.argument_tree(part)
 
     def _covered(self, mask: np.ndarray, content: Content, at: int) -> None:
-        """A concrete mask fixes the extents of the axes that it covers."""
+        """Fix the extents of the axes that a concrete mask covers."""
         shape = self.emit.shape(self.value_of(content))[at : at + mask.ndim]
         for size, extent in zip(shape, mask.shape, strict=False):
             self.emit.solver.unify(size, extent, "a mask has the extents of the axes that it covers")
@@ -314,7 +317,7 @@ class Items(Dispatch):
             raise self.located(error) from None
 
     def _fitted(self, target: TracedArray, result: Any) -> Content:
-        """The result of an augmented assignment in the dtype and shape of its target."""
+        """Return the result of an augmented assignment in the dtype and shape of its target."""
         dtype, shape = self.dtype_of(target), self.shape_of(target)
         if not isinstance(result, Traced):
             raise ShapeError(
@@ -333,7 +336,7 @@ class Items(Dispatch):
         return self.emit.broadcast_to(value, shape)
 
     def iterate(self, array: TracedArray) -> Iterator[object]:
-        """The items along the first axis; their number is specialised."""
+        """Return the items along the first axis; their number is specialised."""
         frame = sys._getframe(1)
         names = self.places.unpacked(frame)
         count = self.specialise(self.shape_of(array)[0], frame)

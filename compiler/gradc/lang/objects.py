@@ -1,8 +1,8 @@
 """Stand-ins of captured objects: ``self`` and configuration objects, with live attributes and cloned methods.
 
-For each class of the user's a mirror is made whose functions are clones; an object's stand-in is an instance of a
-subclass of the mirror that reads attributes off the real object.  Arrays among them become hidden inputs, numbers
-are captured, writing is refused.
+For each class of the user's a mirror is made whose functions are clones; an object's stand-in is an
+instance of a subclass of the mirror that reads attributes off the real object.  Arrays among them become
+hidden inputs, numbers are captured, writing is refused.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ class Mirrors:
         self._classes: dict[type, type] = {}
 
     def known(self, cls: type) -> type:
-        """The mirror of `cls` where one was made, else `cls`."""
+        """Return the mirror of `cls` where one was made, else `cls`."""
         return self._classes.get(cls, cls)
 
     def of(self, value: Any, source: Source) -> Any:
-        """The stand-in of an object, or the object itself where its class is no class of the user's."""
+        """Return the stand-in of an object, or the object itself where its class is not the user's."""
         from gradc.lang.standins import is_library  # noqa: PLC0415  (the two modules need each other)
 
         cls = type(value)
@@ -85,7 +85,7 @@ class Mirrors:
         return mirror
 
     def _member(self, cls: type, name: str, raw: Any) -> Any:
-        """A class attribute: functions are cloned, data is captured; None for what the mirror does without."""
+        """Mirror a class attribute: functions are cloned, data is captured; None to leave it out."""
         if isinstance(raw, types.FunctionType):
             return self._cloned(cls, name, raw)
         if isinstance(raw, staticmethod | classmethod):

@@ -51,7 +51,7 @@ PLAIN = (float, int, bool)
 
 
 def weak_of(operand: object) -> type | None:
-    """The Python type that an operand counts as in promotion; None for arrays and NumPy scalars."""
+    """Return the Python type that an operand counts as in promotion; None for arrays and NumPy scalars."""
     if isinstance(operand, Value):
         return operand.weak
     kind = type(operand)
@@ -59,14 +59,14 @@ def weak_of(operand: object) -> type | None:
 
 
 def is_direct(a: object, b: object) -> bool:
-    """Whether the emitter may take two operands as they stand: floating-point tensors beside plain numbers."""
+    """Whether the emitter may take two operands as they stand: float tensors beside plain numbers."""
     if isinstance(a, Value) and a.dtype.is_float:
         return type(b) in PLAIN or (isinstance(b, Value) and b.dtype.is_float)
     return type(a) in PLAIN and isinstance(b, Value) and b.dtype.is_float
 
 
 def simplified(operand: object, other: object) -> object:
-    """A NumPy scalar as a plain number where that gives the same dtype: a constant instead of an equation."""
+    """Turn a NumPy scalar into a plain number where that gives the same dtype, and a constant."""
     if not isinstance(operand, np.generic) or not isinstance(other, Value) or other.weak is not None:
         return operand
     kind = dtype_of(operand.dtype)
@@ -77,14 +77,17 @@ def simplified(operand: object, other: object) -> object:
 
 
 def is_int(operand: object) -> bool:
+    """Whether an operand counts as a Python int."""
     return weak_of(operand) is int
 
 
 def is_concrete(operand: object) -> bool:
+    """Whether an operand is known while tracing."""
     return isinstance(operand, Literal | np.generic) or type(operand) in PLAIN
 
 
 def array_of(operand: object) -> Any:
+    """Return a known operand for NumPy to compute with."""
     return operand.array if isinstance(operand, Literal) else operand
 
 
@@ -110,7 +113,7 @@ def needs_equations(args: Sequence[object]) -> bool:
 
 
 def index_parts(index: object) -> tuple[object, ...]:
-    """The parts of an index expression, bounds of slices included."""
+    """Return the parts of an index expression, bounds of slices included."""
     parts: list[object] = []
     for part in index if isinstance(index, tuple) else (index,):
         parts += (part.start, part.stop, part.step) if isinstance(part, slice) else (part,)

@@ -1,8 +1,8 @@
 """Where a traced operation stands in the user's source, and which variable its result goes to.
 
-Both are read off the innermost frame of user code: the line for messages and `Origin`, and the instruction that
-follows the running one, because ``y = a * b`` stores the result in ``y`` next.  Each instruction is decoded once
-per trace, so that a loop pays two dictionary look-ups per operation.
+Both are read off the innermost frame of user code: the line for messages and `Origin`, and the instruction
+that follows the running one, because ``y = a * b`` stores the result in ``y`` next.  Each instruction is
+decoded once per trace, so that a loop pays two dictionary look-ups per operation.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from gradc.ir.index.nodes import Origin
 _CACHE = dis.opmap.get("CACHE", -1)
 _STORES = frozenset(dis.opmap[name] for name in ("STORE_FAST", "STORE_DEREF"))
 _STORE_NAMES = frozenset(dis.opmap[name] for name in ("STORE_NAME", "STORE_GLOBAL"))
-# From Python 3.13 on the compiler fuses a store with the load or store after it; the first name is in the high bits.
+# From Python 3.13 on a store is fused with the load or store after it; the first name is in the high bits.
 _FUSED = frozenset(
     dis.opmap[name] for name in ("STORE_FAST_LOAD_FAST", "STORE_FAST_STORE_FAST") if name in dis.opmap
 )
@@ -58,7 +58,7 @@ class _Code:
         return cls(code, code.co_code, variable_names(code), file, starts, lines)
 
     def line(self, at: int) -> int:
-        """The line of the instruction at an offset."""
+        """Return the line of the instruction at an offset."""
         return self.lines[max(0, bisect_right(self.starts, at) - 1)]
 
 
@@ -70,7 +70,7 @@ class Places:
         self._codes: dict[int, _Code] = {}
 
     def of(self, frame: types.FrameType | None) -> Place:
-        """The place of the innermost user frame at or above `frame`."""
+        """Return the place of the innermost user frame at or above `frame`."""
         frame = user_frame(frame)
         if frame is None:
             return NOWHERE
@@ -88,7 +88,7 @@ class Places:
         return found
 
     def unpacked(self, frame: types.FrameType | None) -> tuple[str, ...]:
-        """The variables of ``a, b, c = ...`` where `frame` is unpacking into plain ones."""
+        """Return the variables of ``a, b, c = ...`` where `frame` is unpacking into plain ones."""
         frame = user_frame(frame)
         if frame is None:
             return ()
@@ -116,13 +116,13 @@ NOWHERE = Place(Origin("", 0), "")
 
 
 def _stored_next(known: _Code, at: int) -> str:
-    """The plain name that the next instruction stores to."""
+    """Return the plain name that the next instruction stores to."""
     raw, code = known.raw, known.code
     at = _next(raw, at)
     if at >= len(raw):
         return ""
     opcode, argument = raw[at], raw[at + 1]
-    # `EXTENDED_ARG` precedes names beyond the 256th: a program with so many variables does without hints for them.
+    # `EXTENDED_ARG` precedes names beyond the 256th: they give no hints.
     if opcode in _STORES:
         return _named(known.variables, argument)
     if opcode in _FUSED:
@@ -131,7 +131,7 @@ def _stored_next(known: _Code, at: int) -> str:
 
 
 def _next(raw: bytes, at: int) -> int:
-    """The offset of the instruction after the one at `at`."""
+    """Return the offset of the instruction after the one at `at`."""
     at += 2
     while at < len(raw) and raw[at] == _CACHE:
         at += 2
@@ -178,7 +178,7 @@ def is_user_file(path: str) -> bool:
 
 
 def user_frame(frame: types.FrameType | None) -> types.FrameType | None:
-    """The innermost frame of user code at or above `frame`."""
+    """Return the innermost frame of user code at or above `frame`."""
     while frame is not None:
         path = frame.f_code.co_filename
         known = _kinds.get(path)
@@ -189,7 +189,7 @@ def user_frame(frame: types.FrameType | None) -> types.FrameType | None:
 
 
 def library_call(frame: types.FrameType | None) -> str:
-    """The library function, by its dotted name, that user code called and that led to `frame`; else empty."""
+    """Return the dotted name of the library function that user code called on the way to `frame`."""
     below: types.FrameType | None = None
     while frame is not None and not is_user_file(frame.f_code.co_filename):
         if "gradc" not in frame.f_globals.get("__name__", "").split("."):
@@ -201,7 +201,7 @@ def library_call(frame: types.FrameType | None) -> str:
 
 
 def running_call(frame: types.FrameType) -> ast.Call | None:
-    """The call expression that `frame` is executing, from the columns that Python keeps per instruction."""
+    """Return the call that `frame` is executing, from the columns that Python keeps per instruction."""
     expression = running_expression(frame)
     if expression is None:
         return None
@@ -213,7 +213,7 @@ def running_call(frame: types.FrameType) -> ast.Call | None:
 
 
 def running_expression(frame: types.FrameType) -> str | None:
-    """The source text of the expression that `frame` is executing."""
+    """Return the source text of the expression that `frame` is executing."""
     positions = next(itertools.islice(frame.f_code.co_positions(), frame.f_lasti // 2, None), None)
     if positions is None:
         return None
@@ -231,7 +231,7 @@ def running_expression(frame: types.FrameType) -> str | None:
 
 
 def called_object(frame: types.FrameType, node: ast.expr) -> object:
-    """What a dotted name stands for in `frame`; None where that is unknown."""
+    """Return what a dotted name stands for in `frame`; None where that is unknown."""
     names: list[str] = []
     while isinstance(node, ast.Attribute):
         names.append(node.attr)
@@ -245,7 +245,7 @@ def called_object(frame: types.FrameType, node: ast.expr) -> object:
 
 
 def raised_at(error: BaseException) -> types.FrameType | None:
-    """The innermost user frame through which an exception went."""
+    """Return the innermost user frame through which an exception went."""
     link, found = error.__traceback__, None
     while link is not None:
         if is_user_file(link.tb_frame.f_code.co_filename):

@@ -1,4 +1,4 @@
-"""The errors of tracing: each says what was asked of a traced value, where, why that cannot be, and what works."""
+"""The errors of tracing: each says what was asked of a traced value, where, why it fails, and what works."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ _NEEDS = {
 }
 _ADVICE = {
     "a truth value": (
-        "np.where(condition, a, b) instead of if; (0 < x) & (x < 1) instead of and, or, not and chained comparisons"
+        "np.where(condition, a, b) instead of if; (0 < x) & (x < 1) instead of and, or, not and chained "
+        "comparisons"
     ),
     "hash()": "use a Python number or a string as the key",
     "the `in` operator": "np.any(x == value)",
@@ -68,12 +69,12 @@ def _calls(frame: FrameType) -> list[str]:
 
 
 def shown(name: str) -> str:
-    """A dotted name as users write it."""
+    """Return a dotted name as users write it."""
     return f"np.{name.removeprefix('numpy.')}" if name.startswith("numpy.") else name
 
 
 def object_array(where: str) -> TraceError:
-    """An object array takes part in a trace."""
+    """Refuse an object array in a trace."""
     return TraceError(
         "an array of objects takes part in a traced computation",
         where=where,
@@ -84,7 +85,7 @@ def object_array(where: str) -> TraceError:
 
 
 def unsupported(function: object, where: str, *, method: str = "") -> TraceError:
-    """A NumPy or SciPy function without a handler."""
+    """Refuse a NumPy or SciPy function without a handler."""
     name = public_name(function) + (f".{method}" if method and method != "__call__" else "")
     return TraceError(
         f"{shown(name)} cannot be traced",
@@ -111,7 +112,7 @@ def view_write(where: str) -> TraceError:
     return TraceError(
         "a view is written to that gradc cannot trace back to its array",
         where=where,
-        why="views made by indexing, reshape, transpose, swapaxes, moveaxis, flip and squeeze can be written to",
+        why="views by indexing, reshape, transpose, swapaxes, moveaxis, flip and squeeze can be written to",
         do="write to the array itself, or to a copy",
         code="E_TRACE_WRITE",
     )
@@ -152,7 +153,7 @@ def randomness(name: str, where: str) -> TraceError:
 
 
 def unknown_attribute(kind: str, name: str, where: str) -> tuple[str, dict[str, str]]:
-    """The text of a missing attribute: the arguments of a `GradcError`."""
+    """Return the text of a missing attribute: the arguments of a `GradcError`."""
     modules = {"np": np, "np.linalg": np.linalg}
     spelled = [
         f"{module}.{name}(x)" for module, real in modules.items() if callable(getattr(real, name, None))
@@ -201,7 +202,7 @@ def no_axes(text: str, where: str) -> TraceError:
 
 
 def bad_output(x: object, name: str) -> TraceError:
-    """The function returns something that is no array."""
+    """Refuse a result that is no array."""
     return TraceError(
         f"{name} returns a value of type {type(x).__name__}",
         why="results are arrays, numbers, and tuples, lists and dictionaries of these",
@@ -211,10 +212,21 @@ def bad_output(x: object, name: str) -> TraceError:
 
 
 def large_container(what: str, count: int, limit: int) -> TraceError:
-    """The function captures a large list of numbers."""
+    """Refuse to capture a large list of numbers."""
     return TraceError(
         f"the function reads {what}, a container of {count} elements",
         why=f"each element would be checked at every call; containers up to {limit} elements are taken",
         do="make it an array: np.asarray(...)",
         code="E_TRACE_CONTAINER",
+    )
+
+
+def leaked(x: object, where: str) -> TraceError:
+    """Refuse a value of a trace that has ended or that runs elsewhere."""
+    return TraceError(
+        "a traced value of another trace is used",
+        where=where,
+        why=f"{x!r} was kept from an earlier call, or comes from another function that is being traced",
+        do="pass the value as an argument, or return it",
+        code="E_TRACE_LEAK",
     )

@@ -1,7 +1,7 @@
 """What to write instead of a call that cannot be traced.
 
-The table is only consulted for a message: by then the call has asked a traced value for a number, or NumPy has
-handed us a function without a handler.
+The table is only consulted for a message: by then the call has asked a traced value for a number, or NumPy
+has handed us a function without a handler.
 """
 
 from __future__ import annotations
@@ -70,7 +70,9 @@ REPLACEMENTS: dict[str, str] = {
     "scipy.optimize.brentq": _EXTERNAL,
     "scipy.interpolate.interp1d": "np.interp",
     "scipy.spatial.distance.cdist": "np.sqrt(np.sum((a[:, None] - b[None]) ** 2, axis=-1))",
-    "scipy.spatial.distance.pdist": "np.sqrt(np.sum((a[i] - a[j]) ** 2, axis=-1)) with i, j = np.triu_indices(n, 1)",
+    "scipy.spatial.distance.pdist": (
+        "np.sqrt(np.sum((a[i] - a[j]) ** 2, axis=-1)) with i, j = np.triu_indices(n, 1)"
+    ),
     "scipy.linalg.expm": _EXTERNAL,
     "scipy.linalg.svd": _EXTERNAL,
     "scipy.linalg.eigh": _EXTERNAL,
@@ -129,7 +131,7 @@ MODULES: dict[str, str] = {
 
 
 def replacement(*names: str) -> str:
-    """What to write instead of the first of `names` (dotted names of a call) that the tables know."""
+    """Return what to write instead of the first of `names` (dotted names of a call) that the tables know."""
     for name in names:
         found = REPLACEMENTS.get(name)
         if found is not None:
@@ -143,7 +145,7 @@ def replacement(*names: str) -> str:
 
 
 def public_name(function: object) -> str:
-    """The dotted name of a callable as users write it: private modules left out."""
+    """Return the dotted name of a callable as users write it: private modules left out."""
     name = getattr(function, "__name__", type(function).__name__)
     name = getattr(function, "__qualname__", name) if not isinstance(function, type) else name
     module = getattr(function, "__module__", None) or "numpy" * (type(function).__name__ == "ufunc")

@@ -34,7 +34,16 @@ from gradc.lang.operands import REAL
 from gradc.lang.provenance import Places, raised_at
 from gradc.lang.sizes import Extent, known_argument
 from gradc.lang.standins import StandIns
-from gradc.lang.traced import Captive, Literal, Traced, TracedArray, TracedScalar, is_traced
+from gradc.lang.traced import (
+    Captive,
+    Literal,
+    Traced,
+    TracedArray,
+    TracedMasked,
+    TracedScalar,
+    is_array,
+    is_traced,
+)
 from gradc.lang.unify import ExtentSolver
 
 MANY_EQUATIONS = 20_000
@@ -46,7 +55,7 @@ class UnrolledWarning(UserWarning):
 
 @dataclass(frozen=True, slots=True)
 class Hidden:
-    """An input that the user does not pass: `read` gives its array at every call; `literal` ones never change."""
+    """An input that the user does not pass: `read` gives its array; a `literal` never changes."""
 
     name: str
     read: Callable[[], np.ndarray]
@@ -129,7 +138,7 @@ class Trace(Calls):
     def sizes(
         self, name: str, shape: Sequence[int], names: Sequence[str | int | None] = ()
     ) -> tuple[Size, ...]:
-        """The extents of an argument: 1 is static, an int in `names` fixes an axis, a string names its symbol."""
+        """Return the extents of an argument; 1 is static, `names` gives a symbol or fixes a number."""
         result: list[Size] = []
         for axis, extent in enumerate(shape):
             given = names[axis] if axis < len(names) else None
@@ -156,10 +165,10 @@ class Trace(Calls):
         kind: str = "array",
         value: int | None = None,
     ) -> Traced:
-        """The traced value of one argument.
+        """Return the traced value of one argument.
 
-        `kind` is ``"array"`` for arrays and NumPy scalars, ``"float"`` and ``"int"`` for Python numbers, which are
-        weak in promotion; `value` is the present value of an int, so that Python code may look at it (a guard).
+        `kind` is ``"array"`` for arrays and NumPy scalars, ``"float"`` and ``"int"`` for Python numbers,
+        which are weak in promotion; `value` is the present value of an int, which Python code may look at.
         """
         declared = self.emit.input(name, dtype, shape)
         if kind == "array":
@@ -171,7 +180,7 @@ class Trace(Calls):
     # --- arrays from outside ----------------------------------------------------------------------------
 
     def captive(self, array: np.ndarray, name: str, read: Callable[[], np.ndarray]) -> object:
-        """A captured array: an input of the program as soon as it is used."""
+        """Stand for a captured array, which becomes an input of the program when it is first used."""
         if array.ndim == 0:
             self.capture(name, lambda: read()[()], array[()], ("number", name))
             return array[()]
@@ -183,7 +192,7 @@ class Trace(Calls):
         self._state.captured.setdefault(key, Captured(what, read, value))
 
     def declare(self, content: Literal | Captive, hint: str) -> Value:
-        """Bring a concrete array into the program: as an equation where one says it, else as a hidden input."""
+        """Bring a concrete array into the program: as an equation where one says it, else as an input."""
         dtype = dtype_of(content.array.dtype, where=self.where())
         if isinstance(content, Captive):
             name = content.name.rpartition(".")[2]
@@ -198,7 +207,7 @@ class Trace(Calls):
         return self._literal_input(content.array, dtype, hint)
 
     def _literal_input(self, array: np.ndarray, dtype: DType, hint: str) -> Value:
-        """The input for a literal array; the same array with the same elements is one input."""
+        """Return the input for a literal array; the same array with the same elements is one input."""
         kept = self._state.kept.get(id(array))
         if kept is not None and kept.bytes == array.tobytes():
             return kept.value
@@ -218,7 +227,7 @@ class Trace(Calls):
         return value
 
     def _free(self, name: str) -> str:
-        """A name whose extents are not taken by another array's."""
+        """Return a name whose extents are not taken by another array's."""
         taken = {symbol.rpartition("_n")[0] for symbol in self.solver.hints}
         candidate, number = name, 2
         while candidate in taken:
@@ -226,20 +235,24 @@ class Trace(Calls):
         return candidate
 
     def argument_tree(self, x: Any) -> Any:
-        """The arguments of a call with traced values lifted and stand-ins replaced by what they stand for."""
+        """Lift the traced values in the arguments of a call and replace stand-ins by what they stand for."""
         kind = type(x)
         if kind in (TracedScalar, TracedArray):
+            if x._trace is not self:
+                raise self.poisoned(refusals.leaked(x, self.where()))
             return self.value_of(x._now())
         if isinstance(x, list | tuple):
             items = [self.argument_tree(item) for item in x]
             return kind(items) if kind in (list, tuple) else tuple(items)
         if kind is Extent:
             return SizeValue(x._size)
-        if isinstance(x, np.ndarray) and not is_traced(x):
+        if kind is TracedMasked:
+            return x._content
+        if is_array(x):
             return self.lifted(self._foreign_operand(x))
         if isinstance(x, type) and hasattr(x, REAL):
             return getattr(x, REAL)
-        return x._content if is_traced(x) else x
+        return x
 
     # --- running ----------------------------------------------------------------------------------------
 
@@ -280,7 +293,7 @@ class Trace(Calls):
         return error
 
     def finish(self, outputs: Sequence[object], *, name: str = "out") -> Program:
-        """The program that computes `outputs`; they may be constants.
+        """Return the program that computes `outputs`; they may be constants.
 
         No output is an input or another output, so every result is an array of its own.
         """
@@ -296,8 +309,8 @@ class Trace(Calls):
         count = len(self.emit.builder.equations)
         if count > MANY_EQUATIONS:
             warnings.warn(
-                f"{self.emit.builder.name} became {count} equations: a Python loop was unrolled; use array operations "
-                "over the whole axis instead",
+                f"{self.emit.builder.name} became {count} equations: a Python loop was unrolled; use array "
+                "operations over the whole axis instead",
                 UnrolledWarning,
                 stacklevel=2,
             )
@@ -318,7 +331,7 @@ class Trace(Calls):
 
 
 def _uniform(array: np.ndarray) -> Any:
-    """The one value that all elements of an array have, bit for bit; None where they differ."""
+    """Return the one value that all elements of an array have, bit for bit; None where they differ."""
     if array.size == 0:
         return False if array.dtype == bool else array.dtype.type(0).item()
     first = array.flat[0]

@@ -71,7 +71,9 @@ def kind_of(leaf: Any, name: str, *, as_float: bool, static: bool) -> tuple[Leaf
 def _array_kind(array: np.ndarray, name: str) -> tuple[LeafKind, Any]:
     dtype = FROM_NUMPY.get(array.dtype)
     if dtype is None or not array.dtype.isnative:
-        dtype = dtype_of(array.dtype if array.dtype.isnative else _big_endian(array, name), where=f"argument {name}")
+        dtype = dtype_of(
+            array.dtype if array.dtype.isnative else _big_endian(array, name), where=f"argument {name}"
+        )
     if array.ndim == 0:
         return LeafKind("array", dtype, scalar_type=True), array[()]
     shape = array.shape
@@ -141,7 +143,8 @@ class Signature:
         for name in (*self.static, *self.wrt):
             if name not in self.parameters:
                 raise ArgumentError(
-                    f"{self.name} has no argument {name!r}", why=f"its arguments are {', '.join(self.parameters)}"
+                    f"{self.name} has no argument {name!r}",
+                    why=f"its arguments are {', '.join(self.parameters)}",
                 )
 
     def _names(self, wrt: str | int | Sequence[str | int] | None) -> tuple[str, ...]:
@@ -213,7 +216,9 @@ def flatten(signature: Signature, values: tuple[Any, ...]) -> Flat:
 
 def _refuse_long_lists(signature: Signature, kinds: Sequence[LeafKind], owners: Sequence[int]) -> None:
     for owner, name in enumerate(signature.parameters):
-        scalars = sum(1 for kind, at in zip(kinds, owners, strict=True) if at == owner and kind.kind in ("float", "int"))
+        scalars = sum(
+            1 for kind, at in zip(kinds, owners, strict=True) if at == owner and kind.kind in ("float", "int")
+        )
         if scalars > MAX_SCALARS:
             raise ArgumentError(
                 f"argument {name} is a container of {scalars} separate numbers",

@@ -1,8 +1,8 @@
 """Extents and other numbers that Python code may look at while it is traced.
 
-An `Extent` is what ``x.shape[0]`` and ``len(x)`` give: arithmetic with integers and other extents stays symbolic,
-and where Python needs a number (``range(n)``, ``if n > 3``) the program is specialised and a guard is recorded.
-`Known` does the same for numbers computed from extents and from integer arguments.
+An `Extent` is what ``x.shape[0]`` and ``len(x)`` give: arithmetic with integers and other extents stays
+symbolic, and where Python needs a number (``range(n)``, ``if n > 3``) the program is specialised and a
+guard is recorded. `Known` does the same for numbers computed from extents and from integer arguments.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from gradc.ir import extents
 from gradc.ir.extents import Size
 
 if TYPE_CHECKING:
+    from gradc.lang.calls import Calls
     from gradc.lang.dispatch import Dispatch
 
 Number = int | float | bool
@@ -55,22 +56,22 @@ class ScalarGuard:
 
 
 def known_argument(name: str, number: int) -> Known:
-    """An integer argument itself."""
+    """Know an integer argument."""
     return Known(number, (), frozenset((name,)), lambda arguments: arguments[name])
 
 
 def known_number(number: Number) -> Known:
-    """A plain Python number."""
+    """Know a plain Python number."""
     return Known(number, (), frozenset(), lambda arguments: number)
 
 
 def known_extent(size: Size, number: int) -> Known:
-    """An extent; whoever looks at it specialises it, so that the number then holds."""
+    """Know an extent; whoever looks at it specialises it, so that the number then holds."""
     return Known(number, (size,), frozenset(), lambda arguments: number)
 
 
 def combine(function: Callable[..., Number], *parts: Known) -> Known | None:
-    """`function` of known numbers; None where Python refuses to compute it."""
+    """Apply `function` to known numbers; None where Python refuses to compute it."""
     try:
         number = function(*(part.number for part in parts))
     except (ArithmeticError, ValueError, TypeError):
@@ -93,7 +94,7 @@ _RELATIONS: dict[str, tuple[tuple[str, int], tuple[str, int]]] = {
 
 
 def size_of(x: object) -> Size | None:
-    """The size behind an extent or an integer; None for anything else."""
+    """Return the size behind an extent or an integer; None for anything else."""
     if type(x) is Extent:
         return x._size
     if type(x) in (int, bool) or isinstance(x, np.integer):
@@ -112,7 +113,7 @@ def _arithmetic(name: str, function: Callable[[Size, Size], Size], *, swapped: b
     return method
 
 
-def _comparison(name: str) -> Callable[..., object]:
+def _comparison(name: str) -> Callable[[Any, object], Any]:
     def method(self: Extent, other: object) -> object:
         size = size_of(other)
         if size is not None:
@@ -134,7 +135,7 @@ class Extent:
     __array_priority__ = 2000.0
 
     def __init__(self, trace: Dispatch, size: Size) -> None:
-        self._trace = trace
+        self._trace: Calls = trace  # pyright: ignore[reportAttributeAccessIssue] (the bases call it early)
         self._size = size
 
     @property
@@ -201,7 +202,8 @@ class Extent:
 
     def __mod__(self, other: object) -> object:
         if type(other) is int and other > 0:
-            return self - (self // other) * other
+            quotient: Any = self // other
+            return self - quotient * other
         return self._divide(operator.mod, "mod", self, other)
 
     def __rmod__(self, other: object) -> object:
@@ -230,7 +232,7 @@ class Extent:
         return self
 
     def conjugate(self) -> Extent:
-        """The extent itself, as for an int."""
+        """Return the extent itself, as for an int."""
         return self
 
     def _divide(
@@ -242,5 +244,5 @@ class Extent:
 
 
 def relation(name: str, outcome: bool) -> tuple[str, int]:
-    """The guard that records a comparison with its outcome, and the number to add to the right side."""
+    """Return the guard that records the outcome of a comparison, and what to add to its right side."""
     return _RELATIONS[name][0 if outcome else 1]

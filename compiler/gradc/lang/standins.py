@@ -66,13 +66,13 @@ class StandIns:
         self._mirrors = Mirrors(self)
 
     def of(self, value: Any, source: Source) -> Any:
-        """What takes the place of `value`; data is noted as captured."""
+        """Return what takes the place of `value`; data is noted as captured."""
         if is_traced(value) or type(value) is Extent:
             return value
         if isinstance(value, _SCALARS):
             self.trace.capture(source.what, source.read, value, source.key)
             return value
-        # Functions are what they are; data is found again at its place, where another value may stand by then.
+        # Functions stay what they are; data is read again at its place, where other data may be then.
         key = id(value) if isinstance(value, _FUNCTIONS) else (id(value), source.key)
         kept = self._memo.get(key)
         if kept is not None:
@@ -83,7 +83,7 @@ class StandIns:
         return self._memo.setdefault(key, (value, found))[1]
 
     def argument(self, value: Any, what: str) -> Any:
-        """What takes the place of an argument: data is known to the caller already and not captured."""
+        """Return what takes the place of an argument: the caller knows its data, which is not captured."""
         if is_traced(value) or isinstance(value, _SCALARS):
             return value
         if type(value) in (list, tuple):
@@ -95,7 +95,7 @@ class StandIns:
         return self.of(value, Source(what, lambda: value, ("argument", id(value))))
 
     def mirrored(self, cls: type) -> type:
-        """The class that takes the place of `cls` in methods of captured objects."""
+        """Return the class that takes the place of `cls` in methods of captured objects."""
         return self._mirrors.known(cls)
 
     # --- data -------------------------------------------------------------------------------------------
@@ -144,6 +144,10 @@ class StandIns:
         unwrapped = _unwrapped(value)
         if unwrapped is not None:
             return self.of(unwrapped, Source(source.what, lambda: _unwrapped(source.read())))
+        function = self._function(value, source)
+        return self._mirrors.of(value, source) if function is NotImplemented else function
+
+    def _function(self, value: Any, source: Source) -> Any:
         if isinstance(value, types.FunctionType):
             if is_library(value.__module__):
                 return self._library_function(value)
@@ -155,7 +159,7 @@ class StandIns:
         root = type(value).__module__.partition(".")[0]
         if callable(value) and (root == "builtins" or root in _TRACED_MODULES):
             return self._library_function(value)
-        return self._mirrors.of(value, source)
+        return NotImplemented
 
     def _in_tables(self, value: Any) -> bool:
         if not callable(value):
@@ -164,7 +168,7 @@ class StandIns:
         return key in operations.UFUNCS or key in operations.FUNCTIONS or key in operations.CREATION
 
     def _library_function(self, value: Any) -> Any:
-        """A function imported from NumPy, SciPy or `math` by name; other libraries' are taken as they are."""
+        """Stand for a function of NumPy, SciPy or `math`; other libraries' are taken as they are."""
         module = public_name(value)
         if module.startswith(("numpy.random", "random.")):
             return Refusing(self.trace, public_name(value))
@@ -191,7 +195,7 @@ class StandIns:
         return functools.partial(function, *args, **kwargs)
 
     def module(self, module: types.ModuleType, source: Source) -> Any:
-        """The stand-in of a module; modules that cannot meet traced values stand for themselves."""
+        """Return the stand-in of a module; modules that cannot meet traced values stand for themselves."""
         name = module.__name__
         if name == "random" or name.startswith("numpy.random"):
             return Refusing(self.trace, name)
@@ -200,7 +204,7 @@ class StandIns:
         return Module(self, module, source)
 
     def builtins(self) -> dict[str, Any]:
-        """The builtins of cloned functions."""
+        """Return the builtins of cloned functions."""
         if self._builtins is None:
             self._builtins = {**vars(builtins), **builtin_stand_ins(self.trace), "__import__": self._import}
         return self._builtins
@@ -219,7 +223,7 @@ class StandIns:
 
 
 def _unwrapped(value: Any) -> Any:
-    """The plain function inside a Numba dispatcher or `functools.lru_cache`; None for anything else."""
+    """Return the function inside a Numba dispatcher or `functools.lru_cache`; None for anything else."""
     inner = getattr(value, "py_func", None)
     if inner is None and type(value).__name__ == "_lru_cache_wrapper":
         inner = value.__wrapped__
@@ -258,6 +262,7 @@ class Function:
         functools.update_wrapper(self, function, updated=())
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Trace the call, or carry it out."""
         trace, function = self._trace, self._function
         frame = sys._getframe(1)
         if _meets_traced(args, kwargs):
@@ -267,8 +272,8 @@ class Function:
         options = {name: trace.concrete_tree(arg) for name, arg in kwargs.items()}
         result = concrete(*(trace.concrete_tree(arg) for arg in args), **options)
         if function in _STRUCTURED and isinstance(result, np.ndarray) and result.dtype != object:
-            handler = operations.CREATION[function]
-            return trace.literal(result, lambda: handler(trace.emit, *args, **options))  # pyright: ignore[reportReturnType]
+            handler: Callable[..., Any] = operations.CREATION[function]
+            return trace.literal(result, lambda: handler(trace.emit, *args, **options))
         return trace.literal_tree(result)
 
     def _traced(self, args: tuple[Any, ...], kwargs: dict[str, Any], frame: types.FrameType) -> Any:
@@ -320,6 +325,7 @@ class Refusing:
         return Refusing(self._trace, f"{self._name}.{name}")
 
     def __call__(self, *args: object, **kwargs: object) -> object:
+        """Refuse."""
         self._trace.enter(sys._getframe(1))
         raise self._refusal()
 
@@ -335,6 +341,7 @@ class Inlined:
         self._inner = inner
 
     def __call__(self, *args: object, **kwargs: object) -> object:
+        """Let the callable trace itself."""
         self._trace.enter(sys._getframe(1))
         return self._inner.__gradc_inline__(self._trace, args, kwargs)
 

@@ -22,8 +22,8 @@ from gradc.lang.unify import ExtentSolver
 class TraceResult:
     """A traced function.
 
-    `outputs` is what the function returned, a tree; its leaves that are traced are the outputs of `program` in
-    order.  `scalar_guards` are conditions on integer arguments.
+    `outputs` is what the function returned, a tree; its leaves are the outputs of `program` in order.
+    `scalar_guards` are conditions on integer arguments.
     """
 
     program: Program
@@ -47,8 +47,8 @@ def trace_checked(trace: Callable[[], TraceResult]) -> TraceResult:
         raise TraceError(
             "tracing the function twice gave two different programs",
             where=difference,
-            why="random numbers, the time, a counter or another side effect enters it; the compiled function would "
-            "repeat the value of one trace in every call",
+            why="random numbers, the time, a counter or another side effect enters it; the compiled function "
+            "would repeat the value of one trace in every call",
             do="pass such values as arguments; gradc.random.normal(seed, shape) draws inside the function",
             code="E_TRACE_IMPURE",
         )
@@ -56,7 +56,7 @@ def trace_checked(trace: Callable[[], TraceResult]) -> TraceResult:
 
 
 def _difference(first: TraceResult, second: TraceResult) -> str:
-    """The first difference between two traces, as text; empty where there is none."""
+    """Return the first difference between two traces, as text; empty where there is none."""
     a, b = first.program, second.program
     for one, other in zip(a.equations, b.equations, strict=False):
         if one is not other and one != other and show_equation(one) != show_equation(other):
@@ -85,7 +85,7 @@ def trace(
     solver: ExtentSolver | None = None,
     axes: Mapping[str, Sequence[str | int | None]] | None = None,
 ) -> TraceResult:
-    """Trace `function` on example arguments passed by name: arrays, Python floats and ints; all else is static."""
+    """Trace `function` on example arguments by name: arrays, Python floats and ints; all else is static."""
     session = Trace(name or getattr(function, "__name__", "program"), solver=solver)
     given: dict[str, object] = {}
     for parameter, example in arguments.items():
@@ -105,7 +105,7 @@ def trace(
 
 
 def leaves(tree: object) -> list[object]:
-    """The leaves of nested tuples, lists and dictionaries, in order."""
+    """Return the leaves of nested tuples, lists and dictionaries, in order."""
     if isinstance(tree, dict):
         tree = list(tree.values())
     if isinstance(tree, list | tuple) and not is_traced(tree):

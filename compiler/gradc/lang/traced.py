@@ -1,9 +1,9 @@
 """The values that stand for arrays and numbers while a function is traced.
 
-A traced value is no `ndarray`: it takes part in NumPy through ``__array_ufunc__``, ``__array_function__`` and
-Python's operators, and refuses by name everything that needs a number.  There are two classes, because NumPy takes
-an object with ``__len__`` or ``__getitem__`` for a sequence and hides our message behind its own: `TracedScalar`
-has no axes and lacks them, `TracedArray` has at least one axis.
+A traced value is no `ndarray`: it takes part in NumPy through ``__array_ufunc__``, ``__array_function__``
+and Python's operators, and refuses by name everything that needs a number.  There are two classes, because
+NumPy takes an object with ``__len__`` or ``__getitem__`` for a sequence and hides our message behind its
+own: `TracedScalar` has no axes and lacks them, `TracedArray` has at least one axis.
 
 The methods do no more than find the trace: what they mean is in `gradc.lang.dispatch`.
 """
@@ -25,6 +25,7 @@ from gradc.lang.sizes import Known
 
 if TYPE_CHECKING:
     from gradc.lang.calls import Calls
+    from gradc.lang.dispatch import Dispatch
 
 
 class TracedAttributeError(TraceError, AttributeError):
@@ -57,9 +58,9 @@ Content = Value | Literal | Captive | MaskedValue
 class View:
     """Shared memory, functionally: `forward` reads the view off its base, `backward` writes it back.
 
-    `backward` takes the contents of the base and of the view and gives the new content of the base; it is None
-    for views that cannot be written.  `key` tells views by different indices apart.  `certain` is False where
-    NumPy may have made a copy instead, depending on the layout: then writing to either side is refused.
+    `backward` takes the contents of the base and of the view and gives the new content of the base; it is
+    None for views that cannot be written.  `key` tells views by different indices apart.  `certain` is False
+    where NumPy may have made a copy instead, depending on the layout: then writing to either side is refused.
     """
 
     base: TracedArray
@@ -111,14 +112,14 @@ class Traced:
     __slots__ = ("_content", "_frozen", "_hint", "_trace")
     __array_priority__ = 1000.0
 
-    def __init__(self, trace: Calls, content: Content, *, frozen: bool = False, hint: str = "") -> None:
-        self._trace = trace
+    def __init__(self, trace: Dispatch, content: Content, *, frozen: bool = False, hint: str = "") -> None:
+        self._trace: Calls = trace  # pyright: ignore[reportAttributeAccessIssue] (the bases call it early)
         self._content = content
         self._frozen = frozen
         self._hint = hint
 
     def _now(self) -> Content:
-        """The present content."""
+        """Return the present content."""
         return self._content
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: object, **options: object) -> object:
@@ -229,11 +230,11 @@ class Traced:
         return self
 
     def copy(self, order: str = "C") -> Any:
-        """A new value that shares nothing."""
+        """Return a new value that shares nothing."""
         return self._trace.copied(self)
 
     def conj(self) -> Traced:
-        """The value itself: traced values are real."""
+        """Return the value itself: traced values are real."""
         return self
 
     conjugate = conj
@@ -247,14 +248,14 @@ class TracedScalar(Traced):
 
     def __init__(
         self,
-        trace: Calls,
+        trace: Dispatch,
         content: Value,
         *,
         frozen: bool = False,
         hint: str = "",
         known: Known | None = None,
     ) -> None:
-        self._trace = trace
+        self._trace: Calls = trace  # pyright: ignore[reportAttributeAccessIssue] (the bases call it early)
         self._content = content
         self._frozen = frozen
         self._hint = hint
@@ -298,7 +299,7 @@ class TracedArray(Traced):
 
     def __init__(
         self,
-        trace: Calls,
+        trace: Dispatch,
         content: Content,
         *,
         frozen: bool = False,
@@ -394,7 +395,7 @@ class TracedMasked(Traced):
 
 
 def is_traced(x: object) -> bool:
-    """Whether `x` is a traced value; ``isinstance`` with NumPy's classes is answered by ``__class__`` instead."""
+    """Whether `x` is a traced value, whatever ``isinstance`` says."""
     return type(x) in (TracedScalar, TracedArray, TracedMasked)
 
 

@@ -93,7 +93,7 @@ SPLITS = frozenset(
 
 
 def index_key(index: object) -> Hashable:
-    """A comparable form of a basic index (integers, slices, None, ellipsis); None where it is not basic."""
+    """Return a comparable form of a basic index (integers, slices, None, ellipsis), else None."""
     parts = index if isinstance(index, tuple) else (index,)
     keys = [_part_key(part) for part in parts]
     return None if None in keys else tuple(keys)

@@ -319,7 +319,9 @@ class _Lowering:
             return self._affine(index, leaf)
         position = nodes.convert(self._load(index.tensor, index.indices, leaf), DType.INT64)
         if not isinstance(position, Var):
-            position = self.positions[position] if position in self.positions else self._bind_position(position)
+            position = (
+                self.positions[position] if position in self.positions else self._bind_position(position)
+            )
         if index.tensor not in self.complete:
             self.out.append(CheckIndices(position.name, self.size(extent)))
         wrapped = nodes.apply("add", position, self.size(extent))

@@ -108,7 +108,9 @@ class _Fuser:
         path = self._descend(equation.space, order, list(_reads(equation)))
         self._finish_compute(number, equation, path, order)
 
-    def _finish_compute(self, number: int, equation: Assign, path: Sequence[_Loop], order: Sequence[int]) -> None:
+    def _finish_compute(
+        self, number: int, equation: Assign, path: Sequence[_Loop], order: Sequence[int]
+    ) -> None:
         self._add(path, Leaf(number, "compute", _loop_ids(path, order, len(equation.space))))
         self._define(equation.out, path, _axes(path, order, equation.rank), len(self._block(path).items) - 1)
         self._use(_reads(equation), path, order)
@@ -131,7 +133,9 @@ class _Fuser:
             self.zeroed.add(equation.out)
             self._add(path, Leaf(number, "add", loops))
         outer = path[:first]
-        axes = tuple(loop if loop is not None and loop in outer else None for loop in _axes(path, order, equation.rank))
+        axes = tuple(
+            loop if loop is not None and loop in outer else None for loop in _axes(path, order, equation.rank)
+        )
         self._define(equation.out, outer, axes, outermost.position)
         self._use(_reads(equation), path, order)
 

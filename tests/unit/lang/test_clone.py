@@ -88,7 +88,7 @@ def imports_inside(x):
     import math as mm  # noqa: PLC0415
     from math import cos  # noqa: PLC0415
 
-    import numpy as n  # noqa: PLC0415, ICN001
+    import numpy as n  # noqa: PLC0415
     import scipy.special as sp  # noqa: PLC0415
 
     return n.array([x[0], cos(x[1])]), sp.expit(x), mm.sqrt(x[2])

@@ -26,7 +26,7 @@ def check(function, x, traced: TraceResult) -> None:
         lambda x: np.zeros(len(x)) + np.arange(len(x)) * x,
         lambda x: np.eye(x.shape[0]) @ x,
         lambda x: x * (len(x) // 2) + len(x) % 2,
-        lambda x: float(len(x)) * x + int(len(x)) + round(len(x)) + -len(x) + abs(len(x)),
+        lambda x: float(len(x)) * x + len(x) + round(len(x)) + -len(x) + abs(len(x)),
         lambda x: np.ones((len(x), 2)) * x[:, None],
         lambda x: x[: len(x)] + x[len(x) - 1],
         lambda x: 2 ** len(x) * x + 1.0 / len(x) + (x > len(x)),

@@ -142,6 +142,25 @@ def swapped(x):
     return y, z, f, e
 
 
+def same_array_again(x):
+    y = np.zeros(4)
+    z = np.asarray(y, dtype=float)
+    z[0] = x[0]
+    w = y.astype(float, copy=False)
+    w[1] = x[1]
+    v = np.reshape(a=y, shape=(2, 2))
+    v[1, 1] = x[3]
+    f = np.asarray(y, dtype=np.float32)
+    f[2] = 9.0
+    return y, f
+
+
+def diagonal_matrix(x):
+    D = np.diag(x)
+    D[0, 1] = x[2]
+    return D
+
+
 FUNCTIONS = [value for value in list(globals().values()) if getattr(value, "__module__", "") == __name__]
 
 

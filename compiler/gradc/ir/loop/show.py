@@ -113,7 +113,9 @@ def _product(statement: Product) -> str:
 
 def _library(statement: Library) -> str:
     attributes = "".join(f"; {name}={_attribute(value)}" for name, value in statement.attributes)
-    return f"library {', '.join(statement.outs)} = {statement.operation}({', '.join(statement.ins)}{attributes})"
+    return (
+        f"library {', '.join(statement.outs)} = {statement.operation}({', '.join(statement.ins)}{attributes})"
+    )
 
 
 def _attribute(value: bool | int | str | tuple[Expr, ...]) -> str:

@@ -75,7 +75,14 @@ class _Checker:
     problems: list[str] = field(default_factory=list)
 
     def define(
-        self, where: str, name: str, dtype: DType, rank: int, *, allocated: bool = False, constant: bool = False
+        self,
+        where: str,
+        name: str,
+        dtype: DType,
+        rank: int,
+        *,
+        allocated: bool = False,
+        constant: bool = False,
     ) -> None:
         if name in self.names:
             self.problems.append(f"{where}: defines {name} a second time")
