@@ -1,4 +1,4 @@
-"""Matrix products and linear algebra that kernels call, on the last two axes; leading axes are batches.
+"""Batched products and linear algebra that kernels call, on the last two axes; leading axes are batches.
 
 Called from Python they are NumPy's; called from compiled code they go straight to the BLAS and LAPACK that SciPy
 brings.  Arrays are C-contiguous and may be read-only; both libraries want columns contiguous, so a C-contiguous
@@ -25,46 +25,6 @@ _GESV, _GETRF, _POTRF, _GESDD = (
 
 
 # --- products -----------------------------------------------------------------------------------------------
-
-
-def product(a: Array, b: Array) -> Array:
-    """Matrix-matrix, matrix-vector or vector-matrix product; ``.T`` of a matrix is read where it lies."""
-    return np.dot(a, b)
-
-
-@overload(product, jit_options=OPTIONS, strict=False)
-def _product(a: Any, b: Any) -> Any:
-    left_t, right_t = a.layout == "F", b.layout == "F"
-    gemm, gemv = _GEMM[a.dtype], _GEMV[a.dtype]
-    left, right = YES if left_t else NO, YES if right_t else NO
-    from_left, from_right = NO if left_t else YES, right
-
-    def matrices(a: Array, b: Array) -> Array:
-        (m, k), n = a.shape, b.shape[1]
-        one, zero = a.dtype.type(1), a.dtype.type(0)
-        if m * n * k == 0:
-            return np.zeros((m, n), a.dtype)
-        out = np.empty((m, n), a.dtype)
-        gemm((right, left, n, m, k, one, b, k if right_t else n, a, m if left_t else k, zero, out, n))
-        return out
-
-    def matrix_vector(a: Array, b: Array) -> Array:
-        m, k = a.shape
-        rows, columns = (k, m) if left_t else (m, k)
-        one, out = a.dtype.type(1), np.zeros(m, a.dtype)
-        if m * k > 0:
-            gemv((from_left, columns, rows, one, a, columns, b, 1, one, out, 1))
-        return out
-
-    def vector_matrix(a: Array, b: Array) -> Array:
-        k, n = b.shape
-        rows, columns = (n, k) if right_t else (k, n)
-        one, out = a.dtype.type(1), np.zeros(n, a.dtype)
-        if k * n > 0:
-            gemv((from_right, columns, rows, one, b, columns, a, 1, one, out, 1))
-        return out
-
-    return {(2, 2): matrices, (2, 1): matrix_vector, (1, 2): vector_matrix}[a.ndim, b.ndim]
 
 
 def batched_product(a: Array, b: Array, transpose_left: bool, transpose_right: bool) -> Array:

@@ -83,7 +83,9 @@ def driver(bits: int) -> Any:
             write(table + COUNT, min(SLICE, k - first))
             launch(pack, pack_address, panels, table, share)
             launch(block, block_address, blocks, table, share)
-        write(table + PACKED, packed.size)  # the last use: Numba frees an array after it, whatever holds its address
+        write(
+            table + PACKED, packed.size
+        )  # the last use: Numba frees an array after it, whatever holds its address
 
     return threads.exported(f"gradc_product_{bits}", types.void(types.intp), drive)[0]
 

@@ -52,7 +52,7 @@ def varying(program: Program, wrt: Iterable[str]) -> set[str]:
         ):  # the common case, without a tuple of names per equation
             for operand in equation.operands:
                 if type(operand) is Access and operand.tensor in found:
-                    if types[equation.out].dtype.is_float:
+                    if types[equation.out].dtype.is_float and equation.template.name != "stop_gradient":
                         found.add(equation.out)
                     break
         elif any(name in found for name in differentiable_reads(equation)):
@@ -70,6 +70,30 @@ def useful(program: Program, outputs: Iterable[str]) -> set[str]:
         elif any(name in found for name in outputs_of(equation)):
             found.update(differentiable_reads(equation))
     return found
+
+
+CHOOSING = frozenset(("select", "maximum", "minimum", "fmax", "fmin"))
+
+
+def maybe_unused(program: Program) -> set[str]:
+    """Tensors that feed an arm of a choice: where the arm is not taken their values may be anything.
+
+    Their cotangents are then exact zeros, which must not meet an infinite partial.
+    """
+    found: set[str] = set()
+    for equation in reversed(program.equations):
+        if isinstance(equation, Assign | Accumulate):
+            chooses = equation.template.name in CHOOSING
+            chooses = chooses or (isinstance(equation, Assign) and _picks(equation))
+            if (chooses or equation.out in found) and equation.template.name != "stop_gradient":
+                found.update([operand.tensor for operand in equation.operands if type(operand) is Access])
+        elif any(name in found for name in outputs_of(equation)):
+            found.update(differentiable_reads(equation))
+    return found
+
+
+def _picks(equation: Assign) -> bool:
+    return equation.reduce is not None and equation.reduce.op in ("max", "min")
 
 
 def read_anywhere(program: Program, names: Iterable[str]) -> set[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gradc.autodiff.activity import maybe_unused
 from gradc.ir.extents import Size
 from gradc.ir.index.build import IDENTITY, Builder
 from gradc.ir.index.nodes import Access, Accumulate, Index, Operand, Origin, Program
@@ -14,6 +15,7 @@ class Adjoint:
     def __init__(self, program: Program, active: set[str]) -> None:
         self.program = program
         self.active = active
+        self.maybe_unused = maybe_unused(program)
         self.builder = Builder.resume(program)
         self.types = self.builder.types
         self.cotangents: dict[str, str] = {}

@@ -83,10 +83,11 @@ def _contributions(adjoint: Adjoint, equation: Assign | Accumulate, y_bar: Acces
         [at for at, o in enumerate(operands) if type(o) is Access and o.tensor in active]
     )
     elementwise = isinstance(equation, Assign) and equation.reduce is None
-    key = ("adjoint plan", varying_operands, elementwise)
+    guarded = equation.out in adjoint.maybe_unused
+    key = ("adjoint plan", varying_operands, elementwise, guarded)
     plan = equation.template.cache.get(key)
     if plan is None:
-        plan = _plan(equation.template, varying_operands, elementwise=elementwise)
+        plan = _plan(equation.template, varying_operands, elementwise=elementwise, guarded=guarded)
         equation.template.cache[key] = plan
     for position, local, sources in plan:  # pyright: ignore[reportGeneralTypeIssues]
         operand = operands[position]
@@ -97,10 +98,11 @@ def _contributions(adjoint: Adjoint, equation: Assign | Accumulate, y_bar: Acces
         adjoint.contribute(operand.tensor, operand.indices, equation.space, local, chosen, equation.origin)
 
 
-def _plan(body: Template, positions: tuple[int, ...], *, elementwise: bool) -> Plan:
+def _plan(body: Template, positions: tuple[int, ...], *, elementwise: bool, guarded: bool) -> Plan:
     plan = []
     for position in positions:
-        local = vjp_template(body, position, lone=len(positions) == 1, with_result=elementwise)
+        lone = len(positions) == 1
+        local = vjp_template(body, position, lone=lone, with_result=elementwise, guarded=guarded)
         if local is not None:
             sources = [
                 s if isinstance(s, int) else _COTANGENT if s == "y_bar" else _RESULT for s in local.sources

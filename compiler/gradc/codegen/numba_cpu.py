@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import assert_never
 
 from gradc.codegen.printer import CALLED, Printer
-from gradc.ir.functions import FUNCTIONS
+from gradc.ir.functions import FUNCTIONS, SPECIAL
 from gradc.ir.loop.nodes import (
     AddTo,
     Allocate,
@@ -39,7 +39,7 @@ MODULES = {
     ),
     "matmul": ("product",),
     "reduce": ("plus",),
-    "special": ("erfinv", "ndtr", "log_ndtr", "ndtri", "digamma", "polygamma"),
+    "special": tuple(sorted(SPECIAL)),
 }
 _MODULE_OF = {name: module for module, names in MODULES.items() for name in names}
 _RESERVED = frozenset(
@@ -69,6 +69,7 @@ class _Module:
     def __init__(self, kernel: Kernel) -> None:
         self.kernel = kernel
         self.renamed: dict[str, str] = {}
+        self.taken = set(_RESERVED)
         self.printer = Printer(self.rename)
         self.lines: list[str] = []
 
@@ -78,8 +79,9 @@ class _Module:
         found = self.renamed.get(head)
         if found is None:
             found = head
-            while found in _RESERVED or found in self.renamed.values():
+            while found in self.taken:
                 found += "_"
+            self.taken.add(found)
             self.renamed[head] = found
         return found + dot + rest
 
@@ -98,7 +100,9 @@ class _Module:
         used = self.printer.used
         if any(name.startswith("math.") for name in used):
             lines += ["", "import math"]
-        names = sorted(name for name in used if "." not in name and name != "np" and not hasattr(builtins, name))
+        names = sorted(
+            name for name in used if "." not in name and name != "np" and not hasattr(builtins, name)
+        )
         imports = ["import numpy as np"] if "np" in used else []
         for module in sorted({_MODULE_OF.get(name, "scalars") for name in names}):
             found = ", ".join(name for name in names if _MODULE_OF.get(name, "scalars") == module)
@@ -156,7 +160,9 @@ class _Module:
     def _combined(self, op: str, target: str, value: Expr) -> str:
         spelling, strength = _COMBINE[op]
         self.printer.used.update(dict.fromkeys(CALLED.findall(spelling)))
-        return self.printer.wrapped(spelling.format(target, self.printer.at(value, strength)), op, value.dtype)
+        return self.printer.wrapped(
+            spelling.format(target, self.printer.at(value, strength)), op, value.dtype
+        )
 
     def _allocate(self, statement: Allocate, depth: int) -> None:
         shape = ", ".join(self.printer.text(size) for size in statement.shape)

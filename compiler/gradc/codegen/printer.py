@@ -35,9 +35,7 @@ _STRENGTH = {
     "neg": 8,
 }
 _TIGHTEST = 10
-_NARROW = frozenset(
-    dtype for dtype in DType if not (dtype.is_float or dtype.is_bool or dtype is DType.INT64)
-)
+_NARROW = frozenset(dtype for dtype in DType if not (dtype.is_float or dtype.is_bool or dtype is DType.INT64))
 _WIDENED = frozenset(("neg", "add", "sub", "mul", "abs", "sum", "prod"))
 _LEFT_ASSOCIATIVE = frozenset(("add", "sub", "mul", "div"))
 CALLED = re.compile(r"([A-Za-z_][A-Za-z_0-9.]*)\(")

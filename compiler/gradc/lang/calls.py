@@ -144,7 +144,7 @@ _OWN_METHODS: dict[str, Callable[..., object]] = {
 
 
 def _split_first(args: Arguments, kwargs: Options) -> tuple[object, Arguments, Options]:
-    """The array that a function is about, given by position or by name, and the other arguments."""
+    """Return the array that a function is about, by position or by name, and the other arguments."""
     if args:
         return args[0], args[1:], kwargs
     options = dict(kwargs)

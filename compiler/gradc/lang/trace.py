@@ -104,7 +104,7 @@ def trace(
     return TraceResult(program, outputs, session.hidden, session.captured, tuple(session.scalar_guards))
 
 
-def leaves(tree: object) -> list[object]:
+def leaves(tree: object) -> list[Any]:
     """Return the leaves of nested tuples, lists and dictionaries, in order."""
     if isinstance(tree, dict):
         tree = list(tree.values())

@@ -9,6 +9,7 @@ import pytest
 
 from gradc.errors import GradcError, TraceError
 from gradc.ir.index.evaluate import evaluate
+from gradc.ir.index.nodes import outputs_of
 from gradc.ir.index.show import show
 from gradc.ir.index.verify import verify
 from gradc.ir.types import DType
@@ -139,7 +140,7 @@ def test_variables_give_the_names():
         return left
 
     program = trace(function, {"x": A, "w": np.ones(3)}).program
-    assert [equation.out for equation in program.equations] == [
+    assert [name for equation in program.equations for name in outputs_of(equation)] == [
         "v1",
         "hidden",
         "left",
@@ -152,6 +153,7 @@ def test_variables_give_the_names():
 def test_places_are_lines_without_folders():
     program = trace(lambda x: np.sin(x) + 1, {"x": X}).program
     origin = program.equations[0].origin
+    assert origin is not None
     assert (origin.file, origin.text) == (
         "test_trace.py",
         'program = trace(lambda x: np.sin(x) + 1, {"x": X}).program',

@@ -148,7 +148,7 @@ def same_array_again(x):
     z[0] = x[0]
     w = y.astype(float, copy=False)
     w[1] = x[1]
-    v = np.reshape(a=y, shape=(2, 2))
+    v = np.transpose(a=y.reshape(2, 2), axes=(1, 0))
     v[1, 1] = x[3]
     f = np.asarray(y, dtype=np.float32)
     f[2] = 9.0

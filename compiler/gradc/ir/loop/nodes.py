@@ -22,6 +22,8 @@ import weakref
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+import numpy as np
+
 from gradc.ir.functions import FUNCTIONS, result_dtype
 from gradc.ir.types import DType
 
@@ -156,7 +158,8 @@ def _folded(function: str, left: Number, right: Number) -> Number | None:
         case "gt":
             return number(a > b, DType.BOOL)
         case "add" | "sub" | "mul" if not isinstance(a, bool):
-            value = {"add": kind(a) + kind(b), "sub": kind(a) - kind(b), "mul": kind(a) * kind(b)}[function]
+            with np.errstate(all="ignore"):
+                value = {"add": np.add, "sub": np.subtract, "mul": np.multiply}[function](kind(a), kind(b))
             return number(value.item(), right.dtype)
         case _:
             return None

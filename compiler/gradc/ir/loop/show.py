@@ -62,7 +62,7 @@ def show_expression(expression: Expr) -> str:
             return f"{dtype.short}({show_expression(argument)})"
         case Apply(function, arguments, _):
             texts = [show_expression(argument) for argument in arguments]
-            if function in _INFIX:
+            if function in _INFIX and len(texts) == 2:
                 return f"({texts[0]} {_INFIX[function]} {texts[1]})"
             return f"{function}({', '.join(texts)})"
         case _:

@@ -141,7 +141,7 @@ class _Checker:
         elif kind.shape is not None or kind.constant:
             yield f"{name} is not an accumulator"
         elif kind.dtype is not value.dtype:
-            yield f"{name} is {kind.dtype}, the value {value.dtype}"
+            yield f"{name} is {kind.dtype!r}, the value {value.dtype!r}"
 
     def store_faults(self, tensor: str, indices: Sequence[Expr], value: Expr) -> Iterator[str]:
         kind = self.names.get(tensor)
@@ -155,7 +155,7 @@ class _Checker:
         if kind is None:
             yield f"{tensor} is not defined"
         elif kind.dtype.is_float or kind.dtype.is_bool:
-            yield f"{tensor} holds {kind.dtype}, not indices"
+            yield f"{tensor} holds {kind.dtype!r}, not indices"
 
     # --- whole tensors ----------------------------------------------------------------------------------
 
@@ -181,7 +181,7 @@ class _Checker:
             yield from (f"{name} is not defined" for name in (left, right) if name not in self.names)
             return
         if first.dtype is not second.dtype or not first.dtype.is_float:
-            yield f"operands of dtypes {first.dtype} and {second.dtype}"
+            yield f"operands of dtypes {first.dtype!r} and {second.dtype!r}"
         ranks = {len(first.shape or ()) - batch, len(second.shape or ()) - batch}
         if ranks not in ({2}, {1, 2}):
             yield f"{left} and {right} are not matrices, or a matrix and a vector"
@@ -216,7 +216,7 @@ class _Checker:
     def typed_faults(self, expression: Expr, dtype: DType) -> Iterator[str]:
         yield from self.faults(expression)
         if expression.dtype is not dtype:
-            yield f"{show_expression(expression)} is {expression.dtype}, not {dtype}"
+            yield f"{show_expression(expression)} is {expression.dtype!r}, not {dtype!r}"
 
     def faults(self, expression: Expr) -> Iterator[str]:
         """Faults of an expression; expressions are as small as templates, so recursion is safe here."""
@@ -226,10 +226,10 @@ class _Checker:
                 if kind is None:
                     yield f"{name} is not defined"
                 elif kind.shape is not None or kind.dtype is not dtype:
-                    yield f"{name} is read as {dtype} and is {kind.dtype}{'' if kind.shape is None else '[...]'}"
+                    yield f"{name} is read as {dtype!r} and is {kind.dtype!r}{'' if kind.shape is None else '[...]'}"
             case Number(value, dtype):
                 if isinstance(value, float) != dtype.is_float or isinstance(value, bool) != dtype.is_bool:
-                    yield f"{value!r} is not a number of dtype {dtype}"
+                    yield f"{value!r} is not a number of dtype {dtype!r}"
             case Load(tensor, indices, dtype):
                 yield from self.element_faults(tensor, indices, dtype)
             case Convert(argument, _):
@@ -253,7 +253,7 @@ class _Checker:
         elif len(kind.shape) != len(indices):
             yield f"{tensor} has {len(kind.shape)} axes and {len(indices)} indices"
         elif kind.dtype is not dtype:
-            yield f"{tensor} is {kind.dtype}, the element {dtype}"
+            yield f"{tensor} is {kind.dtype!r}, the element {dtype!r}"
 
     def extent_faults(self, tensor: str, indices: Sequence[Expr]) -> Iterator[str]:
         kind = self.names.get(tensor)
@@ -266,7 +266,7 @@ def _reduction_faults(op: str, dtype: DType) -> Iterator[str]:
     if op not in REDUCTIONS:
         yield f"unknown reduction {op}"
     elif op in ("any", "all") and not dtype.is_bool:
-        yield f"{op} of {dtype}"
+        yield f"{op} of {dtype!r}"
 
 
 def _application_faults(expression: Apply) -> Iterator[str]:
@@ -280,8 +280,8 @@ def _application_faults(expression: Apply) -> Iterator[str]:
     if len(set(dtypes)) > 1:
         yield f"operands of {name} of different dtypes: {', '.join(map(repr, dtypes))}"
     if expression.dtype is not result_dtype(function, dtypes[-1]):
-        yield f"{name} of {dtypes[-1]} is not {expression.dtype}"
-    if function.result is Result.FLOAT and not dtypes[-1].is_float:
-        yield f"{name} of {dtypes[-1]}, which is no floating-point dtype"
+        yield f"{name} of {dtypes[-1]!r} is not {expression.dtype!r}"
+    if function.result in (Result.FLOAT, Result.WIDE) and not dtypes[-1].is_float:
+        yield f"{name} of {dtypes[-1]!r}, which is no floating-point dtype"
     if function.result is Result.LOGICAL and not dtypes[-1].is_bool:
-        yield f"{name} of {dtypes[-1]}, which is not bool"
+        yield f"{name} of {dtypes[-1]!r}, which is not bool"
