@@ -1,7 +1,7 @@
 """Every gate knows its local derivative; the chain rule multiplies them, from the output back to the inputs.
 
-The lecture's circuits: an add gate distributes the gradient, a multiply gate switches its inputs, a max gate routes
-it to the winner, and where a value branches the gradients add up.
+The lecture's circuits: an add gate distributes the gradient, a multiply gate switches its inputs, a max gate
+routes it to the winner, and where a value branches the gradients add up.
 """
 
 import numpy as np

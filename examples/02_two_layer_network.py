@@ -1,12 +1,16 @@
-"""A two-layer network in four lines of NumPy; nobody writes its backward pass.
+"""A two-layer network in three lines of NumPy; nobody writes its backward pass.
 
-The annotations name the extents, so that the command line can draw inputs by itself:
-``gradc check 02_two_layer_network.py:loss`` and ``gradc inspect 02_two_layer_network.py:loss --stage source``.
+The annotations name the extents, so that the command can draw inputs by itself: try ``gradc check`` and
+``gradc inspect --stage source`` on ``02_two_layer_network.py:loss``.
 """
 
 import numpy as np
 
 from gradc import differentiate, f64
+
+# Linters take a string in an annotation for the name of a type; here it names an extent.
+# ruff: noqa: F821
+# pyright: reportUndefinedVariable=false
 
 
 @differentiate(wrt=("w1", "b1", "w2", "b2"))
@@ -27,7 +31,7 @@ def main() -> None:
     rng = np.random.default_rng(0)
     x = rng.uniform(-3, 3, (200, 1))
     y = np.sin(x)
-    parameters = [rng.standard_normal((1, 16)), np.zeros(16), 0.1 * rng.standard_normal((16, 1)), np.zeros(1)]
+    parameters = (rng.standard_normal((1, 16)), np.zeros(16), 0.1 * rng.standard_normal((16, 1)), np.zeros(1))
 
     report = loss.check(*parameters, x[:10], y[:10])
     print(report)

@@ -1,7 +1,6 @@
 """The perceptron, linear and logistic regression learn by the same rule: weights += rate * error * input.
 
-For the last two, gradc finds the rule by differentiating the loss; the perceptron's loss has a kink, and its gradient
-is the perceptron rule.
+For all three, the rule is the gradient that gradc derives from a loss; the perceptron's has a kink at zero.
 """
 
 import numpy as np

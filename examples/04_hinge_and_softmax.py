@@ -1,4 +1,4 @@
-"""Two losses for linear scores s = x W: the multiclass SVM hinge and the softmax cross-entropy, with L1 and L2.
+"""Two losses for linear scores s = x W: multiclass SVM hinge and softmax cross-entropy, with L1 and L2.
 
 The derivatives every course works out by hand come out of the same few lines of NumPy.
 """
@@ -47,14 +47,14 @@ def main() -> None:
     labels = rng.integers(0, 3, 90)
     x = rng.standard_normal((90, 4)) + 2 * np.eye(3, 4)[labels]
     w = 0.1 * rng.standard_normal((4, 3))
-    for loss, by_hand in ((hinge, hinge_by_hand), (softmax, softmax_by_hand)):
+    for name, loss, by_hand in (("hinge", hinge, hinge_by_hand), ("softmax", softmax, softmax_by_hand)):
         assert np.allclose(loss.grad(w, x, labels, 1e-3, 1e-2), by_hand(w, x, labels, 1e-3, 1e-2), rtol=1e-11)
         trained = w.copy()
         for _ in range(300):
             trained -= 0.1 * loss.grad(trained, x, labels, 1e-3, 1e-2)
         accuracy = float((np.argmax(x @ trained, axis=1) == labels).mean())
         before, after = (float(loss(p, x, labels, 1e-3, 1e-2)) for p in (w, trained))
-        print(f"{loss.__name__:8} {before:.3f} -> {after:.3f}, accuracy {accuracy:.0%}")
+        print(f"{name:8} {before:.3f} -> {after:.3f}, accuracy {accuracy:.0%}")
         assert accuracy > 0.85
 
     # Scores of 1000 overflow exp; gradc recognises log-softmax and computes it without overflow.

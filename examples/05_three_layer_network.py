@@ -1,7 +1,7 @@
-"""A three-layer network, and why depth is affordable: the gradient with respect to every weight costs a small multiple
-of the value, however many weights there are.
+"""Depth is affordable: the gradient of every weight together costs a small multiple of the value.
 
-The operation counts are those of the programs that gradc compiles, not of a clock.
+A three-layer network of sigmoids learns exclusive or. The operation counts are those of the programs that
+gradc compiles, not of a clock.
 """
 
 import numpy as np
@@ -19,18 +19,16 @@ def loss(w1, b1, w2, b2, w3, b3, x, y):
     return np.square(output - y).mean()
 
 
-def initial(rng: np.random.Generator, sizes: tuple[int, ...]) -> list[np.ndarray]:
-    parameters = []
-    for before, after in zip(sizes, sizes[1:], strict=False):
-        parameters += [rng.standard_normal((before, after)) / np.sqrt(before), np.zeros(after)]
-    return parameters
+def weights(rng: np.random.Generator, before: int, after: int) -> np.ndarray:
+    return rng.standard_normal((before, after)) / np.sqrt(before)
 
 
 def main() -> None:
     rng = np.random.default_rng(3)
     x = rng.uniform(-1, 1, (100, 2))
     y = (x[:, :1] * x[:, 1:] > 0) * 1.0  # exclusive or: no network without a hidden layer can learn it
-    parameters = initial(rng, (2, 12, 12, 1))
+    w1, w2, w3 = weights(rng, 2, 12), weights(rng, 12, 12), weights(rng, 12, 1)
+    parameters = (w1, np.zeros(12), w2, np.zeros(12), w3, np.zeros(1))
 
     stages = loss.inspect(*parameters, x, y).stages
     extents: dict[str, int] = {}
@@ -43,18 +41,16 @@ def main() -> None:
     print(f"{count} weights; value: {value_only:,} operations; with gradient: {value_and_gradient:,}")
     assert value_and_gradient < 4 * value_only
 
-    step = np.concatenate([np.ravel(g) for g in loss.grad(*parameters, x, y)])
     velocity = [np.zeros_like(p) for p in parameters]
-    for number in range(3001):
+    for step in range(2001):
         value, gradient = loss.value_and_grad(*parameters, x, y)
         for p, v, g in zip(parameters, velocity, gradient, strict=True):
             v *= 0.9
-            v -= 0.5 * g
+            v -= 0.2 * g
             p += v
-        if number % 600 == 0:
-            print(f"step {number:4}: mean squared error {value:.5f}")
-    assert step.shape == (count,)
-    assert loss(*parameters, x, y) < 0.02
+        if step % 400 == 0:
+            print(f"step {step:4}: mean squared error {value:.5f}")
+    assert loss(*parameters, x, y) < 0.05
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A convolution and a max pooling, each one line of index notation; their backward passes were written by nobody."""
+"""A convolution and a max pooling, each one line of index notation; nobody wrote their backward passes."""
 
 import numpy as np
 
@@ -15,7 +15,7 @@ def loss(w, x):
 
 
 def loss_by_hand(w, x):
-    """The same with sliding windows; the backward pass takes a screen of index juggling."""
+    """Do the same with sliding windows: the backward pass takes a screen of index juggling."""
     windows = np.lib.stride_tricks.sliding_window_view(x, w.shape[2:], axis=(2, 3))
     maps = np.einsum("ocij,ncpqij->nopq", w, windows)
     hidden = np.maximum(maps, 0)

@@ -1,5 +1,7 @@
-"""SciPy's optimisers take gradc's derivatives as they stand: a curve fit with ``jac=f.jacobian``, and Rosenbrock's
-valley with ``jac=True``."""
+"""SciPy's optimisers take gradc's derivatives as they stand.
+
+A curve fit with ``jac=f.jacobian``, and Rosenbrock's valley with ``jac=True`` and with Hessian-vector products.
+"""
 
 import numpy as np
 from scipy.optimize import least_squares, minimize

@@ -1,5 +1,7 @@
-"""A method can be differentiated: the instance is no argument of the gradient, and its arrays are read at each call,
-so that changed data needs no new compilation."""
+"""A method can be differentiated: the instance is no argument of the gradient.
+
+Its arrays are read at each call, so that changed data needs no new compilation.
+"""
 
 import numpy as np
 
@@ -15,13 +17,16 @@ class Ridge:
 
     @differentiate
     def loss(self, weights):
+        """Mean squared error plus penalty."""
         return np.square(self.x @ weights - self.y).mean() + self.penalty * np.square(weights).sum()
 
     def fit(self, rate: float, steps: int) -> None:
+        """Descend from the present weights."""
         for _ in range(steps):
             self.weights = self.weights - rate * self.loss.grad(self.weights)
 
     def solution(self) -> np.ndarray:
+        """Solve for the minimum."""
         n, d = self.x.shape
         return np.linalg.solve(self.x.T @ self.x / n + self.penalty * np.eye(d), self.x.T @ self.y / n)
 

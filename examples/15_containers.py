@@ -9,6 +9,8 @@ from gradc import differentiate
 
 @dataclass
 class Layer:
+    """An affine map."""
+
     weights: np.ndarray
     bias: np.ndarray
 
@@ -37,15 +39,15 @@ def main() -> None:
     }
     x = rng.standard_normal((64, 3))
     y = np.abs(x).sum(axis=1, keepdims=True)
-    first = loss(network, x, y)
+    first, gradient = loss.value_and_grad(network, x, y)
     for _ in range(400):
-        gradient = loss.grad(network, x, y)
         for layer, change in zip(
             (*network["hidden"], network["output"]), (*gradient["hidden"], gradient["output"]), strict=True
         ):
             layer.weights -= 0.02 * change.weights
             layer.bias -= 0.02 * change.bias
         network["scale"] -= 0.02 * gradient["scale"]
+        gradient = loss.grad(network, x, y)
     last = loss(network, x, y)
     print(f"loss {first:.3f} -> {last:.4f}, scale 0.5 -> {network['scale']:.3f}")
     print("the gradient:", {name: type(part).__name__ for name, part in gradient.items()})

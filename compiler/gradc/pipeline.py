@@ -21,6 +21,7 @@ from gradc.ir.stages import Stages
 from gradc.lowering.nest import lower
 from gradc.passes.equations.accumulators import wide_accumulators
 from gradc.passes.equations.gather import gather
+from gradc.passes.equations.markers import without_markers
 from gradc.passes.equations.simplify import simplify
 from gradc.passes.equations.stabilise import stabilise
 from gradc.schedule.fuse import fuse
@@ -101,7 +102,7 @@ def compile_program(program: Program, derivation: Derivation, options: Options) 
 
     stable, applied = timed("stabilise", lambda: stabilise(program) if options.stabilise else (program, ()))
     adjoint = timed("adjoint", lambda: DERIVATIONS[derivation.of](stable, derivation.wrt))
-    optimised = timed("gather", lambda: gather(adjoint))  # sums become equations before they are simplified
+    optimised = timed("gather", lambda: gather(without_markers(adjoint)))  # sums become equations before they are simplified
     optimised = timed("simplify", lambda: simplify(own_outputs(optimised)))
     optimised = timed(
         "accumulators", lambda: wide_accumulators(optimised)

@@ -30,7 +30,7 @@ A, A_ROW, A_STEP, B, B_STEP, B_COLUMN, OUT, ROWS, COLUMNS, DEPTH, PACKED, FIRST,
 
 
 def product(a: Array, b: Array) -> Array:
-    """``a @ b`` for two matrices of one floating-point dtype, in any layout."""
+    """``a @ b`` for two matrices of one floating-point dtype in any layout, or a matrix and a vector."""
     return np.dot(a, b)
 
 
@@ -38,6 +38,10 @@ def product(a: Array, b: Array) -> Array:
 def _product(a, b):  # type: ignore[no-untyped-def]  # Numba compares these names with the implementation's
     if not (isinstance(a, types.Array) and isinstance(b, types.Array) and a.dtype == b.dtype):
         return None
+    if a.ndim == 1:
+        return lambda a, b: product(a.reshape((1, a.shape[0])), b).reshape(b.shape[1])
+    if b.ndim == 1:
+        return lambda a, b: product(a, b.reshape((b.shape[0], 1))).reshape(a.shape[0])
     drive, buffer, (_, write) = driver(a.dtype.bitwidth), stack_buffer(8 * FIELDS), element_access(0)
     size = a.dtype.bitwidth // 8
 

@@ -21,9 +21,14 @@ def loaded_by(statement: str, environment: dict[str, str]) -> set[str]:
     return set(run.stdout.split())
 
 
-@pytest.mark.parametrize("heavy", ["numba", "llvmlite", "scipy"])
-def test_import_gradc_is_light(heavy: str, environment: dict[str, str]):
-    assert heavy not in loaded_by("import gradc", environment)
+@pytest.mark.parametrize("statement", ["import gradc", "from gradc import differentiate"])
+def test_import_gradc_is_light(statement: str, environment: dict[str, str]):
+    assert not {"numba", "llvmlite", "scipy"} & loaded_by(statement, environment)
+
+
+def test_the_commands_help_waits_for_nothing_heavy(environment: dict[str, str]):
+    heavy = {"numba", "llvmlite", "scipy", "sympy", "optree"}
+    assert not heavy & loaded_by("import gradc.cli", environment)
 
 
 def test_import_of_the_runtime_loads_nothing_else(environment: dict[str, str]):

@@ -22,7 +22,7 @@ NUMBERS = HighPrecision(DIGITS)
 DIFFERENTIABLE = [name for name, row in RULES.items() if row.partials is not None]
 PARTIALS = [(name, position) for name in DIFFERENTIABLE for position in range(FUNCTIONS[name].arity)]
 # What sets a derivative apart from a difference quotient by definition, not by mathematics.
-BY_DEFINITION = ("stop_gradient", "attach_gradient")
+BY_DEFINITION = ("stop_gradient", "passive", "attach_gradient")
 
 
 def is_discrete(name: str, position: int) -> bool:

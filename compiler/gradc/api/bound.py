@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+import optree
 
 from gradc.api.variant import Variant, require_scalar
 from gradc.errors import ArgumentError
@@ -13,19 +14,46 @@ from gradc.explain.inspection import Inspection
 from gradc.ir.index.evaluate import Interpreter
 from gradc.ir.index.nodes import Call, Program, outputs_of
 from gradc.ir.index.show import show_equation
+from gradc.lang.signature import Flat, Signature
 from gradc.pipeline import Derivation
 
 if TYPE_CHECKING:
-    from gradc.api.differentiated import Differentiated
     from gradc_runtime.gradcheck import Report
+
+
+class Bindable(Protocol):
+    """What `At` and `Method` need of a differentiated function."""
+
+    @property
+    def signature(self) -> Signature:
+        """The arguments."""
+        ...
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """The value."""
+        ...
+
+    def grad(self, *args: Any, **kwargs: Any) -> Any:
+        """The gradient."""
+        ...
+
+    def value_and_grad(self, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
+        """Value and gradient."""
+        ...
+
+    def _prepare(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Sequence[Any], Any]: ...
+
+    def _leaves(self, variant: Any) -> tuple[int, ...]: ...
+
+    def _run(
+        self, variant: Any, derivation: Derivation, values: Sequence[Any], extra: Sequence[Any] = ()
+    ) -> tuple[Any, ...]: ...
 
 
 class At:
     """``loss.at(*args)``: the methods of `loss` at these arguments, with options."""
 
-    def __init__(
-        self, function: Differentiated[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> None:
+    def __init__(self, function: Bindable, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._function = function
         self._args = args
         self._kwargs = kwargs
@@ -35,6 +63,7 @@ class At:
 
     def _prepared(self) -> tuple[Variant, list[Any], tuple[int, ...]]:
         variant, values, _ = self._function._prepare(self._args, self._kwargs)
+        assert isinstance(variant, Variant)  # `Differentiated.at` refuses traced arguments
         return variant, list(values), self._function._leaves(variant)
 
     def program_and_inputs(self) -> tuple[Program, dict[str, Any]]:
@@ -141,12 +170,15 @@ class At:
         if not any(kind.dtype is not None and kind.dtype.value == "float32" for kind in variant.kinds):
             return None
         function = self._function
+        _, _, flat = function._prepare(self._args, self._kwargs)
 
         def value(*moved: Any) -> float:
             wide = [np.asarray(v, np.float64) if _is_float32(v) else v for v in values]
             for leaf, new in zip(leaves, moved, strict=True):
-                wide[leaf] = np.asarray(new, np.float64)
-            return float(np.asarray(function._wide_value(variant, wide)))
+                wide[leaf] = np.asarray(new, np.float64)[()]
+            args, kwargs = (wide, {}) if flat is None else _rebuilt(function.signature, flat, wide)
+            wider, wide_leaves, _ = function._prepare(tuple(args), kwargs)
+            return float(function._run(wider, Derivation("value"), wide_leaves)[0])
 
         return value
 
@@ -171,6 +203,12 @@ class At:
         return ""
 
 
+def _rebuilt(signature: Signature, flat: Flat, values: Sequence[Any]) -> tuple[Sequence[Any], dict[str, Any]]:
+    """The arguments of a call with other leaves."""
+    tree: Any = optree.tree_unflatten(flat.spec, values)
+    return signature.call_arguments(tree)
+
+
 def _is_float32(value: Any) -> bool:
     return getattr(value, "dtype", None) == np.float32
 
@@ -178,7 +216,7 @@ def _is_float32(value: Any) -> bool:
 class Method:
     """A differentiated function looked up on an instance: the instance is the first argument of every call."""
 
-    def __init__(self, function: Differentiated[..., Any], instance: Any) -> None:
+    def __init__(self, function: Bindable, instance: Any) -> None:
         self.__func__ = function
         self.__self__ = instance
 

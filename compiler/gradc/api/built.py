@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Protocol
 
 import optree
 
+from gradc.errors import ArgumentError
 from gradc.ir.index.nodes import Program
 from gradc.lang.signature import Flat, Signature
-from gradc.lang.sizes import ScalarGuard
-from gradc.lang.trace import Captured, Hidden
+
+if TYPE_CHECKING:  # tracing loads SciPy, and `import gradc` does not trace
+    from gradc.lang.sizes import ScalarGuard
+    from gradc.lang.trace import Captured, Hidden, Trace
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,8 @@ class Built:
         Per output leaf an index into the program's outputs.
     elementwise : bool
         The outputs are elementwise functions of the inputs (expressions of scalars): gradients are elementwise.
+    has_aux : bool
+        The function returns ``(value, aux)``; only the value is differentiated.
     """
 
     program: Program
@@ -45,6 +50,33 @@ class Built:
     captured: tuple[Captured, ...] = ()
     scalar_guards: tuple[ScalarGuard, ...] = ()
     elementwise: bool = False
+    has_aux: bool = False
+
+    @property
+    def value_spec(self) -> optree.PyTreeSpec:
+        """Container of the value, without the auxiliary results."""
+        return self.out_spec.child(0) if self.has_aux else self.out_spec
+
+    @property
+    def value_outputs(self) -> tuple[int, ...]:
+        """Per leaf of the value an index into the program's outputs."""
+        return self.outputs[: self.value_spec.num_leaves]
+
+    @property
+    def value_program(self) -> Program:
+        """The program without the auxiliary results."""
+        count = len(self.value_outputs)
+        return replace(self.program, outputs=self.program.outputs[:count]) if self.has_aux else self.program
+
+    def with_aux(self) -> Built:
+        """The same for a function that returns ``(value, aux)``."""
+        if self.out_spec.type is not tuple or self.out_spec.num_children != 2:
+            raise ArgumentError(
+                f"{self.program.name} was decorated with has_aux=True and does not return a pair",
+                why=f"it returns {self.out_spec.num_leaves} results in the structure {self.out_spec}",
+                do="return (value, aux)",
+            )
+        return replace(self, has_aux=True)
 
 
 class Source(Protocol):
@@ -62,6 +94,23 @@ class Source(Protocol):
     def build(self, flat: Flat) -> Built:
         """The program for calls whose leaves are like those of `flat`."""
         ...
+
+    def inline(self, trace: Trace, values: Sequence[Any]) -> Inlined:
+        """Add the function's equations to a trace; `values` are the arguments, one per parameter."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Inlined:
+    """What a front end made of a call inside a trace.
+
+    `outputs` is the tree of results.  Where `elementwise` is true, arguments were broadcast first: `operands` are the
+    broadcast tensors, one per leaf.
+    """
+
+    outputs: Any
+    operands: tuple[str, ...] = ()
+    elementwise: bool = False
 
 
 def positions(owners: Sequence[int], parameter: int) -> tuple[int, ...]:

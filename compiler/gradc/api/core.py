@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import optree
 
-from gradc.api.built import Source, positions
+from gradc.api.built import Built, Source, positions
 from gradc.api.variant import Variant
 from gradc.errors import ArgumentError
 from gradc.ir.types import FROM_NUMPY
 from gradc.lang.signature import FLOAT, NAMESPACE, Flat, LeafKind, Signature, flatten
 from gradc.pipeline import Derivation, Options
+
+if TYPE_CHECKING:
+    from gradc.api.inline import InlineVariant
+    from gradc.lang.session import Trace
+
+    AnyVariant = Variant | InlineVariant
 
 LEAF = optree.tree_structure(0)
 MAX_VARIANTS = 16
@@ -36,6 +43,8 @@ class Core:
         self.source = source
         self.signature = signature
         self.options = options
+        self.has_aux = False
+        self._trace: Trace | None = None  # set in copies that stand for the function inside a trace
         self._variants: dict[tuple[Any, ...], list[Variant]] = {}
         self._lock = threading.RLock()
         # The hot path of value_and_grad: arguments' key -> (type of the value, kernel).
@@ -51,7 +60,7 @@ class Core:
 
     def _prepare(
         self, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[Variant, Sequence[Any], Flat | None]:
+    ) -> tuple[AnyVariant, Sequence[Any], Flat | None]:
         """The variant that serves a call, and its leaves; `Flat` is None on the fast path without containers."""
         if self._plain and not kwargs and len(args) == len(self.signature.parameters):
             key = fast_key(args)
@@ -61,6 +70,10 @@ class Core:
                     for variant in found:
                         if not variant.guarded or variant.matches(args):
                             return variant, args, None
+        trace = self._tracing(args, kwargs)
+        if trace is not None:
+            variant = self._inside(trace, args, kwargs)
+            return variant, (), variant.flat
         flat = flatten(self.signature, self.signature.bind(args, kwargs))
         key = _key_of(flat)
         for variant in self._variants.get(key, ()):
@@ -68,13 +81,32 @@ class Core:
                 return variant, flat.values, flat
         return self._build(key, flat), flat.values, flat
 
+    def _tracing(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Trace | None:
+        """The trace that a call is part of; None for a call on arrays and numbers."""
+        if self._trace is not None or "gradc.lang.session" not in sys.modules:
+            return self._trace
+        from gradc.api.inline import trace_of  # noqa: PLC0415  (tracing loads SciPy)
+
+        return trace_of((args, kwargs))
+
+    def _inside(self, trace: Trace, args: tuple[Any, ...], kwargs: dict[str, Any]) -> InlineVariant:
+        from gradc.api.inline import InlineVariant  # noqa: PLC0415
+
+        values = self.signature.bind(args, kwargs)
+        variant = InlineVariant(trace, self.source, self.signature, self.options, values)
+        variant.built = self._with_aux(variant.built)
+        return variant
+
+    def _with_aux(self, built: Built) -> Built:
+        return built.with_aux() if self.has_aux else built
+
     def _build(self, key: tuple[Any, ...], flat: Flat) -> Variant:
         with self._lock:
             known = self._variants.get(key, [])
             for variant in known:
                 if variant.matches(flat.values):
                     return variant
-            variant = Variant(self.source.build(flat), flat, self.options)
+            variant = Variant(self._with_aux(self.source.build(flat)), flat, self.options)
             self._variants[key] = [*known, variant][-MAX_VARIANTS:]
             self._warn_about_variants()
             return variant
@@ -94,7 +126,7 @@ class Core:
         )
 
     def _run(
-        self, variant: Variant, derivation: Derivation, values: Sequence[Any], extra: Sequence[Any] = ()
+        self, variant: AnyVariant, derivation: Derivation, values: Sequence[Any], extra: Sequence[Any] = ()
     ) -> tuple[Any, ...]:
         kernel = variant.kernel(derivation)
         try:
@@ -107,7 +139,7 @@ class Core:
 
     # --- results ----------------------------------------------------------------------------------------
 
-    def _leaves(self, variant: Variant) -> tuple[int, ...]:
+    def _leaves(self, variant: AnyVariant) -> tuple[int, ...]:
         """The floating-point leaves of the arguments in `wrt`, in order."""
         found = variant.wrt_leaves
         if found is None:
@@ -134,13 +166,13 @@ class Core:
         return found
 
     def _gradients(
-        self, variant: Variant, leaves: Sequence[int], results: Sequence[Any], flat: Flat | None
+        self, variant: AnyVariant, leaves: Sequence[int], results: Sequence[Any], flat: Flat | None
     ) -> Any:
         """Gradients in the containers of the arguments; None stands for arguments that have none."""
-        typed = [_like(variant.kinds[leaf], result) for leaf, result in zip(leaves, results, strict=True)]
-        return self._containers(variant, dict(zip(leaves, typed, strict=True)), flat)
+        typed = [variant.like_leaf(leaf, result) for leaf, result in zip(leaves, results, strict=True)]
+        return self._containers(dict(zip(leaves, typed, strict=True)), flat)
 
-    def _containers(self, variant: Variant, by_leaf: dict[int, Any], flat: Flat | None) -> Any:
+    def _containers(self, by_leaf: dict[int, Any], flat: Flat | None) -> Any:
         """One item per leaf, in the containers of the arguments in `wrt`."""
         trees = []
         for name in self.signature.wrt:
@@ -153,18 +185,21 @@ class Core:
             trees.append(own[0] if child == LEAF else optree.tree_unflatten(child, own))
         return trees[0] if self.signature.bare else tuple(trees)
 
-    def _directions(
-        self, variant: Variant, leaves: Sequence[int], tangents: Any, flat: Flat | None
-    ) -> list[Any]:
+    def _directions(self, variant: AnyVariant, leaves: Sequence[int], tangents: Any) -> list[Any]:
         """Tangents as kernel arguments, one per differentiated leaf."""
         given = tangents if not self.signature.bare else (tangents,)
-        found = [leaf for leaf in optree.tree_leaves(given, namespace=NAMESPACE)]
+        found = optree.tree_leaves(given, namespace=NAMESPACE)
         if len(found) != len(leaves):
             raise ArgumentError(
                 f"{len(found)} tangents for {len(leaves)} differentiated arguments",
                 do="give tangents in the structure that grad returns",
             )
-        return [_array(tangent, variant.kinds[leaf]) for tangent, leaf in zip(found, leaves, strict=True)]
+        names = variant.argument_inputs(leaves)
+        types = variant.built.program.types
+        return [
+            variant.operand(tangent, types[name].dtype, name, "tangent")
+            for tangent, name in zip(found, names, strict=True)
+        ]
 
 
 def fast_key(args: tuple[Any, ...]) -> tuple[Any, ...] | None:
@@ -205,48 +240,30 @@ def _kind_key(kind: LeafKind) -> Any:
     return float if kind is FLOAT else kind
 
 
-def outputs_tree(variant: Variant, results: Sequence[Any]) -> Any:
+def outputs_tree(variant: AnyVariant, results: Sequence[Any], *, value_only: bool = False) -> Any:
+    """The results in the containers that the function returns; only the value's with `value_only`."""
     built = variant.built
-    leaves = [
-        _scalar_output(built.program.types[built.program.outputs[at]], results[at]) for at in built.outputs
-    ]
-    if built.out_spec == LEAF:
-        return leaves[0]
-    return optree.tree_unflatten(built.out_spec, leaves)
+    outputs, spec = (built.outputs, built.out_spec)
+    if value_only:
+        outputs, spec = built.value_outputs, built.value_spec
+    leaves = [variant.like_output(at, results[at]) for at in outputs]
+    return leaves[0] if spec == LEAF else optree.tree_unflatten(spec, leaves)
 
 
-def _scalar_output(type_: Any, result: Any) -> Any:
-    """NumPy scalars in the declared dtype, where the kernel returned a Python number."""
-    return result if type_.shape or result is None else type_.dtype.numpy.type(result)
-
-
-def _like(kind: LeafKind, gradient: Any) -> Any:
-    """The gradient in the type of the argument: a Python float for a Python float, a NumPy scalar for a 0-d array."""
-    if kind.rank or isinstance(gradient, np.ndarray) or not np.isscalar(gradient):
-        return gradient
-    if kind.scalar_type and kind.dtype is not None:
-        return kind.dtype.numpy.type(gradient)
-    return float(gradient)
-
-
-def _array(value: Any, kind: LeafKind) -> Any:
-    """A tangent in the dtype of its argument."""
-    array = np.require(np.asarray(value, kind.dtype.numpy if kind.dtype else None), requirements=("C", "A"))
-    return array if array.ndim else array[()]
-
-
-def matching(variant: Variant, cotangent: Any) -> list[Any]:
+def matching(variant: AnyVariant, cotangent: Any) -> list[Any]:
     """Cotangent leaves as kernel arguments, of the outputs' dtypes and shapes."""
     built = variant.built
     leaves, spec = optree.tree_flatten(cotangent, namespace=NAMESPACE)
-    if spec != built.out_spec:
+    if spec != built.value_spec:
         raise ArgumentError(
-            "the cotangent has another container than the value", why=f"{spec} and {built.out_spec}"
+            "the cotangent has another container than the value",
+            why=f"{spec} and {built.value_spec}",
+            do="give one cotangent per leaf of the value, in its container",
         )
     by_output: dict[int, Any] = {}
-    for at, leaf in zip(built.outputs, leaves, strict=True):
-        dtype = built.program.types[built.program.outputs[at]].dtype
+    for at, leaf in zip(built.value_outputs, leaves, strict=True):
+        name = built.program.outputs[at]
+        dtype = built.program.types[name].dtype
         if dtype.is_float:
-            array = np.require(np.asarray(leaf, dtype.numpy), requirements=("C", "A"))
-            by_output[at] = array if array.ndim else array[()]
+            by_output[at] = variant.operand(leaf, dtype, name, "cotangent")
     return [by_output[at] for at in sorted(by_output)]

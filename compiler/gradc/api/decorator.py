@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import functools
-import importlib
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import fields, replace
+from dataclasses import fields
 from typing import Any, ParamSpec, TypeVar, overload
 
 from gradc.api.differentiated import Differentiated
@@ -130,24 +129,3 @@ def _split(options: dict[str, Any]) -> tuple[Wrt, Sequence[str], bool, Options]:
             why=f"its options are wrt, static, check, {', '.join(known)}",
         )
     return wrt, (static,) if isinstance(static, str) else tuple(static), check, Options(**options)
-
-
-def rebuilt(made: Differentiated[P, R], changes: dict[str, Any]) -> Differentiated[P, R]:
-    """A sibling of `made` with other options."""
-    changes = dict(changes)
-    signature = made.signature
-    if "wrt" in changes or "static" in changes:
-        names = signature.wrt[0] if signature.bare and len(signature.wrt) == 1 else signature.wrt
-        wrt = changes.pop("wrt", names)
-        signature = Signature(made.__wrapped__, wrt, changes.pop("static", tuple(signature.static)))
-    sibling = Differentiated(made.source, signature, made.__wrapped__, replace(made.options, **changes))
-    sibling.checked = made.checked
-    return sibling
-
-
-def by_name(module: str, qualname: str) -> Any:
-    """Find a decorated function again (pickling refers to it by name, like to any function)."""
-    found: Any = importlib.import_module(module)
-    for part in qualname.split("."):
-        found = getattr(found, part)
-    return found

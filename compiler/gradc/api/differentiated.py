@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 import optree
 
+from gradc.api.bound import At, Method
 from gradc.api.built import Source
 from gradc.api.core import LEAF, Core, fast_key, matching, outputs_tree
-from gradc.api.variant import Variant, require_scalar
-
+from gradc.api.variant import require_scalar
+from gradc.errors import GradcError
 from gradc.lang.signature import Signature
 from gradc.pipeline import Derivation, Options
 
 if TYPE_CHECKING:
-    from gradc.api.bound import At
+    from gradc.api.core import AnyVariant
     from gradc.explain.inspection import Inspection
+    from gradc.lang.session import Trace
     from gradc_runtime.gradcheck import Report
 
 P = ParamSpec("P")
@@ -49,6 +53,9 @@ class Differentiated(Core, Generic[P, R]):
         """The value, computed by a compiled kernel."""
         if os.environ.get("GRADC_DISABLE") == "1":
             return self.__wrapped__(*args, **kwargs)
+        trace = self._tracing(args, kwargs)
+        if trace is not None:
+            return self.source.inline(trace, self.signature.bind(args, kwargs)).outputs
         variant, values, _ = self._prepare(args, kwargs)
         return outputs_tree(variant, self._run(variant, Derivation("value"), values))
 
@@ -92,7 +99,7 @@ class Differentiated(Core, Generic[P, R]):
     def vjp(self, *args: P.args, **kwargs: P.kwargs) -> tuple[R, Callable[[Any], Any]]:
         """``(value, pullback)``; ``pullback(cotangent)`` returns what `grad` returns.
 
-        The cotangent has the container and the shapes of the value.
+        The cotangent has the container and the shapes of the value; auxiliary results have none.
         """
         variant, values, flat = self._prepare(args, kwargs)
         value = outputs_tree(variant, self._run(variant, Derivation("value"), values))
@@ -107,15 +114,15 @@ class Differentiated(Core, Generic[P, R]):
 
     def jvp(self, primals: Any, tangents: Any) -> tuple[R, Any]:
         """``(value, change of the value)`` along tangents, which have the structure that `grad` returns."""
-        variant, values, flat = self._prepare(self._primals(primals), {})
+        variant, values, _ = self._prepare(self._primals(primals), {})
         leaves = self._leaves(variant)
-        directions = self._directions(variant, leaves, tangents, flat)
+        directions = self._directions(variant, leaves, tangents)
         derivation = Derivation("jvp", variant.argument_inputs(leaves))
         results = self._run(variant, derivation, values, directions)
-        count = len(variant.built.program.outputs)
-        return outputs_tree(variant, results[:count]), outputs_tree(
-            variant, _spread(variant, results[count:])
-        )
+        count = len(variant.built.value_outputs)
+        own = self._run(variant, Derivation("value"), values) if self.has_aux else results[:count]
+        change = outputs_tree(variant, _spread(variant, results[count:]), value_only=True)
+        return outputs_tree(variant, own), change
 
     # --- whole matrices and second derivatives -------------------------------------------------------------
 
@@ -130,13 +137,13 @@ class Differentiated(Core, Generic[P, R]):
         results = self._run(variant, derivation, values)
         rows: list[Any] = []
         program = variant.built.program
-        for at in variant.built.outputs:
+        for at in variant.built.value_outputs:
             if not program.types[program.outputs[at]].dtype.is_float:
                 rows.append(None)
                 continue
             own, results = results[: len(leaves)], results[len(leaves) :]
             rows.append(self._gradients(variant, leaves, own, flat))
-        spec = variant.built.out_spec
+        spec = variant.built.value_spec
         return rows[0] if spec == LEAF else optree.tree_unflatten(spec, rows)
 
     def hessian(self, *args: P.args, **kwargs: P.kwargs) -> Any:
@@ -153,14 +160,14 @@ class Differentiated(Core, Generic[P, R]):
             self._gradients(variant, leaves, results[at * width : (at + 1) * width], flat)
             for at in range(width)
         ]
-        return self._containers(variant, dict(zip(leaves, rows, strict=True)), flat)
+        return self._containers(dict(zip(leaves, rows, strict=True)), flat)
 
     def hvp(self, primals: Any, tangents: Any) -> tuple[Any, Any]:
         """``(gradient, Hessian times tangents)`` without forming the Hessian."""
         variant, values, flat = self._prepare(self._primals(primals), {})
         require_scalar(variant.built, "hvp")
         leaves = self._leaves(variant)
-        directions = self._directions(variant, leaves, tangents, flat)
+        directions = self._directions(variant, leaves, tangents)
         derivation = Derivation("hvp", variant.argument_inputs(leaves))
         results = self._run(variant, derivation, values, directions)
         count = len(leaves)
@@ -184,7 +191,7 @@ class Differentiated(Core, Generic[P, R]):
 
     def _check_once(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """With ``check=True`` the first gradient is checked; a failed check raises."""
-        if not self.checked:
+        if not self.checked and self._tracing(args, kwargs) is None:
             self.checked = True  # first, because the check asks for gradients itself
             self.at(*args, **kwargs).check().assert_ok()
 
@@ -198,15 +205,35 @@ class Differentiated(Core, Generic[P, R]):
 
     def at(self, *args: P.args, **kwargs: P.kwargs) -> At:
         """The function bound to arguments; its methods take options."""
-        from gradc.api.bound import At  # noqa: PLC0415  (a module that knows this one)
-
+        trace = self._tracing(args, kwargs)
+        if trace is not None:
+            raise refuse_inside(trace, self.signature.name)
         return At(self, args, kwargs)
 
     def with_options(self, **changes: Any) -> Differentiated[P, R]:
         """A sibling with other options: ``wrt=``, ``static=``, ``target=``, ``stabilise=``."""
-        from gradc.api.decorator import rebuilt  # noqa: PLC0415
+        changes = dict(changes)
+        signature = self.signature
+        if "wrt" in changes or "static" in changes:
+            names = signature.wrt[0] if signature.bare and len(signature.wrt) == 1 else signature.wrt
+            wrt = changes.pop("wrt", names)
+            signature = Signature(self.__wrapped__, wrt, changes.pop("static", tuple(signature.static)))
+        sibling = Differentiated(self.source, signature, self.__wrapped__, replace(self.options, **changes))
+        sibling.checked = self.checked
+        return sibling
 
-        return rebuilt(self, changes)
+    # --- inside a traced function -------------------------------------------------------------------------
+
+    def __gradc_inside__(self, trace: Trace) -> Differentiated[P, R]:
+        """Stands for the function where every call is part of a trace, whatever its arguments are."""
+        twin: Differentiated[P, R] = object.__new__(type(self))
+        twin.__dict__.update(self.__dict__, _trace=trace, _ready={}, _variants={})
+        return twin
+
+    def __gradc_inline__(self, trace: Trace, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return self.__gradc_inside__(trace)(*args, **kwargs)  # pyright: ignore[reportCallIssue]
+
+    # --- what Python asks of functions --------------------------------------------------------------------
 
     def __set_name__(self, owner: type, name: str) -> None:
         """As a method the function is differentiated with respect to its arguments, never to the instance."""
@@ -217,18 +244,29 @@ class Differentiated(Core, Generic[P, R]):
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         if instance is None:
             return self
-        from gradc.api.bound import Method  # noqa: PLC0415
-
         return Method(self, instance)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        from gradc.api.decorator import by_name  # noqa: PLC0415
-
         return by_name, (self.__wrapped__.__module__, self.__wrapped__.__qualname__)
 
 
-def _spread(variant: Variant, tangents: Sequence[Any]) -> list[Any]:
+def refuse_inside(trace: Trace, name: str) -> GradcError:
+    """The error for a method that is about a kernel."""
+    from gradc.lang.refusals import kernel_inside  # noqa: PLC0415  (tracing loads SciPy)
+
+    return trace.poisoned(kernel_inside(name, trace.where()))
+
+
+def _spread(variant: AnyVariant, tangents: Sequence[Any]) -> list[Any]:
     """Tangents of the floating-point outputs, at the positions of all outputs."""
-    program = variant.built.program
+    program = variant.built.value_program
     given = iter(tangents)
     return [next(given) if program.types[name].dtype.is_float else None for name in program.outputs]
+
+
+def by_name(module: str, qualname: str) -> Any:
+    """Find a decorated function again (pickling refers to it by name, like to any function)."""
+    found: Any = importlib.import_module(module)
+    for part in qualname.split("."):
+        found = getattr(found, part)
+    return found

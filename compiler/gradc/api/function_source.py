@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import types
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import optree
 
-from gradc.api.built import Built
+from gradc.api.built import Built, Inlined
 from gradc.lang.annotations import annotated_extents
+from gradc.lang.clone import Source as Place
 from gradc.lang.signature import NAMESPACE, Flat, Signature
 from gradc.lang.trace import Trace, TraceResult, trace_checked
 
@@ -19,7 +21,7 @@ class FunctionSource:
     def __init__(self, function: Callable[..., Any], signature: Signature) -> None:
         self.function = function
         self.signature = signature
-        self.name = signature.name
+        self.name = signature.name if signature.name.isidentifier() else "function"  # <lambda>
         self._extents = [annotated_extents(p.annotation) for p in signature.python.parameters.values()]
 
     def with_signature(self, signature: Signature) -> FunctionSource:
@@ -56,6 +58,11 @@ class FunctionSource:
             result.scalar_guards,
         )
 
+    def inline(self, trace: Trace, values: Sequence[Any]) -> Inlined:
+        """Call the function's stand-in, as user code would."""
+        args, kwargs = self.signature.call_arguments(values)
+        return Inlined(stand_in(trace, self.function)(*args, **kwargs))
+
     def _trace(self, flat: Flat) -> tuple[TraceResult, optree.PyTreeSpec]:
         session = Trace(self.name)
         leaves = [self._argument(session, flat, leaf) for leaf in range(len(flat.kinds))]
@@ -81,6 +88,14 @@ class FunctionSource:
                 own = name == self.signature.parameters[owner]
                 shape = session.sizes(name, value.shape, self._extents[owner] if own else ())
                 return session.argument(name, _dtype(kind.dtype), shape)
+
+
+def stand_in(trace: Trace, function: Callable[..., Any]) -> Callable[..., Any]:
+    """What user code inside the trace would call; a function made there stands for itself."""
+    if isinstance(function, types.FunctionType):
+        if function.__globals__.get("__builtins__") is trace.stand_ins.builtins():
+            return function
+    return trace.stand_ins.of(function, Place("", lambda: function))
 
 
 def _dtype(dtype: Any) -> Any:

@@ -16,11 +16,14 @@ from gradc.ir.index.evaluate import bind_extents, evaluate
 from gradc.ir.index.nodes import Program
 from gradc.ir.index.show import show_type
 from gradc.ir.stages import Stages
+from gradc.ir.types import DType
 from gradc.lang.signature import Flat
-from gradc_runtime import backends
 from gradc.pipeline import DERIVATIONS, Derivation, Options, artifact_of, compile_program
+from gradc_runtime import backends
 
 Kernel = Callable[..., tuple[Any, ...]]
+
+EVERY_OUTPUT = ("vjp", "jvp", "jacobian")  # derivations of all outputs; the others look at the first one
 
 
 class Variant:
@@ -106,6 +109,34 @@ class Variant:
             )
         return None
 
+    def operand(self, value: Any, dtype: DType, like: str, what: str) -> Any:
+        """A cotangent or tangent as a kernel argument; kernels check its shape."""
+        array = np.require(np.asarray(value, dtype.numpy), requirements=("C", "A"))
+        shape = self.built.program.types[like].shape
+        if array.ndim != len(shape):
+            raise ArgumentError(
+                f"the {what} of {like} has {array.ndim} axes, {like} has {len(shape)}",
+                where=f"call of {self.built.program.name}",
+                do=f"give a {what} of the shape of {like}",
+            )
+        return array if array.ndim else array[()]
+
+    # --- results ----------------------------------------------------------------------------------------
+
+    def like_output(self, at: int, result: Any) -> Any:
+        """One output in its declared dtype, where the kernel returned a Python number."""
+        type_ = self.built.program.types[self.built.program.outputs[at]]
+        return result if type_.shape or result is None else type_.dtype.numpy.type(result)
+
+    def like_leaf(self, leaf: int, result: Any) -> Any:
+        """A gradient in the type of its argument: a Python float for a float, a NumPy scalar for a 0-d array."""
+        kind = self.kinds[leaf]
+        if kind.rank or isinstance(result, np.ndarray) or not np.isscalar(result):
+            return result
+        if kind.scalar_type and kind.dtype is not None:
+            return kind.dtype.numpy.type(result)
+        return float(result)  # pyright: ignore[reportArgumentType]
+
     # --- kernels ----------------------------------------------------------------------------------------
 
     def gradient_inputs(self, leaves: Sequence[int]) -> tuple[str, ...]:
@@ -126,16 +157,20 @@ class Variant:
                     found = self._kernels[derivation] = self._compiled(derivation)
         return found
 
+    def program_of(self, derivation: Derivation) -> Program:
+        """The program that is derived: without auxiliary results where all outputs are differentiated."""
+        return self.built.value_program if derivation.of in EVERY_OUTPUT else self.built.program
+
     def compiled(self, derivation: Derivation) -> Stages:
         """All stages of a derivation, without calling Numba."""
         with self._lock:
             if derivation not in self.stages:
-                self.stages[derivation] = compile_program(self.built.program, derivation, self.options)
+                self.stages[derivation] = compile_program(self.program_of(derivation), derivation, self.options)
             return self.stages[derivation]
 
     def _compiled(self, derivation: Derivation) -> Kernel:
         if self.options.target == "interpret":
-            return _interpreted(DERIVATIONS[derivation.of](self.built.program, derivation.wrt))
+            return _interpreted(DERIVATIONS[derivation.of](self.program_of(derivation), derivation.wrt))
         numba_backend = backends.load("numba")
         self.loaded[derivation] = numba_backend.load(artifact_of(self.compiled(derivation)))
         return numba_backend.compile_kernel(self.loaded[derivation])

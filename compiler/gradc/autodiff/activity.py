@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from gradc.errors import ArgumentError
+from gradc.ir.index.build import IDENTITY
 from gradc.ir.index.nodes import (
     Access,
     Accumulate,
@@ -16,6 +17,7 @@ from gradc.ir.index.nodes import (
     accesses_of,
     outputs_of,
 )
+from gradc.ir.index.splice import renamed
 
 
 def differentiable_reads(equation: Equation) -> tuple[str, ...]:
@@ -40,6 +42,22 @@ def require_floats(program: Program, names: Iterable[str]) -> None:
                 why=f"it is {'no tensor of the program' if type_ is None else type_.dtype.value}",
                 do="name floating-point inputs, and start from a floating-point output",
             )
+
+
+def read_through_passive(equations: list[Equation], count: int) -> None:
+    """Let the equations from number `count` on read what passive copies are copies of.
+
+    A passive copy carries no derivative, but what is derived from its readers depends on the operand as ever: so
+    the pullback of ``y = passive(a) * x`` is ``x_bar += a * y_bar``, to be differentiated in ``a`` next time.
+    """
+    names: dict[str, str] = {}
+    for equation in equations[:count]:
+        if isinstance(equation, Assign) and equation.template.name == "passive" and equation.reduce is None:
+            (operand,) = equation.operands
+            if isinstance(operand, Access) and operand.indices == IDENTITY[equation.rank]:
+                names[equation.out] = names.get(operand.tensor, operand.tensor)
+    if names:
+        equations[count:] = [renamed(equation, names) for equation in equations[count:]]
 
 
 def varying(program: Program, wrt: Iterable[str]) -> set[str]:

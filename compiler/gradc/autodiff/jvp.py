@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import assert_never
 
-from gradc.autodiff.activity import require_floats, useful, varying
+from gradc.autodiff.activity import read_through_passive, require_floats, useful, varying
 from gradc.autodiff.calls import JVP
 from gradc.autodiff.local import jvp_template
 from gradc.autodiff.reductions import body_of, exclusive_product, winners
@@ -213,4 +213,5 @@ def jvp(program: Program, wrt: Sequence[str], outputs: Sequence[str] | None = No
         forward.tangents[name] = forward.builder.input(f"{name}_dot", type_.dtype, type_.shape)
     _run(forward)
     results = [forward.tangent_or_zero(name, None) for name in chosen if program.types[name].dtype.is_float]
+    read_through_passive(forward.builder.equations, len(program.equations))
     return forward.builder.finish((*program.outputs, *results))

@@ -189,6 +189,7 @@ def _rows() -> tuple[ScalarRule, ...]:
     return (
         row("copy", lambda a, y: (one,), REAL, (0,), bounded=True),
         row("stop_gradient", _zero, REAL, (0,), kink="0 everywhere: by definition", bounded=True),
+        row("passive", _zero, REAL, (0,), kink="0 everywhere: by definition", bounded=True),
         row(
             "attach_gradient",
             lambda a, b, y: (one, one),

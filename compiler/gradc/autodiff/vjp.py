@@ -15,7 +15,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import assert_never
 
-from gradc.autodiff.activity import read_anywhere, require_floats, useful, varying
+from gradc.autodiff.activity import (
+    read_anywhere,
+    read_through_passive,
+    require_floats,
+    useful,
+    varying,
+)
 from gradc.autodiff.adjoint import Adjoint
 from gradc.autodiff.calls import VJP
 from gradc.autodiff.local import vjp_template
@@ -220,4 +226,5 @@ def _finish(adjoint: Adjoint, wrt: Sequence[str], seeds: Sequence[tuple[str, str
             type_ = adjoint.types[name]
             found = adjoint.builder.constant(0.0, type_.dtype, type_.shape, name=f"{name}_bar")
         gradients.append(found)
+    read_through_passive(adjoint.builder.equations, len(adjoint.program.equations))
     return adjoint.builder.finish((*adjoint.program.outputs, *gradients))

@@ -11,6 +11,7 @@ import keyword
 from collections.abc import Sequence
 from typing import assert_never
 
+from gradc.codegen.blocks import Block, finished_steps, split
 from gradc.codegen.printer import CALLED, Printer
 from gradc.ir.functions import FUNCTIONS, SPECIAL
 from gradc.ir.loop.nodes import (
@@ -39,6 +40,7 @@ MODULES = {
     ),
     "matmul": ("product",),
     "reduce": ("plus",),
+    "straight_line": ("straight_line",),
     "special": tuple(sorted(SPECIAL)),
 }
 _MODULE_OF = {name: module for module, names in MODULES.items() for name in names}
@@ -47,7 +49,7 @@ _RESERVED = frozenset(
         *keyword.kwlist,
         *keyword.softkwlist,
         *dir(builtins),
-        *("np", "math", *_MODULE_OF),
+        *("np", "math", "workspace", *_MODULE_OF),
         *(name for function in FUNCTIONS.values() for name in CALLED.findall(function.kernel)),
     )
 )
@@ -87,10 +89,10 @@ class _Module:
 
     def text(self) -> str:
         parameters = ", ".join(self.rename(parameter.name) for parameter in self.kernel.parameters)
-        self._body(self.kernel.body, 1)
+        blocks = self._parts()
         results = ", ".join(self.rename(name) for name in self.kernel.results)
         comma = "," if len(self.kernel.results) == 1 else ""
-        parts = [*self._head(), "", "", f"def {self.kernel.name}({parameters}):", *self.lines]
+        parts = [*self._head(), *blocks, "", "", f"def {self.kernel.name}({parameters}):", *self.lines]
         parts.append(f"    return ({results}{comma})" if comma else f"    return {results}")
         return "\n".join(parts) + "\n"
 
@@ -108,6 +110,54 @@ class _Module:
             found = ", ".join(name for name in names if _MODULE_OF.get(name, "scalars") == module)
             imports.append(f"from gradc_runtime.{module} import {found}")
         return [*lines, "", *imports] if imports else lines
+
+    # --- blocks -----------------------------------------------------------------------------------------
+
+    def _parts(self) -> list[str]:
+        """Print the body; returns the lines of the functions that long scalar blocks become."""
+        parts = split(self.kernel)
+        blocks = [part for part in parts if isinstance(part, Block)]
+        if not blocks:
+            self._body(self.kernel.body, 1)
+            return []
+        self.printer.used["straight_line"] = self.printer.used["np"] = None
+        self._line(1, f"workspace = np.empty({max(1, sum(len(block.kept) for block in blocks))})")
+        functions: list[str] = []
+        run: list[Statement] = []
+        for part in parts:
+            if isinstance(part, Block):
+                self._body(run, 1)
+                run = []
+                functions += self._block(part, blocks.index(part) + 1)
+            else:
+                run.append(part)
+        self._body(run, 1)
+        return functions
+
+    def _block(self, block: Block, number: int) -> list[str]:
+        """Print the call of a block; returns the lines of its function: readable statements under their data."""
+        arguments = ", ".join((*(self.rename(name) for name in (*block.arrays, *block.scalars)), "workspace"))
+        self._line(1, f"block_{number}({arguments})")
+        for name in block.used:
+            self._line(1, f"{self.rename(name)} = workspace[{block.kept[name]}]")
+        outer, self.lines = self.lines, []
+        for name, slot in block.given.items():
+            self._line(1, f"{self.rename(name)} = workspace[{slot}]")
+        self._body(block.statements, 1)
+        for name, slot in block.kept.items():
+            self._line(1, f"workspace[{slot}] = {self.rename(name)}")
+        body, self.lines = self.lines, outer
+        head = [
+            f"STEPS_{number} = (",
+            *(f"    {step!r}," for step in finished_steps(block)),
+            ")",
+            "",
+            "",
+            f"@straight_line(STEPS_{number})",
+            f"def block_{number}({arguments}):",
+            '    """Compiled from the steps above; this text is their meaning and runs without a compiler."""',
+        ]
+        return ["", "", *head, *body]
 
     # --- statements -------------------------------------------------------------------------------------
 

@@ -25,7 +25,6 @@ _STRENGTH = {
     "ge": 5,
     "eq": 5,
     "ne": 5,
-    "isnan": 5,
     "logical_xor": 5,
     "add": 6,
     "sub": 6,

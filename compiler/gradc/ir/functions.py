@@ -49,6 +49,8 @@ def _table() -> dict[str, Function]:
     rows = (
         ("copy", 1, same, "np.copy({0})", "+{0}", "{0}"),
         ("stop_gradient", 1, same, "np.copy({0})", "+{0}", "{0}"),
+        # the operand; derivatives do not pass here, but what is derived reads the operand itself (custom gradients)
+        ("passive", 1, same, "np.copy({0})", "+{0}", "{0}"),
         # the first operand, with the derivative of the sum of both (see `gradc.lang.expressions`, point arms)
         ("attach_gradient", 2, same, "np.copy({0})", "+{0}", "{0}"),
         # arithmetic
@@ -199,6 +201,9 @@ def imports_of(spelling: str) -> tuple[tuple[str, str | None], ...]:
             found["gradc_runtime.special" if word in SPECIAL else "gradc_runtime.scalars", word] = None
     return tuple(found)
 
+
+# Functions that return their first operand, and differ from `copy` in their derivatives alone.
+MARKERS = frozenset(("stop_gradient", "passive", "attach_gradient"))
 
 COMMUTATIVE = frozenset(
     (

@@ -27,12 +27,16 @@ class NameSupply:
         return hint
 
     def renamed(self, name: str, hint: str) -> str:
-        """A new name after `hint` instead of a numbered one, whose number becomes free if it was the last."""
+        """Take a new name after `hint` instead of the last numbered one, whose number becomes free."""
         if name != f"v{self._count}" or not _PLAIN.match(hint):
             return name
         del self._used[name]
         self._count -= 1
         return self.fresh(hint)
+
+    def release(self, name: str) -> None:
+        """Make a name free again."""
+        self._used.pop(name, None)
 
     def _numbered(self) -> str:
         while True:

@@ -6,23 +6,19 @@ import builtins
 import functools
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from types import FrameType
+from typing import Any
 
 import numpy as np
 
 from gradc.ir.types import DType
 from gradc.lang.emit import Value
 from gradc.lang.operands import REAL, contains_traced
-from gradc.lang.sizes import Extent, combine
+from gradc.lang.sizes import Extent, Tracer, combine
 from gradc.lang.traced import TracedArray, TracedScalar, is_traced
 
-if TYPE_CHECKING:
-    from types import FrameType
 
-    from gradc.lang.session import Trace
-
-
-def builtin_stand_ins(trace: Trace) -> dict[str, Any]:
+def builtin_stand_ins(trace: Tracer) -> dict[str, Any]:
     """Return the builtins that traced values need, by name."""
     return {
         "len": lambda x: _len(trace, x),
@@ -34,14 +30,14 @@ def builtin_stand_ins(trace: Trace) -> dict[str, Any]:
     }
 
 
-def _len(trace: Trace, x: Any) -> Any:
+def _len(trace: Tracer, x: Any) -> Any:
     if type(x) is TracedArray:
         return trace.extent(trace.shape_of(x)[0])
     return builtins.len(x)
 
 
 def _extreme(
-    trace: Trace,
+    trace: Tracer,
     python: Callable[..., Any],
     pairwise: np.ufunc,
     whole: Callable[..., Any],
@@ -61,7 +57,7 @@ def _extreme(
 
 
 def _weakly(
-    trace: Trace, python: Callable[..., Any], ufunc: np.ufunc, a: Any, b: Any, frame: FrameType
+    trace: Tracer, python: Callable[..., Any], ufunc: np.ufunc, a: Any, b: Any, frame: FrameType
 ) -> Any:
     """Apply a ufunc of two values; the result is a Python number where both are."""
     result = trace.ufunc(ufunc, "__call__", (a, b), {}, frame)
@@ -69,13 +65,13 @@ def _weakly(
     if type(result) is not TracedScalar or not all(kind in (float, int, Extent) for kind in kinds):
         return result
     weak = float if float in kinds else int
-    parts = [trace._known(x) for x in (a, b)]
+    parts = [trace.known(x) for x in (a, b)]
     known = combine(python, *parts) if None not in parts else None  # pyright: ignore[reportArgumentType]
     content = result._content
     return TracedScalar(trace, Value(content.name, content.dtype, (), weak), hint=result._hint, known=known)
 
 
-def _sum(trace: Trace, iterable: Any, /, start: Any = 0) -> Any:
+def _sum(trace: Tracer, iterable: Any, /, start: Any = 0) -> Any:
     if type(iterable) is TracedArray and type(start) is int and start == 0:
         return trace.function(np.sum, (iterable,), {"axis": 0}, sys._getframe(1))
     items: Any = iterable
@@ -110,7 +106,7 @@ class CastMeta(type):
         return getattr(cls.__gradc_real__, name)
 
 
-def cast_class(trace: Trace, real: type) -> type:
+def cast_class(trace: Tracer, real: type) -> type:
     """Return the stand-in of a number class; as a dtype NumPy takes it for the class that it stands for."""
     convert = {float: _to_float, int: _to_int}.get(real, functools.partial(_to_scalar_type, real))
     # NumPy's abstract classes (np.floating) are no dtypes; they are only tested against.
@@ -135,7 +131,7 @@ def _is_abstract(real: type) -> bool:
     )
 
 
-def _to_float(trace: Trace, x: Any, frame: FrameType) -> Any:
+def _to_float(trace: Tracer, x: Any, frame: FrameType) -> Any:
     """``float(x)``: the traced number as a Python float."""
     if type(x) is Extent:
         return trace.operate("mul", x, 1.0, frame)
@@ -147,7 +143,7 @@ def _to_float(trace: Trace, x: Any, frame: FrameType) -> Any:
     return TracedScalar(trace, Value(value.name, value.dtype, (), float), hint=x._hint, known=known)
 
 
-def _to_int(trace: Trace, x: Any, frame: FrameType) -> Any:
+def _to_int(trace: Tracer, x: Any, frame: FrameType) -> Any:
     """``int(x)``: an integer stays traced, a float only has a number where it is known."""
     if type(x) is Extent or (type(x) is TracedScalar and x._content.weak is int):
         return x
@@ -156,6 +152,6 @@ def _to_int(trace: Trace, x: Any, frame: FrameType) -> Any:
     return int(trace.number("int()", x, frame))
 
 
-def _to_scalar_type(real: type, trace: Trace, x: Any, frame: FrameType) -> Any:
+def _to_scalar_type(real: type, trace: Tracer, x: Any, frame: FrameType) -> Any:
     """``np.float64(x)`` and its like."""
     return trace.function(real, (x,), {}, frame)

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import sys
+import types
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gradc.lang import refusals
-
-if TYPE_CHECKING:
-    from gradc.lang.session import Trace
+from gradc.lang.sizes import Tracer
 
 
 def _refused(method: str) -> Callable[..., Any]:
     def refuse(self: Any, *args: object, **kwargs: object) -> object:
-        trace: Trace = self._gradc_trace
+        trace: Tracer = self._gradc_trace
         trace.enter(sys._getframe(1))
         raise trace.poisoned(refusals.captured_write(self._gradc_what, trace.where()))
 
@@ -25,7 +24,7 @@ def _refused(method: str) -> Callable[..., Any]:
 class FrozenList(list):
     """A captured list."""
 
-    def __init__(self, trace: Trace, what: str, items: Sequence[Any]) -> None:
+    def __init__(self, trace: Tracer, what: str, items: Sequence[Any]) -> None:
         super().__init__(items)
         self._gradc_trace = trace
         self._gradc_what = what
@@ -38,14 +37,32 @@ class FrozenList(list):
 
 
 class FrozenDict(dict):
-    """A captured dictionary."""
+    """A captured dictionary; `attribute` gives attributes that a subclass of dict has beside its items."""
 
-    def __init__(self, trace: Trace, what: str, items: Mapping[Any, Any]) -> None:
+    def __init__(
+        self, trace: Tracer, what: str, items: Mapping[Any, Any], attribute: Callable[[str], Any]
+    ) -> None:
         super().__init__(items)
         self._gradc_trace = trace
         self._gradc_what = what
+        self._gradc_attribute = attribute
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return self._gradc_attribute(name)
 
     update, pop, popitem, clear = _refused("update"), _refused("pop"), _refused("popitem"), _refused("clear")
     setdefault = _refused("setdefault")
     __setitem__, __delitem__ = _refused("__setitem__"), _refused("__delitem__")
     __ior__ = _refused("__ior__")
+
+
+class FrozenNamespace(types.SimpleNamespace):
+    """A captured `types.SimpleNamespace`."""
+
+    def __init__(self, trace: Tracer, what: str, items: Mapping[str, Any]) -> None:
+        super().__init__(**items)
+        vars(self).update(_gradc_trace=trace, _gradc_what=what)
+
+    __setattr__, __delattr__ = _refused("__setattr__"), _refused("__delattr__")

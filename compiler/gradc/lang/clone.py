@@ -14,13 +14,11 @@ import re
 import types
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from gradc.lang import refusals
 from gradc.lang.provenance import variable_names
-
-if TYPE_CHECKING:
-    from gradc.lang.standins import StandIns
+from gradc.lang.sizes import Tracer
 
 
 def _opcodes(*names: str) -> frozenset[int]:
@@ -63,6 +61,24 @@ class Source:
     def item(self, key: object) -> Source:
         """Return the source of an item of this value."""
         return Source(f"{self.what}[{key!r}]", lambda: self.read()[key], (self.key, "item", key))
+
+
+class Replacer(Protocol):
+    """What gives the stand-ins: `gradc.lang.standins.StandIns`."""
+
+    trace: Tracer
+
+    def of(self, value: Any, source: Source) -> Any:
+        """Return what takes the place of `value`."""
+        ...
+
+    def mirrored(self, cls: type) -> type:
+        """Return what takes the place of a class in its methods."""
+        ...
+
+    def builtins(self) -> dict[str, Any]:
+        """Return the builtins of cloned functions."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +130,7 @@ def _named_instructions(code: types.CodeType) -> Iterator[tuple[int, str]]:
 class ClonedFunction:
     """A plain user function to be called while tracing; its clone is made at the first call."""
 
-    def __init__(self, stand_ins: StandIns, function: types.FunctionType, source: Source) -> None:
+    def __init__(self, stand_ins: Replacer, function: types.FunctionType, source: Source) -> None:
         self._stand_ins = stand_ins
         self._function = function
         self._source = source
@@ -136,7 +152,7 @@ class ClonedFunction:
         return repr(self._function)
 
 
-def clone(stand_ins: StandIns, function: types.FunctionType) -> types.FunctionType:
+def clone(stand_ins: Replacer, function: types.FunctionType) -> types.FunctionType:
     """Return the clone of `function` for one trace."""
     code = function.__code__
     found = scan(code)
@@ -156,7 +172,7 @@ def clone(stand_ins: StandIns, function: types.FunctionType) -> types.FunctionTy
     return copied
 
 
-def _check_writes(stand_ins: StandIns, function: types.FunctionType, found: Scan) -> None:
+def _check_writes(stand_ins: Replacer, function: types.FunctionType, found: Scan) -> None:
     for names, kind in ((found.global_writes, "global"), (found.outer_writes, "outer variable")):
         if names:
             file = stand_ins.trace.places.relative(function.__code__.co_filename)
@@ -164,7 +180,7 @@ def _check_writes(stand_ins: StandIns, function: types.FunctionType, found: Scan
             raise stand_ins.trace.poisoned(refusals.outer_write(function, list(names), kind, where))
 
 
-def _globals(stand_ins: StandIns, function: types.FunctionType, loads: tuple[str, ...]) -> dict[str, Any]:
+def _globals(stand_ins: Replacer, function: types.FunctionType, loads: tuple[str, ...]) -> dict[str, Any]:
     original = function.__globals__
     copied: dict[str, Any] = {"__builtins__": stand_ins.builtins()}
     for name in ("__name__", "__package__", "__file__", "__loader__", "__spec__"):
@@ -179,7 +195,7 @@ def _globals(stand_ins: StandIns, function: types.FunctionType, loads: tuple[str
 
 
 def _fill(
-    stand_ins: StandIns,
+    stand_ins: Replacer,
     function: types.FunctionType,
     name: str,
     cell: types.CellType,
@@ -196,7 +212,7 @@ def _fill(
     cell.cell_contents = stand_ins.of(value, source)
 
 
-def _defaults(stand_ins: StandIns, function: types.FunctionType) -> tuple[Any, ...] | None:
+def _defaults(stand_ins: Replacer, function: types.FunctionType) -> tuple[Any, ...] | None:
     defaults = function.__defaults__
     if defaults is None:
         return None
@@ -213,7 +229,7 @@ def _default(function: types.FunctionType, at: int) -> object:
     return (function.__defaults__ or ())[at]
 
 
-def _keyword_defaults(stand_ins: StandIns, function: types.FunctionType) -> dict[str, Any] | None:
+def _keyword_defaults(stand_ins: Replacer, function: types.FunctionType) -> dict[str, Any] | None:
     defaults: Mapping[str, Any] | None = function.__kwdefaults__
     if defaults is None:
         return None

@@ -316,7 +316,7 @@ class Dispatch:
 
     def _weak(self, name: str, left: object, right: object, a: Any, b: Any) -> object:
         """Apply an operator to Python numbers: the result is a Python number too, known where both are."""
-        first, second = self._known(left), self._known(right)
+        first, second = self.known(left), self.known(right)
         known = combine(OPERATORS[name][1], first, second) if first and second else None
         if name == "divmod":
             pair = ("floor_divide", "mod")
@@ -330,7 +330,8 @@ class Dispatch:
         weak = bool if dtype.is_bool else float if dtype.is_float else int
         return self.wrap(result, weak=weak, known=known)
 
-    def _known(self, x: object) -> Known | None:
+    def known(self, x: object) -> Known | None:
+        """Return what is known of a Python number."""
         if type(x) is TracedScalar:
             return x._known
         if type(x) is Extent:

@@ -374,7 +374,7 @@ def _product(count: int) -> Template:
 
 
 def weak_kind(argument: Arg) -> type | None:
-    """The Python type that an operand counts as in promotion; None for a tensor."""
+    """Return the Python type that an operand counts as in promotion; None for a tensor."""
     if isinstance(argument, Value):
         return argument.weak
     return int if isinstance(argument, SizeValue) else type(argument)

@@ -83,7 +83,8 @@ class Items(Dispatch):
             assert isinstance(content, Literal)
             return content.array
         if isinstance(x, list | tuple) and not hasattr(x, "_fields"):
-            return type(x)(self.concrete_tree(item) for item in x)
+            items = [self.concrete_tree(item) for item in x]
+            return tuple(items) if isinstance(x, tuple) else items
         return getattr(x, REAL) if isinstance(x, type) and hasattr(x, REAL) else x
 
     def literal_tree(self, result: Any) -> Any:
@@ -103,7 +104,7 @@ class Items(Dispatch):
             return None, None
         name = getattr(operation.key, "__name__", "")
         weak = int if name in ("floor", "ceil", "trunc") else bool if name.startswith("is") else float
-        parts = [self._known(arg) for arg in args]
+        parts = [self.known(arg) for arg in args]
         if None in parts:
             return weak, None
         return weak, combine(operation.concrete, *parts)  # pyright: ignore[reportArgumentType]

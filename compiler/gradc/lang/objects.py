@@ -10,14 +10,13 @@ from __future__ import annotations
 import functools
 import sys
 import types
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gradc.errors import TraceError
 from gradc.lang import refusals
-from gradc.lang.clone import ClonedFunction, Source
-
-if TYPE_CHECKING:
-    from gradc.lang.standins import StandIns
+from gradc.lang.clone import ClonedFunction, Replacer, Source
+from gradc.lang.inlined import Inlined
+from gradc.lang.provenance import is_library
 
 _SKIPPED = frozenset(
     (
@@ -38,7 +37,7 @@ _SKIPPED = frozenset(
 class Mirrors:
     """The mirrored classes and objects of one trace."""
 
-    def __init__(self, stand_ins: StandIns) -> None:
+    def __init__(self, stand_ins: Replacer) -> None:
         self._stand_ins = stand_ins
         self._classes: dict[type, type] = {}
 
@@ -48,8 +47,6 @@ class Mirrors:
 
     def of(self, value: Any, source: Source) -> Any:
         """Return the stand-in of an object, or the object itself where its class is not the user's."""
-        from gradc.lang.standins import is_library  # noqa: PLC0415  (the two modules need each other)
-
         cls = type(value)
         plain = (
             cls.__flags__ & (1 << 9)
@@ -68,8 +65,6 @@ class Mirrors:
         return object.__new__(type(cls.__name__, (mirror,), namespace))
 
     def _mirror(self, cls: type) -> type:
-        from gradc.lang.standins import is_library  # noqa: PLC0415  (the two modules need each other)
-
         found = self._classes.get(cls)
         if found is not None:
             return found
@@ -88,6 +83,8 @@ class Mirrors:
         """Mirror a class attribute: functions are cloned, data is captured; None to leave it out."""
         if isinstance(raw, types.FunctionType):
             return self._cloned(cls, name, raw)
+        if callable(getattr(raw, "__gradc_inline__", None)):
+            return Inlined(self._stand_ins.trace, raw)
         if isinstance(raw, staticmethod | classmethod):
             function = raw.__func__
             plain = isinstance(function, types.FunctionType)
@@ -109,7 +106,7 @@ class Mirrors:
 class _ClassAttribute:
     """Data of a class, read off the real one."""
 
-    def __init__(self, stand_ins: StandIns, cls: type, name: str) -> None:
+    def __init__(self, stand_ins: Replacer, cls: type, name: str) -> None:
         self._stand_ins = stand_ins
         self._class = cls
         self._name = name
@@ -120,7 +117,7 @@ class _ClassAttribute:
         return self._stand_ins.of(value, source.attribute(self._name))
 
 
-def _reader(stand_ins: StandIns, value: Any, source: Source) -> Any:
+def _reader(stand_ins: Replacer, value: Any, source: Source) -> Any:
     real = type(value)
 
     def __getattribute__(self: Any, name: str) -> Any:  # noqa: N807 (it becomes the method of that name)
@@ -138,14 +135,14 @@ def _reader(stand_ins: StandIns, value: Any, source: Source) -> Any:
     return __getattribute__
 
 
-def _writer(stand_ins: StandIns, source: Source) -> Any:
+def _writer(stand_ins: Replacer, source: Source) -> Any:
     def refuse(self: Any, name: str, *new: object) -> None:
         raise _written(stand_ins, f"{source.hint or 'self'}.{name}")
 
     return refuse
 
 
-def _written(stand_ins: StandIns, name: str) -> TraceError:
+def _written(stand_ins: Replacer, name: str) -> TraceError:
     trace = stand_ins.trace
     trace.enter(sys._getframe(2))
     return trace.poisoned(refusals.captured_write(name, trace.where()))

@@ -12,6 +12,7 @@ import dis
 import itertools
 import linecache
 import os
+import sys
 import sysconfig
 import types
 from bisect import bisect_right
@@ -146,6 +147,26 @@ def variable_names(code: types.CodeType) -> tuple[str, ...]:
 
 def _named(variables: tuple[str, ...], number: int) -> str:
     return variables[number] if number < len(variables) else ""
+
+
+# --- libraries ---------------------------------------------------------------------------------------------
+
+# Modules whose functions are replaced in cloned functions, and those that are run as they are.
+TRACED_MODULES = frozenset(("numpy", "scipy", "math"))
+_LIBRARIES = TRACED_MODULES | frozenset(
+    (
+        *("gradc", "gradc_runtime", "sympy", "numba", "llvmlite", "mpmath", "optree"),
+        *("pandas", "sklearn", "matplotlib", "torch", "jax", "pytest", "_pytest"),
+    )
+)
+
+
+def is_library(module: str | None) -> bool:
+    """Whether code of this module is run as it is: libraries and the standard library."""
+    root = (module or "").partition(".")[0]
+    if module == "gradc.nn" or (module or "").startswith("gradc.nn."):
+        return False  # layers are written on the public interface, in plain NumPy
+    return root in _LIBRARIES or (root in sys.stdlib_module_names and root != "__main__")
 
 
 # --- frames -------------------------------------------------------------------------------------------------

@@ -230,3 +230,14 @@ def leaked(x: object, where: str) -> TraceError:
         do="pass the value as an argument, or return it",
         code="E_TRACE_LEAK",
     )
+
+
+def kernel_inside(name: str, where: str) -> TraceError:
+    """Refuse a method that is about a kernel, of a function that is being traced."""
+    return TraceError(
+        f"{name}.at, check, inspect, kernel and compile cannot be used while a function is traced",
+        where=where,
+        why="they are about kernels, and while tracing there is none",
+        do="use them outside; grad, value_and_grad, vjp, jvp, jacobian, hessian and hvp work inside",
+        code="E_TRACE_KERNEL",
+    )

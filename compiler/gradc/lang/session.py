@@ -31,6 +31,7 @@ from gradc.lang.calls import Calls
 from gradc.lang.clone import Source
 from gradc.lang.emit import Emitter, SizeValue, Value
 from gradc.lang.operands import REAL
+from gradc.lang.outside import Captured, Hidden
 from gradc.lang.provenance import Places, raised_at
 from gradc.lang.sizes import Extent, known_argument
 from gradc.lang.standins import StandIns
@@ -51,34 +52,6 @@ MANY_EQUATIONS = 20_000
 
 class UnrolledWarning(UserWarning):
     """A Python loop was unrolled into very many equations.  Fix: array operations instead of the loop."""
-
-
-@dataclass(frozen=True, slots=True)
-class Hidden:
-    """An input that the user does not pass: `read` gives its array; a `literal` never changes."""
-
-    name: str
-    read: Callable[[], np.ndarray]
-    literal: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Captured:
-    """A Python value read from outside the function, on which the program relies; `what` names it."""
-
-    what: str
-    read: Callable[[], object]
-    value: object
-
-    def holds(self) -> bool:
-        """Whether the value is still the one that was traced with."""
-        try:
-            now = self.read()
-        except (LookupError, AttributeError, ValueError):
-            return False
-        return type(now) is type(self.value) and (
-            now == self.value or (now != now and self.value != self.value)
-        )
 
 
 @dataclass(slots=True)
@@ -243,7 +216,7 @@ class Trace(Calls):
             return self.value_of(x._now())
         if isinstance(x, list | tuple):
             items = [self.argument_tree(item) for item in x]
-            return kind(items) if kind in (list, tuple) else tuple(items)
+            return tuple(items) if isinstance(x, tuple) else items
         if kind is Extent:
             return SizeValue(x._size)
         if kind is TracedMasked:

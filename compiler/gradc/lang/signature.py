@@ -197,8 +197,7 @@ class Flat:
 
 def flatten(signature: Signature, values: tuple[Any, ...]) -> Flat:
     """Flatten nested containers of arguments into leaves."""
-    for value in values:
-        _register_dataclasses(value)
+    register_dataclasses(values)
     leaves, spec = optree.tree_flatten(values, namespace=NAMESPACE)
     paths = optree.tree_paths(values, namespace=NAMESPACE)
     kinds, converted, owners, names = [], [], [], []
@@ -227,8 +226,8 @@ def _refuse_long_lists(signature: Signature, kinds: Sequence[LeafKind], owners: 
             )
 
 
-def _register_dataclasses(value: Any) -> None:
-    """Make dataclass instances containers; their fields are the children, in order."""
+def register_dataclasses(value: Any) -> None:
+    """Make the dataclass instances in nested containers containers; their fields are the children, in order."""
     stack = [value]
     while stack:
         item = stack.pop()

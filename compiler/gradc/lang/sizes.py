@@ -11,18 +11,17 @@ import operator
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from gradc.ir import extents
 from gradc.ir.extents import Size
 
-if TYPE_CHECKING:
-    from gradc.lang.calls import Calls
-    from gradc.lang.dispatch import Dispatch
-
 Number = int | float | bool
+# A `gradc.lang.session.Trace`.  Traced values and the trace need each other, and imports go one way: this way
+# round the type has no name.
+Tracer: TypeAlias = Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +133,8 @@ class Extent:
     __slots__ = ("_size", "_trace")
     __array_priority__ = 2000.0
 
-    def __init__(self, trace: Dispatch, size: Size) -> None:
-        self._trace: Calls = trace  # pyright: ignore[reportAttributeAccessIssue] (the bases call it early)
+    def __init__(self, trace: Tracer, size: Size) -> None:
+        self._trace = trace
         self._size = size
 
     @property

@@ -7,34 +7,27 @@ import functools
 import random
 import sys
 import types
+from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from gradc.errors import TraceError
 from gradc.lang import operations, refusals
-from gradc.lang.builtin_standins import CastMeta, builtin_stand_ins, cast_class
-from gradc.lang.captured import FrozenDict, FrozenList
+from gradc.lang.builtin_standins import builtin_stand_ins, cast_class
+from gradc.lang.captured import FrozenDict, FrozenList, FrozenNamespace
 from gradc.lang.clone import ClonedFunction, Source
+from gradc.lang.inlined import Inlined
 from gradc.lang.objects import Mirrors
 from gradc.lang.operands import contains_traced
+from gradc.lang.provenance import TRACED_MODULES, is_library
 from gradc.lang.replacements import public_name
-from gradc.lang.sizes import Extent
+from gradc.lang.sizes import Extent, Tracer
 from gradc.lang.traced import is_traced
 
-if TYPE_CHECKING:
-    from gradc.lang.session import Trace
-
-# Modules whose functions are replaced, and those whose functions are taken as they are.
-_TRACED_MODULES = frozenset(("numpy", "scipy", "math"))
-_LIBRARIES = _TRACED_MODULES | frozenset(
-    (
-        *("gradc", "gradc_runtime", "sympy", "numba", "llvmlite", "mpmath", "optree"),
-        *("pandas", "sklearn", "matplotlib", "torch", "jax", "pytest", "_pytest"),
-    )
-)
+_CONTAINERS = (list, tuple, dict, set, frozenset, deque, types.MappingProxyType)
 _LEAVES = 2000  # captured containers hold at most as many elements
 _SCALARS = (bool, int, float, complex, str, bytes, type(None), Enum, np.generic)
 _FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType, types.ModuleType, np.ufunc, type)
@@ -48,18 +41,10 @@ _INITIALISED: dict[Callable[..., Any], Callable[..., Any]] = {
 _STRUCTURED = frozenset((np.eye, np.identity, np.tri, np.arange))
 
 
-def is_library(module: str | None) -> bool:
-    """Whether code of this module is run as it is: libraries and the standard library."""
-    root = (module or "").partition(".")[0]
-    if module == "gradc.nn" or (module or "").startswith("gradc.nn."):
-        return False  # layers are written on the public interface, in plain NumPy
-    return root in _LIBRARIES or (root in sys.stdlib_module_names and root != "__main__")
-
-
 class StandIns:
     """The stand-ins of one trace."""
 
-    def __init__(self, trace: Trace) -> None:
+    def __init__(self, trace: Tracer) -> None:
         self.trace = trace
         self._memo: dict[Hashable, tuple[object, Any]] = {}
         self._builtins: dict[str, Any] | None = None
@@ -105,9 +90,10 @@ class StandIns:
             return value if value.dtype == object else self.trace.captive(value, source.hint, source.read)
         if isinstance(value, _GENERATORS):
             return Refusing(self.trace, f"the random generator {source.hint}")
-        if type(value) in (list, tuple, dict, set, frozenset) or (
-            isinstance(value, tuple) and hasattr(value, "_fields")
-        ):
+        if isinstance(value, types.SimpleNamespace):
+            items = {name: self.of(item, source.attribute(name)) for name, item in vars(value).items()}
+            return FrozenNamespace(self.trace, source.what, items)
+        if isinstance(value, _CONTAINERS):
             return self._container(value, source)
         return NotImplemented
 
@@ -117,18 +103,24 @@ class StandIns:
         if isinstance(value, set | frozenset):
             self.trace.capture(source.what, source.read, value.copy(), source.key)
             return value
-        if isinstance(value, dict):
+        if isinstance(value, dict | types.MappingProxyType):
             keys = tuple(value)
             what = f"the keys of {source.what}"
             self.trace.capture(what, lambda: tuple(source.read()), keys, (source.key, "keys"))
             items = {key: self.of(item, source.item(key)) for key, item in value.items()}
-            return FrozenDict(self.trace, source.what, items)
+            return FrozenDict(
+                self.trace, source.what, items, lambda name: self._attribute(value, source, name)
+            )
         what = f"the length of {source.what}"
         self.trace.capture(what, lambda: len(source.read()), len(value), (source.key, "length"))
         members = [self.of(item, source.item(at)) for at, item in enumerate(value)]
-        if isinstance(value, list):
+        if isinstance(value, list | deque):
             return FrozenList(self.trace, source.what, members)
         return type(value)(*members) if hasattr(value, "_fields") else tuple(members)
+
+    def _attribute(self, value: Any, source: Source, name: str) -> Any:
+        """Return an attribute of a dictionary that has some, such as scikit-learn's `Bunch`."""
+        return self.of(getattr(value, name), source.attribute(name))
 
     # --- callables and modules --------------------------------------------------------------------------
 
@@ -157,7 +149,7 @@ class StandIns:
         if isinstance(value, functools.partial):
             return self._partial(value, source)
         root = type(value).__module__.partition(".")[0]
-        if callable(value) and (root == "builtins" or root in _TRACED_MODULES):
+        if callable(value) and (root == "builtins" or root in TRACED_MODULES):
             return self._library_function(value)
         return NotImplemented
 
@@ -173,7 +165,7 @@ class StandIns:
         if module.startswith(("numpy.random", "random.")):
             return Refusing(self.trace, public_name(value))
         roots = (module.partition(".")[0], type(value).__module__.partition(".")[0])
-        return Function(self.trace, value) if not _TRACED_MODULES.isdisjoint(roots) else value
+        return Function(self.trace, value) if not TRACED_MODULES.isdisjoint(roots) else value
 
     def _class(self, value: type) -> Any:
         if value in (float, int) or (value.__module__ == "numpy" and issubclass(value, np.generic)):
@@ -199,7 +191,7 @@ class StandIns:
         name = module.__name__
         if name == "random" or name.startswith("numpy.random"):
             return Refusing(self.trace, name)
-        if name.partition(".")[0] not in (*_TRACED_MODULES, "gradc") and is_library(name):
+        if name.partition(".")[0] not in (*TRACED_MODULES, "gradc") and is_library(name):
             return module
         return Module(self, module, source)
 
@@ -256,7 +248,7 @@ class Module:
 class Function:
     """The stand-in of a library function: traced when it meets traced values, carried out otherwise."""
 
-    def __init__(self, trace: Trace, function: Callable[..., Any]) -> None:
+    def __init__(self, trace: Tracer, function: Callable[..., Any]) -> None:
         self._trace = trace
         self._function = function
         functools.update_wrapper(self, function, updated=())
@@ -315,7 +307,7 @@ def _meets_arrays(args: Any, kwargs: dict[str, Any]) -> bool:
 class Refusing:
     """The stand-in of a source of random numbers: every call says what to do instead."""
 
-    def __init__(self, trace: Trace, name: str) -> None:
+    def __init__(self, trace: Tracer, name: str) -> None:
         self._trace = trace
         self._name = name
 
@@ -333,23 +325,4 @@ class Refusing:
         return self._trace.poisoned(refusals.randomness(self._name, self._trace.where()))
 
 
-class Inlined:
-    """The stand-in of a callable that knows how to be traced: a decorated function, `stop_gradient`, ..."""
-
-    def __init__(self, trace: Trace, inner: Any) -> None:
-        self._trace = trace
-        self._inner = inner
-
-    def __call__(self, *args: object, **kwargs: object) -> object:
-        """Let the callable trace itself."""
-        self._trace.enter(sys._getframe(1))
-        return self._inner.__gradc_inline__(self._trace, args, kwargs)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name)
-
-    def __repr__(self) -> str:
-        return repr(self._inner)
-
-
-__all__ = ["CastMeta", "Function", "Inlined", "Module", "Refusing", "StandIns", "is_library"]
+__all__ = ["Function", "Inlined", "Module", "Refusing", "StandIns"]

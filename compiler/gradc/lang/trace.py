@@ -12,7 +12,8 @@ from gradc.errors import TraceError
 from gradc.ir.index.nodes import Program
 from gradc.ir.index.show import show_equation
 from gradc.ir.types import DType, dtype_of
-from gradc.lang.session import Captured, Hidden, Trace, UnrolledWarning
+from gradc.lang.outside import Captured, Hidden
+from gradc.lang.session import Trace, UnrolledWarning
 from gradc.lang.sizes import ScalarGuard
 from gradc.lang.traced import is_traced
 from gradc.lang.unify import ExtentSolver

@@ -13,7 +13,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -21,11 +21,7 @@ from gradc.errors import TraceError
 from gradc.ir.extents import show
 from gradc.lang.emit import Value
 from gradc.lang.operations.masked import MaskedValue
-from gradc.lang.sizes import Known
-
-if TYPE_CHECKING:
-    from gradc.lang.calls import Calls
-    from gradc.lang.dispatch import Dispatch
+from gradc.lang.sizes import Known, Tracer
 
 
 class TracedAttributeError(TraceError, AttributeError):
@@ -112,8 +108,8 @@ class Traced:
     __slots__ = ("_content", "_frozen", "_hint", "_trace")
     __array_priority__ = 1000.0
 
-    def __init__(self, trace: Dispatch, content: Content, *, frozen: bool = False, hint: str = "") -> None:
-        self._trace: Calls = trace  # pyright: ignore[reportAttributeAccessIssue] (the bases call it early)
+    def __init__(self, trace: Tracer, content: Content, *, frozen: bool = False, hint: str = "") -> None:
+        self._trace = trace
         self._content = content
         self._frozen = frozen
         self._hint = hint
@@ -248,14 +244,14 @@ class TracedScalar(Traced):
 
     def __init__(
         self,
-        trace: Dispatch,
+        trace: Tracer,
         content: Value,
         *,
         frozen: bool = False,
         hint: str = "",
         known: Known | None = None,
     ) -> None:
-        self._trace: Calls = trace  # pyright: ignore[reportAttributeAccessIssue] (the bases call it early)
+        self._trace = trace
         self._content = content
         self._frozen = frozen
         self._hint = hint
@@ -299,7 +295,7 @@ class TracedArray(Traced):
 
     def __init__(
         self,
-        trace: Dispatch,
+        trace: Tracer,
         content: Content,
         *,
         frozen: bool = False,

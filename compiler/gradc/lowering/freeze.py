@@ -38,11 +38,9 @@ def freeze(template: Template, operands: Sequence[Expr], bind: Callable[[Expr], 
 
 
 def _apply(function: str, arguments: list[Expr], bind: Callable[[Expr], Expr]) -> Expr:
-    if function in ("square", "isnan"):  # spelled with their argument twice
-        argument = arguments[0] if isinstance(arguments[0], Var | Number | Load) else bind(arguments[0])
-        return (
-            nodes.apply("mul", argument, argument) if function == "square" else nodes.apply("isnan", argument)
-        )
+    if function == "square":
+        factor = arguments[0] if isinstance(arguments[0], Var | Number | Load) else bind(arguments[0])
+        return nodes.apply("mul", factor, factor)
     return nodes.apply(function, *arguments)
 
 

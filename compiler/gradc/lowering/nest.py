@@ -206,6 +206,9 @@ class _Lowering:
     def _equation(self, leaf: Leaf, equation: Assign | Accumulate) -> None:
         note = show_equation(equation)
         type_ = self.program.types[equation.out]
+        if isinstance(equation, Assign) and equation.reduce and equation.reduce.acc is not type_.dtype:
+            acc = equation.reduce.acc
+            raise CompilerBug(f"{equation.out} is {type_.dtype!r} and accumulated in {acc!r}", stage="passes")
         if leaf.role == "start":
             assert isinstance(equation, Assign)
             assert equation.reduce is not None

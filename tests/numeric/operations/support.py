@@ -60,10 +60,13 @@ def kinked(function: Callable[..., Any], *arguments: Any, **options: Any) -> Cas
 
 
 def describe(x: Any) -> str:
+    """Name a parameter of a test: the same in every process, so no addresses and no numbers drawn."""
     if isinstance(x, np.ndarray):
         return f"{x.dtype.char}{'x'.join(map(str, x.shape)) or '0d'}"
     if isinstance(x, list | tuple):
         return f"[{' '.join(describe(item) for item in x)}]"
+    if isinstance(x, dict):
+        return ",".join(f"{name}={describe(value)}" for name, value in x.items())
     return getattr(x, "__name__", str(x))
 
 

@@ -13,6 +13,7 @@ from tests.numeric.operations.support import (
     call,
     check_gradient,
     check_value,
+    describe,
     differentiable,
     handler_for,
     refusing,
@@ -173,7 +174,7 @@ def concrete(x: Any, n: int) -> Any:
         (np.linspace, (0.0, 1.0, EXTENT, False)),
         (np.arange, (SizeValue(symbol("x0_n0") + 1),)),
     ],
-    ids=str,
+    ids=describe,
 )
 @pytest.mark.parametrize("n", [1, 4])
 def test_one_program_serves_every_extent(function, arguments, n):

@@ -13,6 +13,7 @@ from tests.numeric.operations.support import (
     call,
     check_gradient,
     check_value,
+    describe,
     differentiable,
     handler_for,
     kinked,
@@ -271,7 +272,7 @@ def test_extents_stay_symbolic():
         (np.trapezoid, (np.zeros(0),), {}, ShapeError),
         (np.median, (np.zeros(0),), {}, ShapeError),
     ],
-    ids=str,
+    ids=describe,
 )
 def test_what_numpy_refuses_is_refused(function, arguments, options, error):
     with pytest.raises(error):

@@ -6,11 +6,11 @@ import math
 import math as m
 import threading
 import time
-from collections import namedtuple
+from collections import OrderedDict, defaultdict, deque, namedtuple
 from dataclasses import dataclass, field
 from functools import partial, wraps
 from math import sin
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import numba
@@ -24,6 +24,7 @@ from scipy.special import expit, logsumexp
 from gradc.errors import TraceError
 from gradc.ir.index.evaluate import evaluate
 from gradc.ir.index.verify import verify
+from gradc.ir.types import DType
 from gradc.lang.clone import scan
 from gradc.lang.trace import Trace, TraceResult, leaves, trace, trace_checked
 
@@ -46,6 +47,16 @@ def agrees(function: Any, x: np.ndarray = X) -> TraceResult:
     for found, wanted in zip(values(traced, x=x), expected, strict=True):
         np.testing.assert_allclose(found, wanted, rtol=1e-12)
     return traced
+
+
+@dataclass
+class Config:
+    lam: float = 0.1
+    w: np.ndarray = field(default_factory=lambda: np.arange(4.0))
+    shift = 2.0
+
+    def apply(self, x):
+        return self.lam * np.array([x[0], x[1]]) + self.shift
 
 
 def doubled(function):
@@ -238,6 +249,65 @@ def test_captured_lists_are_guarded_in_length_and_elements():
     assert not all(captured.holds() for captured in traced.captured)
 
 
+@pytest.mark.parametrize(
+    "holder",
+    [
+        {"w": W},
+        OrderedDict(w=W),
+        defaultdict(list, w=W),
+        MappingProxyType({"w": W}),
+        SimpleNamespace(w=W),
+        deque([W]),
+        [W],
+        (W,),
+        Config(w=W),
+    ],
+    ids=lambda holder: type(holder).__name__,
+)
+def test_no_holder_freezes_its_arrays(holder):
+    def function(x):
+        if isinstance(holder, SimpleNamespace | Config):
+            return holder.w * x
+        return holder[0] * x if isinstance(holder, list | tuple | deque) else holder["w"] * x
+
+    (hidden,) = trace(function, {"x": X}).hidden
+    assert not hidden.literal
+    assert hidden.read() is W
+
+
+def test_dictionaries_with_attributes():
+    class Bunch(dict):
+        def __getattr__(self, name):
+            return self[name]
+
+    bunch = Bunch(w=W)
+    (hidden,) = trace(lambda x: bunch.w * x + bunch["w"], {"x": X}).hidden[:1]
+    assert hidden.read() is W
+
+
+def test_two_names_of_one_array_are_two_inputs():
+    left = right = np.ones(4)
+
+    def function(x):
+        return left * x + right
+
+    traced = trace(function, {"x": X})
+    right = np.full(4, 7.0)
+    np.testing.assert_allclose(values(traced, x=X)[0], X + 7)
+
+
+def test_the_same_literal_is_one_input_until_it_changes():
+    session = Trace()
+    x = session.argument("x", DType.F64, session.sizes("x", (3,), (3,)))
+    buffer = np.array([1.0, 2.0, 3.0])
+    first = x * buffer + x * buffer
+    buffer[:] = [4.0, 5.0, 7.0]
+    program = session.finish([first, x * buffer])
+    assert [hidden.name for hidden in session.hidden] == ["c1", "c2"]
+    given = {"x": np.ones(3), **{h.name: h.read() for h in session.hidden}}
+    np.testing.assert_allclose(evaluate(program, given), [[2.0, 4.0, 6.0], [4.0, 5.0, 7.0]])
+
+
 def test_unused_captured_arrays_are_no_inputs():
     unused, used = np.ones(3), np.ones(4)
 
@@ -313,7 +383,7 @@ def test_methods_have_live_attributes():
 def test_an_object_as_first_argument_works_as_self():
     model = Model()
     session = Trace("loss")
-    w = session.argument("w", trace(lambda x: x, {"x": X}).program.types["x"].dtype, session.sizes("w", (4,)))
+    w = session.argument("w", DType.F64, session.sizes("w", (4,)))
     program = session.finish([session.run(Model.loss, (model, w), {})])
     found = evaluate(program, {"w": X, **{h.name: h.read() for h in session.hidden}})
     np.testing.assert_allclose(found[0], model.loss(X))
@@ -322,16 +392,6 @@ def test_an_object_as_first_argument_works_as_self():
 def test_writing_to_self_is_refused():
     with pytest.raises(TraceError, match=r"self\.count is changed"):
         trace(Model().bad, {"w": X})
-
-
-@dataclass
-class Config:
-    lam: float = 0.1
-    w: np.ndarray = field(default_factory=lambda: np.arange(4.0))
-    shift = 2.0
-
-    def apply(self, x):
-        return self.lam * np.array([x[0], x[1]]) + self.shift
 
 
 CONFIG = Config()

@@ -101,3 +101,12 @@ def test_extents_of_one_are_static():
 def test_equal_extents_of_a_call_are_not_unified_by_chance():
     program = trace(lambda x, y: x.sum() + y.sum(), {"x": X, "y": X}).program
     assert program.types["x"].shape != program.types["y"].shape
+
+
+def test_a_concrete_mask_fixes_the_extent():
+    mask = [True, False, True, True, False, False]
+    program = trace(lambda x: x[np.array(mask)], {"x": X})
+    given = {hidden.name: hidden.read() for hidden in program.hidden}
+    np.testing.assert_allclose(evaluate(program.program, {"x": X, **given})[0], X[mask])
+    with pytest.raises(GuardFailed):
+        evaluate(program.program, {"x": np.ones(7), **given})

@@ -35,7 +35,9 @@ def loop(*body: Statement) -> For:
     return For("i", var("n"), body)
 
 
-def kernel(*body: Statement, parameters: tuple[Parameter, ...] = (X,), results: tuple[str, ...] = ("y",)) -> Kernel:
+def kernel(
+    *body: Statement, parameters: tuple[Parameter, ...] = (X,), results: tuple[str, ...] = ("y",)
+) -> Kernel:
     """A kernel over ``x`` whose extent is bound to ``n``."""
     return Kernel("k", parameters, (N, *body) if X in parameters else body, results)
 

@@ -42,9 +42,7 @@ def test_empty_arrays():
     assert squares.shape == (0,)
 
 
-@pytest.mark.parametrize(
-    ("op", "expected"), [("sum", 4.0), ("prod", -12.0), ("max", 3.0), ("min", -2.0)]
-)
+@pytest.mark.parametrize(("op", "expected"), [("sum", 4.0), ("prod", -12.0), ("max", 3.0), ("min", -2.0)])
 def test_reductions(op: str, expected: float):
     start = {"sum": 0.0, "prod": 1.0, "max": float("-inf"), "min": float("inf")}[op]
     body = kernel(Let("y", number(start, F64)), loop(Update("y", op, element())))
@@ -52,7 +50,9 @@ def test_reductions(op: str, expected: float):
 
 
 def test_accumulation_into_memory():
-    body = kernel(Allocate("y", F64, (number(2),), zeroed=True), loop(AddTo("y", (number(1),), "sum", element())))
+    body = kernel(
+        Allocate("y", F64, (number(2),), zeroed=True), loop(AddTo("y", (number(1),), "sum", element()))
+    )
     np.testing.assert_array_equal(evaluate(body, {"x": np.array([1.0, 2.0])})[0], [0.0, 3.0])
 
 
@@ -125,10 +125,16 @@ def test_indices_are_checked(index: int, fits: bool):
 
 
 WRONG = {
-    "outside": (kernel(ARRAY, loop(Store("y", (apply("add", var("i"), number(1)),), element()))), "outside shape"),
+    "outside": (
+        kernel(ARRAY, loop(Store("y", (apply("add", var("i"), number(1)),), element()))),
+        "outside shape",
+    ),
     "negative": (kernel(Let("y", load("x", (number(-1),), F64))), "outside shape"),
     "not written": (kernel(ARRAY, Let("z", load("y", (number(0),), F64))), "read before it is written"),
-    "result in part": (kernel(ARRAY, For("i", number(1), (Store("y", (var("i"),), element()),))), "every element"),
+    "result in part": (
+        kernel(ARRAY, For("i", number(1), (Store("y", (var("i"),), element()),))),
+        "every element",
+    ),
     "operand in part": (kernel(ARRAY, Library(("z",), "argsort", ("y",), (("axis", 0),))), "every element"),
     "argument": (kernel(loop(Store("x", (var("i"),), element())), results=("x",)), "was not allocated"),
 }
@@ -154,8 +160,12 @@ def test_arguments_of_another_type_are_refused(value):
 
 
 def test_conversions():
-    body = kernel(Let("y", convert(var("v", F64), DType.INT64)), Let("b", convert(var("v", F64), BOOL)),
-                  parameters=(Parameter("v", F64, 0),), results=("y", "b"))
+    body = kernel(
+        Let("y", convert(var("v", F64), DType.INT64)),
+        Let("b", convert(var("v", F64), BOOL)),
+        parameters=(Parameter("v", F64, 0),),
+        results=("y", "b"),
+    )
     integer, flag = evaluate(body, {"v": -2.7})
     assert (integer, flag) == (-2, True)
     assert (integer.dtype, flag.dtype) == (np.int64, np.bool_)

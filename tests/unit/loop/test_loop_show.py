@@ -35,7 +35,10 @@ def test_whole_kernel():
     ("expression", "text"),
     [
         (apply("sub", apply("sub", var("a"), var("b")), var("c")), "((a - b) - c)"),
-        (apply("select", var("p", DType.BOOL), number(1.0, F32), number(-0.0, F32)), "select(p, f32(1.0), f32(-0.0))"),
+        (
+            apply("select", var("p", DType.BOOL), number(1.0, F32), number(-0.0, F32)),
+            "select(p, f32(1.0), f32(-0.0))",
+        ),
         (Convert(element(), F32), "f32(x[i])"),
         (number(7, I32), "i32(7)"),
         (number(float("nan"), F64), "nan"),

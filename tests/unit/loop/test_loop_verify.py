@@ -52,7 +52,10 @@ FAULTS = {
     "dtype of an element": (kernel(START, loop(Let("z", element("x", F32)))), "x is f64, the element f32"),
     "dtype of an index": (kernel(START, Let("z", load("x", (number(0, I32),), F64))), "0) is i32, not i64"),
     "no such axis": (kernel(START, Extent("m", load("x.shape", (number(1),), I64))), "x has no such axis"),
-    "store into an argument": (kernel(START, loop(Store("x", (var("i"),), element()))), "x was not allocated"),
+    "store into an argument": (
+        kernel(START, loop(Store("x", (var("i"),), element()))),
+        "x was not allocated",
+    ),
     "store before allocation": (kernel(loop(Store("y", (var("i"),), element())), ARRAY), "y is not defined"),
     "store of another dtype": (
         kernel(ARRAY, loop(Store("y", (var("i"),), number(1.0, F32)))),
@@ -61,8 +64,14 @@ FAULTS = {
     "update before start": (kernel(loop(Update("s", "sum", element())), START), "s has not been started"),
     "update of an array": (kernel(ARRAY, loop(Update("y", "sum", element()))), "y is not an accumulator"),
     "update of an extent": (kernel(START, Update("n", "sum", number(1))), "n is not an accumulator"),
-    "update of another dtype": (kernel(START, Update("y", "sum", number(1.0, F32))), "y is f64, the value f32"),
-    "unknown reduction": (kernel(ARRAY, loop(AddTo("y", (var("i"),), "mean", element()))), "unknown reduction mean"),
+    "update of another dtype": (
+        kernel(START, Update("y", "sum", number(1.0, F32))),
+        "y is f64, the value f32",
+    ),
+    "unknown reduction": (
+        kernel(ARRAY, loop(AddTo("y", (var("i"),), "mean", element()))),
+        "unknown reduction mean",
+    ),
     "any of floats": (kernel(START, Update("y", "any", number(1.0, F64))), "any of f64"),
     "extent of a loop": (kernel(START, For("i", number(1.0, F64), ())), "1.0 is f64, not i64"),
     "condition": (kernel(START, Require(var("n"), "")), "n is i64, not bool"),
@@ -95,7 +104,10 @@ FAULTS = {
         kernel(Product("y", "a", "b", False, False, 0), parameters=(MATRIX, Parameter("b", F32, 2))),
         "operands of dtypes f64 and f32",
     ),
-    "unknown operation": (kernel(Library(("y",), "nonsense", ("x",), ()), START), "unknown operation nonsense"),
+    "unknown operation": (
+        kernel(Library(("y",), "nonsense", ("x",), ()), START),
+        "unknown operation nonsense",
+    ),
     "operand of an operation": (kernel(Library(("y",), "inv", ("z",), ()), START), "z is not defined"),
     "shape of an operand": (kernel(Library(("y",), "inv", ("x",), ()), START), "inv does not take operands"),
     "results of an operation": (

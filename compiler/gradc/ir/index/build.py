@@ -159,7 +159,7 @@ class Builder:
         return tuple(outs)
 
     def rename_last(self, name: str, hint: str) -> str:
-        """Rename `name` after `hint` where it is the numbered result of the last equation; the name it then has."""
+        """Rename `name` after `hint` if it is the last equation's numbered result; return its name."""
         last = self.equations[-1]
         if not isinstance(last, Assign | Assemble | Call) or outputs_of(last) != (name,):
             return name

@@ -21,19 +21,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from gradc.errors import ShapeError
 from gradc.ir.extents import Size
+from gradc.ir.tensors import TensorType
 from gradc.ir.types import DType
 
-if TYPE_CHECKING:
-    from gradc.ir.index.nodes import TensorType
-
 Attributes = Mapping[str, Any]
-Infer = Callable[[tuple["TensorType", ...], Attributes], tuple["TensorType", ...]]
+Infer = Callable[[tuple[TensorType, ...], Attributes], tuple[TensorType, ...]]
 Batch = Callable[[Attributes, Size], Attributes]
 
 
@@ -52,7 +50,7 @@ class Operation:
 
 
 def _retype(type_: TensorType, shape: tuple[Size, ...], dtype: DType | None = None) -> TensorType:
-    return type(type_)(dtype or type_.dtype, shape)
+    return TensorType(dtype or type_.dtype, shape)
 
 
 # --- meanings -----------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 from gradc.ir.extents import Guard, Quotient, Size
 from gradc.ir.index.templates import Template
+from gradc.ir.tensors import TensorType as TensorType
 from gradc.ir.types import DType
 
 
@@ -23,14 +24,6 @@ class Origin:
     file: str
     line: int
     text: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class TensorType:
-    """Element type and shape."""
-
-    dtype: DType
-    shape: tuple[Size, ...]
 
 
 @dataclass(frozen=True, slots=True)

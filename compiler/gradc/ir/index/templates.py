@@ -16,7 +16,7 @@ from typing import TypeAlias
 import sympy
 
 from gradc.errors import CompilerBug
-from gradc.ir.functions import COMMUTATIVE, FUNCTIONS, Result
+from gradc.ir.functions import COMMUTATIVE, FUNCTIONS, MARKERS, Result
 
 # --- SymPy classes for the inventory ------------------------------------------------------------------------
 
@@ -197,7 +197,7 @@ def root_of_squares() -> Template:
 
 def _inventory_tape(name: str) -> Tape:
     sources: tuple[Source, ...] = tuple(Argument(position) for position in range(FUNCTIONS[name].arity))
-    if name in ("copy", "stop_gradient", "attach_gradient"):  # different for autodiff, one value
+    if name == "copy" or name in MARKERS:
         return Tape((), sources[0])
     return Tape((Instruction(name, sources),), Step(0))
 
@@ -231,7 +231,7 @@ class _Lineariser:
             factor, product = (self.visit(argument) for argument in expression.args)
             return self.emit("select", self.emit("eq", factor, ZERO), ZERO, product)
         name = type(expression).__name__
-        if name in ("stop_gradient", "attach_gradient"):
+        if name in MARKERS:
             return self.visit(expression.args[0])
         if name not in FUNCTIONS or not isinstance(expression, Opaque):
             raise CompilerBug(f"a template holds {name}, which is not in the inventory", why=str(expression))

@@ -15,7 +15,8 @@ from gradc.ir.types import DType
 def wide_accumulators(program: Program) -> Program:
     """Accumulate float32 sums in float64 (matrix products keep their own dtype) and round once at the end.
 
-    Requires: `program` is valid.  Ensures: float32 sums are at least as accurate as before (a *rounding* pass).
+    Requires: `program` is valid.  Ensures: every sum is accumulated in the dtype of its result, float32 ones at least
+    as accurately as before (a *rounding* pass).
 
         s : f32 = sum[i] x[i]      ->  s_wide : f64 = sum[i] x[i];  s : f32 = s_wide
     """
@@ -23,13 +24,14 @@ def wide_accumulators(program: Program) -> Program:
     names = NameSupply(tuple(types))
     result: list[Equation] = []
     for equation in program.equations:
-        if not _is_narrow_sum(equation) or is_matrix_product(equation) or not isinstance(equation, Assign):
+        acc = _accumulator(equation)
+        if acc is None or not isinstance(equation, Assign) or acc is types[equation.out].dtype:
             result.append(equation)
             continue
         wide = names.fresh(f"{equation.out}_wide")
         shape = equation.space[: equation.rank]
-        types[wide] = TensorType(DType.F64, shape)
-        result.append(replace(equation, out=wide, reduce=Reduce("sum", DType.F64)))
+        types[wide] = TensorType(acc, shape)
+        result.append(replace(equation, out=wide, reduce=Reduce("sum", acc)))
         operands = (Access(wide, IDENTITY[equation.rank]),)
         result.append(
             Assign(equation.out, shape, equation.rank, None, template("copy"), operands, equation.origin)
@@ -37,7 +39,9 @@ def wide_accumulators(program: Program) -> Program:
     return replace(program, equations=tuple(result), types=types)
 
 
-def _is_narrow_sum(equation: Equation) -> bool:
-    if not isinstance(equation, Assign) or equation.reduce is None:
-        return False
-    return equation.reduce.op == "sum" and equation.reduce.acc is DType.F32
+def _accumulator(equation: Equation) -> DType | None:
+    """The dtype in which an equation's sum is to be accumulated; None if it has no sum."""
+    if not isinstance(equation, Assign) or equation.reduce is None or equation.reduce.op != "sum":
+        return None
+    narrow = equation.reduce.acc is DType.F32 and not is_matrix_product(equation)
+    return DType.F64 if narrow else equation.reduce.acc

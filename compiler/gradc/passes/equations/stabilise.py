@@ -16,7 +16,6 @@ from gradc.ir.index.show import show_equation
 from gradc.ir.index.templates import root_of_squares, template
 from gradc.ir.stages import Applied
 
-
 Pattern = tuple["Pattern | str | float", ...]
 Bindings = dict[str, Operand]
 

@@ -1,0 +1,230 @@
+"""Each pass on hand-made programs: what it turns them into, and what it must leave alone."""
+
+import numpy as np
+import pytest
+
+from gradc.ir.extents import symbol
+from gradc.ir.index.build import Builder
+from gradc.ir.index.evaluate import evaluate
+from gradc.ir.index.nodes import Access, Accumulate, Affine, Const, IndexValue, Lookup, Program, Reduce, affine
+from gradc.ir.index.show import show_equation
+from gradc.ir.index.templates import template
+from gradc.ir.index.verify import verify
+from gradc.ir.types import DType
+from gradc.passes.equations.accumulators import wide_accumulators
+from gradc.passes.equations.gather import gather
+from gradc.passes.equations.simplify import dead_code, simplify
+
+F64, F32, I64 = DType.F64, DType.F32, DType.INT64
+N, M = symbol("n"), symbol("m")
+MUL, COPY = template("mul"), template("copy")
+
+
+def shown(program: Program) -> list[str]:
+    return [show_equation(equation) for equation in verify(program).equations]
+
+
+def equal(first: Program, second: Program, **inputs: np.ndarray) -> None:
+    for one, two in zip(evaluate(first, inputs), evaluate(second, inputs), strict=True):
+        assert np.asarray(one).tobytes() == np.asarray(two).tobytes()
+
+
+# --- gather -------------------------------------------------------------------------------------------------
+
+
+def test_a_projection_becomes_a_sum():
+    build = Builder()
+    h, x = build.input("h", F64, (N, 2)), build.input("x", F64, (N, 3))
+    w = build.declare("w", F64, (3, 2))
+    build.accumulate(w, MUL, (Access(h, (0, 1)), Access(x, (0, 2))), (N, 2, 3), (2, 1))
+    program = build.finish((w,))
+    assert shown(gather(program)) == ["w[i, j] = sum[k] h[k, j] * x[k, i]"]
+    equal(program, gather(program), h=np.arange(8.0).reshape(4, 2), x=np.ones((4, 3)))
+
+
+def test_contributions_are_added_in_program_order():
+    build = Builder()
+    a, b, c = (build.input(name, F64, (N,)) for name in "abc")
+    out = build.declare("y", F64, (N,))
+    for name in (a, b, c):
+        build.accumulate(out, COPY, (Access(name, (0,)),), (N,), (0,))
+    program = build.finish((out,))
+    assert shown(gather(program)) == [
+        "y_2[i] = a[i]",
+        "y_3[i] = b[i]",
+        "y_4[i] = y_2[i] + y_3[i]",
+        "y_5[i] = c[i]",
+        "y[i] = y_4[i] + y_5[i]",
+    ]
+    equal(program, gather(program), a=np.array([1e16]), b=np.array([1.0]), c=np.array([-1e16]))
+
+
+def test_a_scalar_target_becomes_a_full_sum():
+    build = Builder()
+    x = build.input("x", F64, (N, M))
+    out = build.declare("s", F64, ())
+    build.accumulate(out, COPY, (Access(x, (0, 1)),), (N, M), ())
+    assert shown(gather(build.finish((out,)))) == ["s = sum[i, j] x[i, j]"]
+
+
+@pytest.mark.parametrize(
+    ("space", "target", "shape"),
+    [
+        ((N,), (Affine(((1, 0),), 1),), (N + 1,)),
+        ((N, M), (affine({0: 1, 1: 1}, 0),), (N + M - 1,)),
+        ((N,), (0, 0), (N, N)),
+        ((N,), (0,), (N + 1,)),
+        ((N,), (Lookup("table", (0,)),), (M,)),
+    ],
+)
+def test_what_cannot_be_solved_stays(space, target, shape):
+    """Shifts, sums of indices, diagonals, part of an axis, look-ups: other elements must stay zero."""
+    build = Builder()
+    one = Const(1.0, F64)
+    build.input("x", F64, (N, M))
+    build.input("table", I64, (N,))
+    out = build.declare("y", F64, shape)
+    build.accumulate(out, COPY, (one,), space, target)
+    program = build.finish((out,))
+    assert gather(program).equations == program.equations
+
+
+def test_one_unsolved_contribution_keeps_them_all():
+    build = Builder()
+    x = build.input("x", F64, (N,))
+    out = build.declare("y", F64, (N,))
+    build.accumulate(out, COPY, (Access(x, (0,)),), (N,), (0,))
+    build.accumulate(out, COPY, (Access(x, (0,)),), (N - 1,), (Affine(((1, 0),), 1),))
+    program = build.finish((out,))
+    assert all(isinstance(equation, Accumulate) for equation in gather(program).equations)
+
+
+# --- simplify -----------------------------------------------------------------------------------------------
+
+
+def test_copies_are_read_through():
+    build = Builder()
+    x = build.input("x", F64, (N, M))
+    turned = build.assign("copy", (Access(x, (1, 0)),), (M, N), F64)
+    row = build.assign("copy", (Access(turned, (0, Affine((), 1))),), (M,), F64)
+    out = build.pointwise("exp", row, name="y")
+    program = build.finish((out,))
+    assert shown(simplify(program)) == ["y[i] = exp(x[1, i])"]
+    equal(program, simplify(program), x=np.arange(6.0).reshape(2, 3))
+
+
+def test_neutral_numbers_go_and_others_stay():
+    build = Builder()
+    x = build.input("x", F64, (N,))
+    one, zero, minus = Const(1.0, F64), Const(0.0, F64), Const(-0.0, F64)
+    first = build.pointwise("mul", x, one)
+    second = build.pointwise("div", first, one)
+    third = build.pointwise("sub", second, zero)
+    plus = build.pointwise("add", third, zero, name="plus")
+    less = build.pointwise("sub", third, minus, name="less")
+    program = build.finish((plus, less))
+    assert shown(simplify(program)) == ["plus[i] = x[i] + 0.0", "less[i] = x[i] - -0.0"]
+    equal(program, simplify(program), x=np.array([-0.0, 0.0, np.nan, np.inf, 1.0]))
+
+
+def test_equal_equations_are_shared_and_unused_ones_go():
+    build = Builder()
+    x = build.input("x", F64, (N,))
+    first, second = build.pointwise("exp", x, name="a"), build.pointwise("exp", x, name="b")
+    build.pointwise("sin", x)
+    out = build.pointwise("add", first, second, name="y")
+    assert shown(simplify(build.finish((out,)))) == ["a[i] = exp(x[i])", "y[i] = a[i] + a[i]"]
+
+
+def test_equations_of_different_dtypes_are_not_shared():
+    build = Builder()
+    wide = build.assign("copy", (IndexValue(0),), (N,), F64, name="wide")
+    narrow = build.assign("copy", (IndexValue(0),), (N,), F32, name="narrow")
+    build.input("x", F64, (N,))
+    program = build.finish((wide, narrow))
+    assert len(simplify(program).equations) == 2
+    equal(program, simplify(program), x=np.zeros(3))
+
+
+def test_constants_are_folded_in_their_own_dtype():
+    build = Builder()
+    x = build.input("x", F32, (N,))
+    third = build.pointwise("div", Const(1.0, F32), Const(3.0, F32))
+    out = build.pointwise("mul", x, third, name="y")
+    program = build.finish((out,))
+    (text,) = shown(simplify(program))
+    assert text == f"y[i] = x[i] * {float(np.float32(1) / np.float32(3))!r}"
+    equal(program, simplify(program), x=np.ones(2, np.float32))
+
+
+def test_conversions_are_not_copies():
+    build = Builder()
+    x = build.input("x", F64, (N,))
+    narrow = build.assign("copy", (Access(x, (0,)),), (N,), F32)
+    wide = build.assign("copy", (Access(narrow, (0,)),), (N,), F64, name="y")
+    program = build.finish((wide,))
+    assert len(simplify(program).equations) == 2
+    equal(program, simplify(program), x=np.array([0.1]))
+
+
+def test_a_look_up_in_a_range_is_the_index():
+    build = Builder()
+    x = build.input("x", F64, (N,))
+    table = build.assign("copy", (IndexValue(Affine(((-1, 0),), N - 1)),), (N,), I64)
+    out = build.assign("copy", (Access(x, (Lookup(table, (0,)),)),), (N,), F64, name="y")
+    program = build.finish((out,))
+    assert shown(simplify(program)) == ["y[i] = x[-i + n - 1]"]
+    equal(program, simplify(program), x=np.arange(3.0))
+
+
+def test_outputs_survive_dead_code():
+    build = Builder()
+    x = build.input("x", F64, (N,))
+    build.pointwise("sin", x, name="unused")
+    out = build.pointwise("exp", x, name="y")
+    program = dead_code(build.finish((out,)))
+    assert shown(program) == ["y[i] = exp(x[i])"]
+    assert set(program.types) == {"x", "y"}
+
+
+# --- accumulators -------------------------------------------------------------------------------------------
+
+
+def total(dtype: DType, acc: DType) -> Program:
+    build = Builder()
+    x = build.input("x", dtype, (N, M))
+    return build.finish((build.assign(
+        "copy", (Access(x, (0, 1)),), (N, M), dtype, rank=1, reduce=Reduce("sum", acc), name="s"
+    ),))
+
+
+def test_float32_sums_are_wide_and_rounded_once():
+    program = total(F32, F32)
+    wide = wide_accumulators(program)
+    assert shown(wide) == ["s_wide[i] = sum[j] x[i, j]", "s[i] = s_wide[i]"]
+    assert (wide.types["s_wide"].dtype, wide.types["s"].dtype) == (F64, F32)
+    x = np.array([[2.0**24, 1.0, 1.0, -(2.0**24)]], np.float32)
+    (result,) = evaluate(wide, {"x": x})
+    assert result.dtype == np.float32
+    assert result[0] == 2.0
+
+
+@pytest.mark.parametrize("dtype", [F64, I64])
+def test_other_sums_are_left_alone(dtype: DType):
+    program = total(dtype, dtype)
+    assert wide_accumulators(program).equations == program.equations
+
+
+def test_an_accumulator_of_another_dtype_becomes_a_tensor():
+    """Lowering then finds every sum in the dtype of its result."""
+    wide = wide_accumulators(total(F32, F64))
+    assert shown(wide) == ["s_wide[i] = sum[j] x[i, j]", "s[i] = s_wide[i]"]
+
+
+def test_large_float32_products_stay_float32():
+    build = Builder()
+    a, b = build.input("a", F32, (N, M)), build.input("b", F32, (M, N))
+    operands = (Access(a, (0, 2)), Access(b, (2, 1)))
+    build.assign("mul", operands, (N, N, M), F32, rank=2, reduce=Reduce("sum", F32), name="c")
+    program = build.finish(("c",))
+    assert wide_accumulators(program).equations == program.equations

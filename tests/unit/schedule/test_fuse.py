@@ -1,0 +1,155 @@
+"""What the scheduler puts into one loop, what it keeps apart, and where tensors live."""
+
+import pytest
+
+from gradc.ir.extents import Size, symbol
+from gradc.ir.index.build import Builder
+from gradc.ir.index.nodes import Access, Affine, Const, Program, Reduce
+from gradc.ir.index.show import show_left
+from gradc.ir.index.templates import template
+from gradc.ir.schedule import Leaf, Loop, Node, Schedule, leaves, show_schedule
+from gradc.ir.types import DType
+from gradc.schedule.fuse import fuse
+
+F64, BOOL = DType.F64, DType.BOOL
+N, M = symbol("n"), symbol("m")
+SUM = Reduce("sum", F64)
+
+
+def tree(program: Program) -> list:
+    """The loop tree: lists are loops, texts are the steps in them."""
+
+    def nodes(body: tuple[Node, ...]) -> list:
+        found: list = []
+        for node in body:
+            if isinstance(node, Leaf):
+                found.append(f"{node.role} {show_left(program.equations[node.equation])}")
+            else:
+                found.append(nodes(node.body))
+        return found
+
+    return nodes(fuse(program).body)
+
+
+def test_a_chain_shares_one_loop_and_its_temporaries_are_scalars():
+    build = Builder()
+    x = build.input("x", F64, (N,))
+    a = build.pointwise("exp", x, name="a")
+    b = build.pointwise("sin", a, name="b")
+    program = build.finish((b,))
+    assert tree(program) == [["compute a[i]", "compute b[i]"]]
+    storage = fuse(program).storage
+    assert (storage["a"].kind, storage["b"].kind) == ("scalar", "array")
+
+
+def test_a_sum_over_rows_and_its_use_share_the_outer_loop():
+    build = Builder()
+    x = build.input("x", F64, (N, M))
+    s = build.assign("copy", (Access(x, (0, 1)),), (N, M), F64, rank=1, reduce=SUM, name="s")
+    y = build.assign("div", (Access(x, (0, 1)), Access(s, (0,))), (N, M), F64, name="y")
+    program = build.finish((y,))
+    assert tree(program) == [["start s[i]", ["update s[i]"], "finish s[i]", ["compute y[i, j]"]]]
+    assert fuse(program).storage["s"].kind == "scalar"
+
+
+def test_a_use_of_the_whole_sum_waits_for_it():
+    build = Builder()
+    x = build.input("x", F64, (N,))
+    s = build.assign("copy", (Access(x, (0,)),), (N,), F64, rank=0, reduce=SUM, name="s")
+    y = build.assign("div", (Access(x, (0,)), Access(s, ())), (N,), F64, name="y")
+    assert tree(build.finish((y,))) == [
+        "start s",
+        ["update s"],
+        "finish s",
+        ["compute y[i]"],
+    ]
+
+
+@pytest.mark.parametrize("index", [Affine(((-1, 0),), N - 1), Affine((), 0)])
+def test_a_read_at_another_index_needs_a_loop_of_its_own(index: Affine):
+    build = Builder()
+    x = build.input("x", F64, (N,))
+    a = build.pointwise("exp", x, name="a")
+    y = build.assign("copy", (Access(a, (index,)),), (N,), F64, name="y")
+    program = build.finish((y,))
+    assert tree(program) == [["compute a[i]"], ["compute y[i]"]]
+    assert fuse(program).storage["a"].kind == "array"
+
+
+def test_a_transposed_read_needs_the_whole_array():
+    build = Builder()
+    x = build.input("x", F64, (N, N))
+    a = build.pointwise("exp", x, name="a")
+    y = build.assign("add", (Access(a, (0, 1)), Access(a, (1, 0))), (N, N), F64, name="y")
+    program = build.finish((y,))
+    assert tree(program) == [[["compute a[i, j]"]], [["compute y[i, j]"]]]
+    assert fuse(program).storage["a"].axes == (0, 1)
+
+
+def test_accumulation_is_complete_before_it_is_read():
+    build = Builder()
+    x = build.input("x", F64, (N,))
+    total = build.declare("t", F64, (N,))
+    copy = template("copy")
+    build.accumulate(total, copy, (Access(x, (0,)),), (N - 1,), (Affine(((1, 0),), 1),))
+    build.accumulate(total, copy, (Access(x, (0,)),), (N,), (0,))
+    y = build.pointwise("exp", total, name="y")
+    program = build.finish((y,))
+    assert tree(program) == [["add t[i + 1]"], ["add t[i]"], ["compute y[i]"]]
+    assert fuse(program).storage["t"].zeroed
+
+
+def test_unit_extents_need_no_loop():
+    build = Builder()
+    x = build.input("x", F64, (1, N))
+    y = build.pointwise("exp", x, name="y")
+    assert tree(build.finish((y,))) == [["compute y[i, j]"]]
+
+
+def test_scalars_come_first():
+    build = Builder()
+    x, a = build.input("x", F64, (N,)), build.input("a", F64, ())
+    y = build.pointwise("exp", x, name="y")
+    b = build.pointwise("exp", a, name="b")
+    z = build.assign("mul", (Access(y, (0,)), Access(b, ())), (N,), F64, name="z")
+    assert tree(build.finish((z,))) == ["compute b", ["compute y[i]", "compute z[i]"]]
+
+
+def test_parts_of_an_assembly_join_the_loops_that_make_them():
+    build = Builder()
+    x = build.input("x", F64, (N,))
+    a = build.pointwise("exp", x, name="a")
+    b = build.constant(1.0, F64, (2,), name="b")
+    y = build.assemble(0, (a, b), name="y")
+    program = build.finish((y,))
+    assert tree(program) == [["compute a[i]", "part y"], ["compute b[i]", "part y"]]
+    assert fuse(program).storage["a"].kind == "scalar"
+
+
+def test_every_equation_runs_once_and_in_order_of_need():
+    """A long chain of rows and sums: linear, complete, and loops stay short enough for registers."""
+    build = Builder()
+    name = build.input("x", F64, (N,))
+    for _ in range(300):
+        name = build.pointwise("sin", name)
+    program = build.finish((name,))
+    schedule = fuse(program)
+    assert [leaf.equation for leaf in leaves(schedule.body)] == list(range(300))
+    assert all(len(list(leaves((node,)))) <= 48 for node in schedule.body)
+
+
+def test_show_schedule():
+    build = Builder()
+    x = build.input("x", F64, (N,))
+    y = build.pointwise("add", x, Const(1.0, F64), name="y")
+    program = build.finish((y,))
+    text = show_schedule(fuse(program), {0: "y[i]"})
+    assert text == "for L1 < n:\n  compute y[i]\nstore y as array, axes (0)\n"
+
+
+def test_schedules_can_be_written_by_hand():
+    node = Loop(1, 3, (Leaf(0, "compute", (1,)),))
+    schedule = Schedule((node, Leaf(1, "compute")), {})
+    assert [leaf.equation for leaf in leaves(schedule.body)] == [0, 1]
+    size: Size = 3
+    assert node.extent == size
