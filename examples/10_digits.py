@@ -31,7 +31,7 @@ def main(epochs: int = 60, batch: int = 64) -> float:
     digits = load_digits()
     order = rng.permutation(len(digits.target))
     x, labels = digits.data[order] / 16.0, digits.target[order]
-    train, test = slice(0, 1400), slice(1400, None)
+    test = slice(1400, None)
     shapes = ((64, 64), (64,), (64, 10), (10,))
     parameters = [rng.standard_normal(s) * np.sqrt(2 / s[0]) if len(s) == 2 else np.zeros(s) for s in shapes]
 

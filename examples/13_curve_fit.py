@@ -1,6 +1,6 @@
 """SciPy's optimisers take gradc's derivatives as they stand.
 
-A curve fit with ``jac=f.jacobian``, and Rosenbrock's valley with ``jac=True`` and with Hessian-vector products.
+A curve fit with ``jac=f.jacobian``, and Rosenbrock with ``jac=True`` and with Hessian-vector products.
 """
 
 import numpy as np

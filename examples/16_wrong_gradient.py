@@ -47,7 +47,7 @@ def main() -> None:
     report = bad.check(x)
     print(report)
     assert not report
-    assert [str(entry.verdict) for entry in report.entries] == ["WRONG"]
+    assert {str(entry.verdict) for entry in report.entries} == {"WRONG"}
 
 
 if __name__ == "__main__":

@@ -13,9 +13,13 @@ import numpy as np
 PROGRAM = """
 import sys
 sys.modules["gradc"] = sys.modules["sympy"] = None  # importing either now fails
+sys.path.insert(0, "kernel/runtime")  # the copied runtime, even where another is installed
 
+import gradc_runtime
 import numpy as np
 from kernel import loss_value_and_grad
+
+assert "kernel/runtime" in gradc_runtime.__file__.replace(chr(92), "/")
 
 w, x, y = np.array([1.0, -2.0]), np.array([[1.0, 2.0], [3.0, 4.0], [0.5, -1.0]]), np.ones(3)
 value, gradient = loss_value_and_grad(w, x, y)

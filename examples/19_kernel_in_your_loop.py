@@ -26,7 +26,7 @@ def main() -> None:
     def train(w, b, x, y, rate, steps):
         losses = np.empty(steps)
         for step in range(steps):
-            losses[step], dw, db = kernel(w, b, x, y)
+            losses[step], (dw, db) = kernel(w, b, x, y)
             w = w - rate * dw
             b -= rate * db
         return w, b, losses

@@ -1,30 +1,64 @@
 """gradc: a differentiation compiler.
 
-Plain NumPy functions, SymPy expressions and index equations become programs in an index notation; a reverse pass
-derives the program of the gradient; fused Numba kernels are printed from it.
+Plain NumPy functions, SymPy expressions and index equations become programs in an index notation; a reverse
+pass derives the program of the gradient; fused Numba kernels are printed from it.
 
 Words: the *primal* is a value, its *tangent* a directional change, its *cotangent* an adjoint sensitivity; a
-*gradient* is the cotangent of a scalar output; JVP and VJP are the forward and reverse linear maps; the *adjoint
-program* computes cotangents; an *equation* defines a tensor by *indices*, *extents* and *accesses*; a *schedule*
-says which equations share a *loop nest*; a *kernel* is what runs.
+*gradient* is the cotangent of a scalar output; JVP and VJP are the forward and reverse linear maps; the
+*adjoint program* computes cotangents; an *equation* defines a tensor by *indices*, *extents* and *accesses*;
+a *schedule* says which equations share a *loop nest*; a *kernel* is what runs.
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gradc.api.custom_gradient import custom_gradient as custom_gradient
     from gradc.api.decorator import differentiate as differentiate
     from gradc.api.differentiated import Differentiated as Differentiated
+    from gradc.api.equation_source import equation as equation
+    from gradc.api.external import external as external
+    from gradc.api.stop_gradient import stop_gradient as stop_gradient
+    from gradc.api.vmap import vmap as vmap
     from gradc.errors import GradcError as GradcError
+    from gradc.lang.annotations import boolean as boolean
+    from gradc.lang.annotations import f32 as f32
+    from gradc.lang.annotations import f64 as f64
+    from gradc.lang.annotations import i32 as i32
+    from gradc.lang.annotations import i64 as i64
 
 # Loaded when first used: `gradc --help` waits neither for SymPy nor for what tracing needs.
 _HOMES = {
     "Differentiated": "gradc.api.differentiated",
     "GradcError": "gradc.errors",
+    "boolean": "gradc.lang.annotations",
+    "custom_gradient": "gradc.api.custom_gradient",
     "differentiate": "gradc.api.decorator",
+    "equation": "gradc.api.equation_source",
+    "external": "gradc.api.external",
+    "f32": "gradc.lang.annotations",
+    "f64": "gradc.lang.annotations",
+    "i32": "gradc.lang.annotations",
+    "i64": "gradc.lang.annotations",
+    "stop_gradient": "gradc.api.stop_gradient",
+    "vmap": "gradc.api.vmap",
 }
 
-__all__ = ["Differentiated", "GradcError", "differentiate"]
+__all__ = [
+    "Differentiated",
+    "GradcError",
+    "boolean",
+    "custom_gradient",
+    "differentiate",
+    "equation",
+    "external",
+    "f32",
+    "f64",
+    "i32",
+    "i64",
+    "stop_gradient",
+    "vmap",
+]
 
 
 def __getattr__(name: str) -> Any:

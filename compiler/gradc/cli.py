@@ -1,53 +1,112 @@
-"""The ``gradc`` command: argument parsing only."""
+"""The ``gradc`` command: argument parsing, printing and exit codes only."""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from gradc.command import run
-from gradc.command.answers import error_json
-from gradc.command.words import split_words
-from gradc.errors import CompilerBug, GradcError
+from gradc.command.documents import error_json, for_stream, printable
+from gradc.command.failures import explained
+from gradc.command.request import Answer, Request, Writing
+from gradc.command.words import refuse_stray_assignment, split_words
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+EPILOG = """
+SPEC is file.py:function or package.module:function. The file is run to find the function in it: keep what
+should not run then under `if __name__ == "__main__":`.
+
+Exit codes: 0 fine, 1 a check failed, 2 input refused, 3 inconclusive, 70 a fault of gradc, 130 interrupted.
+"""
+AT_HELP = (
+    "Values: x=-2, x=1,2, w=1,2;3,4, w=@file.npy, 'w=normal(64,10)', params.w1=0.5 for an entry. "
+    "Whole numbers are floats unless the function is annotated otherwise."
+)
 
 app = typer.Typer(
     name="gradc",
-    help="A differentiation compiler. SPEC is file.py:function or package.module:function; --expr gives a formula.",
-    no_args_is_help=True,
+    help="A differentiation compiler: gradients of formulas and NumPy functions as fused Numba kernels.",
+    epilog=EPILOG,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-cache_app = typer.Typer(
-    help="The directory of generated kernels.", no_args_is_help=True, rich_markup_mode=None
-)
+cache_app = typer.Typer(help="The directory of generated kernels.", rich_markup_mode=None)
 app.add_typer(cache_app, name="cache")
 
 Spec = Annotated[
     str | None, typer.Argument(metavar="SPEC", help="file.py:function or package.module:function")
 ]
 Expr = Annotated[str | None, typer.Option("--expr", metavar="TEXT", help='A formula such as "(x + y) * z".')]
-At = Annotated[list[str] | None, typer.Option("--at", metavar="NAME=VALUE...", help="x=-2 y=1,2 w=@file.npy")]
+At = Annotated[list[str] | None, typer.Option("--at", metavar="NAME=VALUE...", help=AT_HELP)]
 Shape = Annotated[
-    list[str] | None, typer.Option("--shape", metavar="NAME=SIZES...", help="Draw at random: w=10,3")
+    list[str] | None,
+    typer.Option("--shape", metavar="NAME=SIZES...", help="Draw an array at random: w=10,3"),
 ]
 InputFile = Annotated[
-    Path | None, typer.Option("--inputs", metavar="FILE", help="Arguments from an .npz file.")
+    Path | None,
+    typer.Option("--inputs", metavar="FILE", help="Values from an .npz file; its names are those of --at."),
 ]
-Seed = Annotated[int, typer.Option("--seed", help="Seed of drawn inputs and directions.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, metavar="N", help="Seed of drawn inputs and directions.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
-Target = Annotated[str, typer.Option("--target", help="cpu (compiled) or interpret.")]
+Target = Annotated[
+    str,
+    typer.Option(
+        "--target", metavar="NAME", help="cpu: compiled by Numba; interpret: slow, needs no compiler."
+    ),
+]
+Of = Annotated[
+    str,
+    typer.Option(
+        "--of", metavar="NAME", help="value, grad, value_and_grad, vjp, jvp, jacobian, hessian or hvp."
+    ),
+]
 
 
-def _request(**fields: Any) -> run.Request:
+def _examples(*lines: str) -> str:
+    return "\n".join(("\b", "Examples:", *(f"  {line}" for line in lines)))
+
+
+def _request(**fields: Any) -> Request:
+    refuse_stray_assignment(fields["spec"])
     at, shape = fields.pop("at") or [], fields.pop("shape") or []
-    return run.Request(at=tuple(at), shape=tuple(shape), **fields)
+    return Request(at=tuple(at), shape=tuple(shape), **fields)
 
 
-@app.command()
+def _verbs() -> ModuleType:
+    from gradc.command import run  # noqa: PLC0415  (SymPy and all the rest: help waits for none of it)
+
+    return run
+
+
+@app.callback(invoke_without_command=True)
+def _top(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    if version:
+        from gradc.pipeline import VERSION  # noqa: PLC0415
+
+        print(f"gradc {VERSION}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+@app.command(
+    epilog=_examples(
+        'gradc grad --expr "(x + y) * z" --at x=-2 y=5 z=-4',
+        "gradc grad model.py:loss --inputs batch.npz --json",
+    )
+)
 def grad(
     spec: Spec = None,
     expr: Expr = None,
@@ -57,16 +116,22 @@ def grad(
     seed: Seed = 0,
     target: Target = "cpu",
     json: Json = False,
-) -> None:
-    """Print value and gradient, and for scalar programs the circuit with both on every gate.
+) -> Answer:
+    """Print value and gradient, and both on every gate.
 
-    Example: gradc grad --expr "(x + y) * z" --at x=-2 y=5 z=-4
+    Scalar programs are drawn as a circuit, array programs as a table of shapes and ranges. The gates are
+    those of the program as written; gates that a stable form replaces are marked.
     """
     request = _request(spec=spec, expr=expr, at=at, shape=shape, inputs=inputs, seed=seed, target=target)
-    _finish(run.grad(request, json))
+    return _quietly(lambda: _verbs().grad(request, json))
 
 
-@app.command()
+@app.command(
+    epilog=_examples(
+        'gradc check --expr "log(x1) + x1*x2 - sin(x2)" --at x1=2 x2=5',
+        "gradc check model.py:loss --shape w=784,10 x=32,784 --seed 1",
+    )
+)
 def check(
     spec: Spec = None,
     expr: Expr = None,
@@ -76,16 +141,22 @@ def check(
     seed: Seed = 0,
     target: Target = "cpu",
     json: Json = False,
-) -> None:
-    """Compare the gradient with numerical differences. Exit code 0: they agree, 1: wrong, 3: inconclusive.
+) -> Answer:
+    """Compare the gradient with numerical differences.
 
-    Example: gradc check --expr "log(x1) + x1*x2 - sin(x2)" --at x1=2 x2=5
+    Exit code 0: they agree, 1: the gradient is wrong, 3: inconclusive. Arguments without a value are drawn at
+    random: the variables of a formula, and arguments annotated like `x: f64["N", 3]`.
     """
     request = _request(spec=spec, expr=expr, at=at, shape=shape, inputs=inputs, seed=seed, target=target)
-    _finish(run.check(request, json))
+    return _quietly(lambda: _verbs().check(request, json))
 
 
-@app.command()
+@app.command(
+    epilog=_examples(
+        'gradc inspect --expr "1 / (1 + exp(-x))" --stage stable',
+        "gradc inspect model.py:loss --shape w=784,10 x=32,784 --stage source",
+    )
+)
 def inspect(
     spec: Spec = None,
     expr: Expr = None,
@@ -93,32 +164,34 @@ def inspect(
         str,
         typer.Option(
             "--stage",
-            help="program, stable, adjoint, optimised, schedule, kernels, source, llvm, asm, timings",
+            metavar="NAME",
+            help="program, stable, adjoint, optimised, schedule, kernels, source, llvm, asm or timings.",
         ),
     ] = "source",
-    of: Annotated[
-        str, typer.Option("--of", help="value, grad, value_and_grad, vjp, jvp, jacobian, hessian, hvp")
-    ] = "value_and_grad",
+    of: Of = "value_and_grad",
     at: At = None,
     shape: Shape = None,
     inputs: InputFile = None,
     seed: Seed = 0,
     json: Json = False,
-) -> None:
-    """Print one stage of the compilation.
-
-    Example: gradc inspect examples/02_two_layer_network.py:loss --stage source
-    """
+) -> Answer:
+    """Print one stage of the compilation."""
     request = _request(spec=spec, expr=expr, at=at, shape=shape, inputs=inputs, seed=seed, target="cpu")
-    _finish(run.inspect(request, stage, of, json))
+    return _quietly(lambda: _verbs().inspect(request, stage, of, json))
 
 
-@app.command("compile")
+@app.command(
+    "compile",
+    epilog=_examples(
+        'gradc compile --expr "(x + y) * z" -o my_kernel',
+        "gradc compile model.py:loss --shape w=784,10 x=32,784 -o loss_kernel",
+    ),
+)
 def compile_(
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Where to write the kernel.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Where to write: a package.")],
     spec: Spec = None,
     expr: Expr = None,
-    of: Annotated[str, typer.Option("--of", help="value, grad, value_and_grad, ...")] = "value_and_grad",
+    of: Of = "value_and_grad",
     at: At = None,
     shape: Shape = None,
     inputs: InputFile = None,
@@ -126,56 +199,71 @@ def compile_(
     timings: Annotated[
         bool, typer.Option("--timings", help="Print microseconds per equation of each stage.")
     ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite a directory that is not ours.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Write to a directory that is not ours.")] = False,
     json: Json = False,
-) -> None:
+) -> Answer:
     """Write a kernel that runs where NumPy, Numba and SciPy are, without gradc.
 
-    SPEC is run to find the function in it. Example: gradc compile --expr "(x + y) * z" --at x=1 y=2 z=3 -o kernel
+    SPEC is run to find the function in it. Values matter only through their types: sizes are free.
     """
     request = _request(spec=spec, expr=expr, at=at, shape=shape, inputs=inputs, seed=seed, target="cpu")
-    _finish(run.compile_to(request, of, out, run.Writing(timings, force), json))
+    return _quietly(lambda: _verbs().compile_to(request, of, out, Writing(timings, force), json))
 
 
 @cache_app.command("path")
-def cache_path() -> None:
+def cache_path(json: Json = False) -> Answer:
     """Print the directory of generated kernels."""
-    _finish(run.cache_path())
+    return _verbs().cache_path(json)
 
 
 @cache_app.command("clear")
-def cache_clear() -> None:
+def cache_clear(json: Json = False) -> Answer:
     """Delete the generated kernels."""
-    _finish(run.cache_clear())
+    return _verbs().cache_clear(json)
 
 
 @app.command()
-def doctor(json: Json = False) -> None:
-    """Print versions, threads and directories."""
-    _finish(run.doctor(json))
+def doctor(json: Json = False) -> Answer:
+    """Print versions, threads, BLAS, CUDA and directories: what a bug report needs."""
+    return _verbs().doctor(json)
 
 
-def _finish(answer: run.Answer) -> NoReturn:
-    print(answer.text, end="" if answer.text.endswith("\n") else "\n")
-    raise typer.Exit(answer.code)
+def _quietly(verb: Any) -> Answer:
+    """Run a verb; what the user's own code prints goes to stderr, because stdout holds the answer alone."""
+    with contextlib.redirect_stdout(sys.stderr):
+        return verb()
+
+
+def _print(text: str, stream: Any) -> None:
+    """Print what may hold foreign names, in the stream's characters; a reader who left is no error."""
+    text = for_stream(printable(text), getattr(stream, "encoding", None))
+    try:
+        stream.write(text if text.endswith("\n") else text + "\n")
+        stream.flush()
+    except BrokenPipeError:
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), stream.fileno()
+        )  # else the interpreter complains at its end
+
+
+def _run(words: Sequence[str]) -> int:
+    as_json = "--json" in words
+    try:
+        found = app(args=split_words(words), standalone_mode=False)
+    except typer.Abort as aborted:
+        failure: BaseException = aborted.__cause__ or aborted.__context__ or KeyboardInterrupt()
+    except (Exception, KeyboardInterrupt) as error:
+        failure = error
+    else:
+        if isinstance(found, Answer):
+            _print(found.text, sys.stdout)
+            return found.code
+        return found or 0
+    message, code = explained(failure)
+    _print(error_json(message) if as_json else f"gradc: {message}", sys.stdout if as_json else sys.stderr)
+    return code
 
 
 def main() -> NoReturn:
-    """Run the command; exit codes: 0 fine, 1 a check failed, 2 refused, 3 inconclusive, 70 our bug, 130 interrupted."""
-    words = split_words(sys.argv[1:])
-    try:
-        app(args=words, standalone_mode=False)
-        code = 0
-    except typer.Exit as finished:
-        code = finished.exit_code
-    except GradcError as error:
-        code = 70 if isinstance(error, CompilerBug) else 2
-        print(
-            error_json(error) if "--json" in words else f"gradc: {error}",
-            file=sys.stdout if "--json" in words else sys.stderr,
-        )
-    except (KeyboardInterrupt, typer.Abort):
-        code = 130
-    except Exception as error:
-        code = run.unexpected(error, "--json" in words)
-    sys.exit(code)
+    """Run the command and exit; the codes are in the help."""
+    sys.exit(_run(sys.argv[1:]))

@@ -111,6 +111,8 @@ def compile_program(program: Program, derivation: Derivation, options: Options) 
     name = f"{program.name}_{derivation.of}"
     header = (_title(program.name, derivation), f"gradc {VERSION}", "", *show(program).splitlines())
     kernel = timed("lower", lambda: lower(optimised, schedule, name=name, header=header))
+    if derivation.of == "value_and_grad":
+        kernel = replace(kernel, nested=len(derivation.wrt))  # (value, gradients), as the user asks for them
     source = timed("source", lambda: module_text(kernel))
     return Stages(program, stable, applied, adjoint, optimised, schedule, kernel, source, seconds)
 

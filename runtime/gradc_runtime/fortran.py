@@ -1,7 +1,7 @@
 """Calling BLAS and LAPACK from compiled code, without Numba's own wrappers and their seconds of compilation.
 
-SciPy's compiled routines enter as named symbols of the linker, not as addresses in the code, so a kernel that uses
-them can be kept in Numba's cache; importing this module defines the symbols.
+SciPy's compiled routines enter as named symbols of the linker, not as addresses in the code, so a kernel that
+uses them can be kept in Numba's cache; importing this module defines the symbols.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ _VOID, _INT32, _INT64 = ir.VoidType(), ir.IntType(32), ir.IntType(64)
 
 
 def routine(library: str, name: str) -> Any:
-    """An intrinsic that calls SciPy's ``<library>.<name>`` with a tuple of arguments.
+    """Return an intrinsic that calls SciPy's ``<library>.<name>`` with a tuple of arguments.
 
     An array goes as the address of its first element, ``(array, offset)`` as that of another element,
-    `numpy.uint8` as a letter, other integers as 32 bits: ValueError if one does not fit.  For ``cython_lapack``
-    the last argument, ``info``, is left out and returned.
+    `numpy.uint8` as a letter, other integers as 32 bits: ValueError if one does not fit.  For
+    ``cython_lapack`` the last argument, ``info``, is left out and returned.
     """
     symbol = f"gradc_{name}"
     address = get_cython_function_address(f"scipy.linalg.{library}", name)
@@ -56,10 +56,10 @@ def routine(library: str, name: str) -> Any:
 def _address(context: Any, builder: ir.IRBuilder, kind: Any, value: Any) -> Any:
     if isinstance(kind, types.Array):
         return context.make_array(kind)(context, builder, value).data
-    if isinstance(kind, types.BaseTuple):
+    if isinstance(kind, types.Tuple | types.UniTuple):
         start = _address(context, builder, kind.types[0], builder.extract_value(value, 0))
         return builder.gep(start, [builder.extract_value(value, 1)])
-    if isinstance(kind, types.Integer) and kind.bitwidth == 64:
+    if kind in (types.int64, types.uint64):
         with builder.if_then(builder.icmp_signed(">", value, ir.Constant(_INT64, LARGEST)), likely=False):
             message = "an axis is too long for BLAS and LAPACK"
             context.call_conv.return_user_exc(builder, ValueError, (message,))
@@ -68,13 +68,12 @@ def _address(context: Any, builder: ir.IRBuilder, kind: Any, value: Any) -> Any:
 
 
 def by_dtype(library: str, name: str) -> dict[Any, Any]:
-    """A routine in single and double precision, by Numba's dtype."""
+    """Return a routine in single and double precision, by Numba's dtype."""
     return {types.float32: routine(library, f"s{name}"), types.float64: routine(library, f"d{name}")}
 
 
-@intrinsic
-def flat(typing_context: Any, array: Any) -> Any:
-    """The elements of a C-contiguous array as a view with one axis; compiles faster than ``array.reshape(-1)``."""
+def _flat(typing_context: Any, array: Any) -> Any:
+    """View a C-contiguous array as one with a single axis; compiles faster than ``array.reshape(-1)``."""
     result = types.Array(array.dtype, 1, "C", readonly=not array.mutable)
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
@@ -87,3 +86,6 @@ def flat(typing_context: Any, array: Any) -> Any:
         return value
 
     return result(array), generate
+
+
+flat: Any = intrinsic(_flat)  # the first parameter is not for callers

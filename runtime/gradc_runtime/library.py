@@ -10,13 +10,15 @@ from typing import Any
 
 import numpy as np
 from numba.core import types
-from numba.cpython.unsafe.tuple import tuple_setitem
+from numba.cpython.unsafe import tuple as tuples
 from numba.extending import overload, register_jitable
 
 Array = Any
 Number = Any
 
-OPTIONS = {"error_model": "numpy", "nogil": True}
+_set_item: Any = tuples.tuple_setitem  # an intrinsic: its first parameter is not for callers
+
+OPTIONS: Any = {"error_model": "numpy", "nogil": True}
 
 
 # --- indices and shapes -------------------------------------------------------------------------------------
@@ -44,7 +46,7 @@ def _check_indices(table: Any, extent: Any) -> Any:
 
 
 def reshape(x: Array, shape: tuple[int, ...]) -> Array:
-    """The same elements in C order: a copy."""
+    """Return the same elements in C order: a copy."""
     return np.reshape(x, shape).copy()[()]
 
 
@@ -77,12 +79,12 @@ def _with_item(shape: tuple[int, ...], axis: int, size: int) -> tuple[int, ...]:
 def _with_item_compiled(shape: Any, axis: Any, size: Any) -> Any:
     if len(shape) == 0:
         return lambda shape, axis, size: shape
-    return lambda shape, axis, size: tuple_setitem(shape, axis, size)
+    return lambda shape, axis, size: _set_item(shape, axis, size)
 
 
 @register_jitable(inline="always")
 def _around(x: Array, axis: int) -> tuple[int, int, int]:
-    """The shape of `x` as what lies before an axis, the axis itself and what lies behind it."""
+    """Return the shape of `x` as what lies before an axis, the axis itself and what lies behind it."""
     before = behind = 1
     for k in range(axis):
         before *= x.shape[k]
@@ -96,7 +98,7 @@ def _around(x: Array, axis: int) -> tuple[int, int, int]:
 
 @register_jitable(**OPTIONS)
 def affine_scan(a: Array, b: Array, axis: int, reverse: bool) -> Array:
-    """``t[i] = a[i] * t[i-1] + b[i]`` along an axis, with ``t`` zero before the start; `reverse` runs from the end."""
+    """``t[i] = a[i] * t[i-1] + b[i]`` along an axis, from zero before the start; `reverse` runs backwards."""
     blocks, count, inner = _around(b, axis)
     out = np.empty(b.shape, b.dtype)
     factors, terms, results = a.reshape(b.size), b.reshape(b.size), out.reshape(b.size)
@@ -137,7 +139,7 @@ def _sort_positions(values: Array, positions: Array, spare: Array) -> None:
 
 @register_jitable(**OPTIONS)
 def argsort(x: Array, axis: int) -> Array:
-    """The positions that sort `x` along an axis: equal elements keep their order, NaN comes last."""
+    """Return the positions that sort `x` along an axis: equal elements keep their order, NaN comes last."""
     blocks, count, inner = _around(x, axis)
     out = np.empty(x.shape, np.int64)
     source, target = x.reshape(x.size), out.reshape(x.size)
@@ -156,7 +158,7 @@ def argsort(x: Array, axis: int) -> Array:
 
 @register_jitable(**OPTIONS)
 def arg_extreme(x: Array, axis: int, largest: bool) -> Array:
-    """The first position of the largest (smallest) element along an axis; NaN wins."""
+    """Return the first position of the largest (smallest) element along an axis; NaN wins."""
     blocks, count, inner = _around(x, axis)
     shape = x.shape[1:]
     for k in range(axis):

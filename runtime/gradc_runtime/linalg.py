@@ -1,8 +1,9 @@
 """Batched products and linear algebra that kernels call, on the last two axes; leading axes are batches.
 
-Called from Python they are NumPy's; called from compiled code they go straight to the BLAS and LAPACK that SciPy
-brings.  Arrays are C-contiguous and may be read-only; both libraries want columns contiguous, so a C-contiguous
-matrix is its transpose to them.  A function is one piece, because each helper would cost a compilation of its own.
+Called from Python they are NumPy's; called from compiled code they go straight to the BLAS and LAPACK that
+SciPy brings.  Arrays are C-contiguous and may be read-only; both libraries want columns contiguous, so a
+C-contiguous matrix is its transpose to them.  A function is one piece, because each helper would cost a
+compilation of its own.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _GESV, _GETRF, _POTRF, _GESDD = (
 
 
 def batched_product(a: Array, b: Array, transpose_left: bool, transpose_right: bool) -> Array:
-    """The product of every pair of matrices, or of a matrix and a vector; a matrix may be read transposed."""
+    """Multiply every pair of matrices, or of a matrix and a vector; a matrix may be read transposed."""
     left = np.swapaxes(a, -1, -2) if transpose_left else a
     right = np.swapaxes(b, -1, -2) if transpose_right else b
     if a.ndim > b.ndim:
@@ -133,7 +134,7 @@ def _solve_triangular(a: Any, b: Any, lower: Any, transposed: Any) -> Any:
     trsm = _TRSM[a.dtype]
 
     def solved(a: Array, b: Array, lower: bool, transposed: bool) -> Array:
-        """The transposed system: the unknown on the left, the triangle on the right."""
+        """Return the transposed system: the unknown on the left, the triangle on the right."""
         n, m = b.shape[-2:]
         out, one = b.copy(), a.dtype.type(1)
         matrices, results = flat(a), flat(out)
@@ -224,7 +225,7 @@ def _slogdet(a: Any) -> Any:
 
 
 def det(a: Array) -> Array:
-    """The determinant."""
+    """Return the determinant."""
     return np.linalg.det(a)
 
 
@@ -255,7 +256,7 @@ def _cofactor(a: Any) -> Any:
     gemm, gesdd = _GEMM[a.dtype], _GESDD[a.dtype]
 
     def compute(a: Array) -> Array:
-        """LAPACK sees the transpose, ``v s u^T``, and returns ``v`` and ``u^T``, each of them transposed to us."""
+        """LAPACK sees the transpose, ``v s u^T``, and returns ``v`` and ``u^T``, each transposed to us."""
         n, out, scratch = a.shape[-1], np.empty(a.shape, a.dtype), a.copy()
         matrices, results = flat(scratch), flat(out)
         s, u, vt = np.empty(n, a.dtype), np.empty(n * n, a.dtype), np.empty(n * n, a.dtype)

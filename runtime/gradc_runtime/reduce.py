@@ -12,13 +12,12 @@ Number = Any
 
 
 def plus(total: Number, value: Number) -> Number:
-    """``total + value``; in a compiled loop the additions may be reassociated, so that the loop vectorises."""
+    """``total + value``; a compiled loop may reassociate the additions, so that it vectorises."""
     return total + value
 
 
-@intrinsic
-def _reassociable_add(typing_context: Any, total: Any, value: Any) -> Any:
-    """A floating-point addition with the flags ``reassoc nsz``: nothing is assumed about NaN or infinities."""
+def _addition(typing_context: Any, total: Any, value: Any) -> Any:
+    """Add with the flags ``reassoc nsz``: nothing is assumed about NaN or infinities."""
     if total != value or not isinstance(total, types.Float):
         return None
 
@@ -26,6 +25,9 @@ def _reassociable_add(typing_context: Any, total: Any, value: Any) -> Any:
         return builder.fadd(*arguments, flags=("reassoc", "nsz"))
 
     return total(total, value), generate
+
+
+_reassociable_add: Any = intrinsic(_addition)  # the first parameter is not for callers
 
 
 @overload(plus, inline="always")

@@ -18,14 +18,21 @@ from numba import njit
 from numba.core import types
 from numba.extending import overload
 
+from gradc_runtime import vecmath
+
 Number = Any  # a NumPy scalar here, a machine number in a kernel
 
 floor, ceil, rint, trunc = np.floor, np.ceil, np.rint, np.trunc
 sqrt, cbrt = np.sqrt, np.cbrt
-exp, exp2, log, log2, log10, log1p = np.exp, np.exp2, np.log, np.log2, np.log10, np.log1p
+exp, exp2, expm1, log, log2, log10, log1p = (
+    *(vecmath.exp, vecmath.exp2, vecmath.expm1),
+    *(vecmath.log, vecmath.log2, vecmath.log10, vecmath.log1p),
+)
+expit, log_expit, softplus = vecmath.expit, vecmath.log_expit, vecmath.softplus
+logaddexp, logaddexp2 = vecmath.logaddexp, vecmath.logaddexp2
+xlogy, xlog1py = vecmath.xlogy, vecmath.xlog1py
+tanh, sinh, cosh = vecmath.tanh, vecmath.sinh, vecmath.cosh
 arcsin, arccos, arccosh, arctanh = np.arcsin, np.arccos, np.arccosh, np.arctanh
-
-LN2 = math.log(2.0)
 
 
 def kernel_function(function: Callable[..., Number]) -> Any:
@@ -186,62 +193,13 @@ _by_kind(power, _float_power, _integer_power)
 
 
 @kernel_function
-def expit(a: Number) -> Number:
-    """``1 / (1 + exp(-a))``, without overflow on either side."""
-    small = math.exp(-abs(a))
-    return (type(a)(1) if a >= 0 else small) / (type(a)(1) + small)
-
-
-@kernel_function
-def log_expit(a: Number) -> Number:
-    """``log(expit(a))``."""
-    tail = math.log1p(math.exp(-abs(a)))
-    return -tail if a >= 0 else a - tail
-
-
-@kernel_function
-def softplus(a: Number) -> Number:
-    """``log(1 + exp(a))``."""
-    tail = math.log1p(math.exp(-abs(a)))
-    return a + tail if a >= 0 else tail
-
-
-@kernel_function
 def logit(a: Number) -> Number:
     """``log(a / (1 - a))``; near one half by `log1p`, where the quotient is close to 1."""
     one = type(a)(1)
     if (a < type(a)(0.3)) | (a > type(a)(0.65)):
-        return math.log(a / (one - a))
+        return log(a / (one - a))
     shifted = type(a)(2) * (a - type(a)(0.5))
-    return math.log1p(shifted) - math.log1p(-shifted)
-
-
-@kernel_function
-def logaddexp(a: Number, b: Number) -> Number:
-    """``log(exp(a) + exp(b))``; equal operands are apart because the difference of infinities is NaN."""
-    top = a if a >= b else b
-    tail = math.log1p(math.exp(-abs(a - b)))
-    return a + type(a)(LN2) if a == b else top + tail
-
-
-@kernel_function
-def logaddexp2(a: Number, b: Number) -> Number:
-    """``log2(2**a + 2**b)``."""
-    top = a if a >= b else b
-    tail = math.log1p(np.exp2(-abs(a - b))) * type(a)(1 / LN2)
-    return a + type(a)(1) if a == b else top + tail
-
-
-@kernel_function
-def xlogy(a: Number, b: Number) -> Number:
-    """Return ``a * log(b)``, 0 where `a` is 0."""
-    return type(a)(0) if (a == 0) & (b == b) else a * math.log(b)
-
-
-@kernel_function
-def xlog1py(a: Number, b: Number) -> Number:
-    """Return ``a * log(1 + b)``, 0 where `a` is 0."""
-    return type(a)(0) if (a == 0) & (b == b) else a * math.log1p(b)
+    return log1p(shifted) - log1p(-shifted)
 
 
 # --- sin(pi x) / (pi x) -------------------------------------------------------------------------------------

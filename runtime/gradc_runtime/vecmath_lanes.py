@@ -51,6 +51,11 @@ class Format:
         return np.float64 if self.bits == 64 else np.float32
 
     @property
+    def epsilon(self) -> float:
+        """The distance from 1 to the next number."""
+        return 2.0**-self.fraction
+
+    @property
     def shifter(self) -> float:
         """Adding and subtracting it rounds to an integer, which the low bits of the sum hold."""
         return 1.5 * 2.0**self.fraction
@@ -193,7 +198,9 @@ class Real:
 
     def _compared(self, operator: str, other: Real | float, ordered: bool = True) -> Truth:
         compare = self.builder.fcmp_ordered if ordered else self.builder.fcmp_unordered
-        return Truth(self.builder, compare(operator, self.value, self.of(other).value, flags=_STRICT))
+        outcome = compare(operator, self.value, self.of(other).value)
+        outcome.flags.extend(_STRICT)
+        return Truth(self.builder, outcome)
 
     def __lt__(self, other: Real | float) -> Truth:
         return self._compared("<", other)

@@ -151,6 +151,12 @@ def test_a_derivative_of_zero_passes(f: Scalar, x: float, claim: float):
     assert check_at(f, 1e-9, x).verdict is Verdict.WRONG
 
 
+def test_an_inactive_relu_beside_its_kink_passes():
+    for x in (-1e-4, -1e-6):
+        assert check_at(lambda x: 100.0 + max(x, 0.0), 0.0, x).verdict is Verdict.PASS
+        assert check_at(lambda x: 100.0 + max(x, 0.0), 1e-3, x).verdict is Verdict.WRONG
+
+
 def test_a_slope_that_only_long_steps_show_is_not_taken_for_zero():
     for x in (100.0, 1e4, 1e14):
         assert check_at(lambda x: 1e16 + x, 0.0, x).verdict is not Verdict.PASS

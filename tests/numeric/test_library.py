@@ -23,7 +23,7 @@ def python(operation: str) -> Callable:
 
 @cache
 def compiled(operation: str, arguments: tuple[tuple[str, int], ...]) -> Callable:
-    """The operation called from compiled code with read-only arrays, each given by dtype and rank, and scalars."""
+    """The operation called from compiled code: read-only arrays by dtype and rank, scalars by rank 0."""
     names = ", ".join(f"a{position}" for position in range(len(arguments)))
     source = f"def call({names}):\n    return operation({names})\n"
     path = f"<call of {operation} {arguments}>"
@@ -72,7 +72,9 @@ def check(operation: str, *arrays: np.ndarray, exact: bool = False, **attributes
 # --- linear algebra -----------------------------------------------------------------------------------------
 
 
-def operands(rng: np.random.Generator, operation: str, dtype: str, batch: tuple[int, ...], n: int) -> list[np.ndarray]:
+def operands(
+    rng: np.random.Generator, operation: str, dtype: str, batch: tuple[int, ...], n: int
+) -> list[np.ndarray]:
     """Well-conditioned matrices; symmetric where a factor is asked for."""
     a = rng.normal(size=(*batch, n, n)) + 4 * np.eye(n)
     if operation == "cholesky":
@@ -136,7 +138,7 @@ REFUSED = {
 def test_singular_matrices_are_refused_as_numpy_does(operation: str):
     arrays, attributes = REFUSED[operation]
     for function in (fast, lambda name, *ins, **more: CALLS[name].numpy(*ins, **more)):
-        with pytest.raises(np.linalg.LinAlgError, match="(Singular matrix|not positive definite)"):
+        with pytest.raises(np.linalg.LinAlgError, match=r"(Singular matrix|not positive definite)"):
             function(operation, *arrays, **attributes)
 
 
@@ -237,7 +239,12 @@ def test_reshape():
     @numba.njit
     def shapes(x, number, one):
         made = library.reshape(x, (x.shape[1], x.shape[0]))
-        return made, library.reshape(made, (made.size,)), library.reshape(number, (1, 1)), library.reshape(one, ())
+        return (
+            made,
+            library.reshape(made, (made.size,)),
+            library.reshape(number, (1, 1)),
+            library.reshape(one, ()),
+        )
 
     x = np.arange(6.0).reshape(2, 3)
     x.flags.writeable = False
@@ -251,12 +258,12 @@ def test_reshape():
 
 
 def test_indices_are_checked():
-    @numba.njit
-    def checked(table, one, extent):
+    def library_checks(table, one, extent):
         library.check_indices(table, extent)
         library.check_indices(one, extent)
 
-    for function in (checked, checked.py_func):
+    checked = numba.njit(library_checks)
+    for function in (checked, library_checks):
         function(np.array([[0, 2], [-3, 1]], np.int32), -3, 3)
         for table, one in (([[0, 3]], 0), ([[-4, 0]], 0), ([[0, 0]], 3), ([[0, 0]], -4)):
             with pytest.raises(IndexError, match="an index is out of range"):

@@ -1,7 +1,8 @@
 """Random programs over every dtype whose results are exact, so that no order of additions can change a bit.
 
-Numbers are small multiples of one half and are clipped after every operation that lets them grow.  Extents may be
-zero, integers of every width occur, tables of indices are computed as well as given, and sums run over any axes.
+Numbers are small multiples of one half and are clipped after every operation that lets them grow.  Extents
+may be zero, integers of every width occur, tables of indices are computed as well as given, and sums run over
+any axes.
 """
 
 from __future__ import annotations
@@ -113,7 +114,7 @@ class Exact:
         return self.builder.assign("copy", (self.builder.access(name),), shape, dtype)
 
 
-# --- steps ----------------------------------------------------------------------------------------------------
+# --- steps --------------------------------------------------------------------------------------------------
 
 
 def unary(grow: Exact) -> None:
@@ -190,8 +191,7 @@ def reduction(grow: Exact) -> None:
         op = "any" if dtype.is_bool else "sum"
     access = Access(name, tuple(order.index(axis) for axis in range(len(shape))))
     body = "copy" if dtype.is_bool or dtype is DType.UINT8 else str(grow.choose(("copy", "neg", "abs")))
-    wide = F64 if dtype is F32 and op == "sum" and grow.rng.random() < 0.5 else dtype
-    grow.clip(grow.builder.assign(body, (access,), space, dtype, rank=rank, reduce=Reduce(op, wide)))
+    grow.clip(grow.builder.assign(body, (access,), space, dtype, rank=rank, reduce=Reduce(op, dtype)))
 
 
 def contraction(grow: Exact) -> None:

@@ -26,7 +26,7 @@ def same_numbers(got: object, expected: object, where: str) -> None:
 
 
 def within(rtol: float) -> Compare:
-    """Equal up to rounding: for sums whose order changes, and for functions that have another implementation."""
+    """Equal up to rounding: for sums in another order, and functions that have another implementation."""
 
     def compare(got: object, expected: object, where: str) -> None:
         size = np.abs(np.asarray(expected, float)).max(initial=1.0)
@@ -61,7 +61,9 @@ def arguments_of(program: Program, inputs: Mapping[str, np.ndarray]) -> list[np.
     return [np.asarray(inputs[name], program.types[name].dtype.numpy)[()] for name in program.inputs]
 
 
-def check_back_end(program: Program, inputs: Mapping[str, np.ndarray], compare: Compare = same_numbers) -> None:
+def check_back_end(
+    program: Program, inputs: Mapping[str, np.ndarray], compare: Compare = same_numbers
+) -> None:
     """Index interpreter, loop interpreter and printed Python agree."""
     kernel, arguments = kernel_of(program), arguments_of(program, inputs)
     expected = evaluate(program, inputs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -18,6 +19,7 @@ from gradc.lang.signature import Flat, Signature
 from gradc.pipeline import Derivation
 
 if TYPE_CHECKING:
+    from gradc.lang.session import Trace
     from gradc_runtime.gradcheck import Report
 
 
@@ -106,7 +108,7 @@ class At:
     def kernel(self, of: str = "value_and_grad") -> Any:
         """The Numba dispatcher of `of`: takes the flattened leaves in signature order.
 
-        It returns a flat tuple: the value first, then one gradient per leaf.  Call it from your own ``@njit`` code.
+        It returns ``(value, grads)``, `grads` bare for one leaf and else a tuple.  Call it from your own ``@njit`` code.
         """
         variant, derivation = self.derivation(of)
         return variant.dispatcher(derivation)
@@ -216,20 +218,54 @@ def _is_float32(value: Any) -> bool:
 class Method:
     """A differentiated function looked up on an instance: the instance is the first argument of every call."""
 
-    def __init__(self, function: Bindable, instance: Any) -> None:
+    def __init__(self, function: Any, instance: Any) -> None:
         self.__func__ = function
         self.__self__ = instance
+
+    def __repr__(self) -> str:
+        return f"<{self.__func__!r} of {type(self.__self__).__name__}>"
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.__func__(self.__self__, *args, **kwargs)
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self.__func__, name)
-        if not callable(found):
+        if not callable(found) or name in _WITHOUT_INSTANCE:
             return found
         instance = self.__self__
 
         def method(*args: Any, **kwargs: Any) -> Any:
             return found(instance, *args, **kwargs)
 
+        parameters = list(self.__func__.signature.python.parameters.values())[1:]
+        method.__name__ = name
+        method.__signature__ = inspect.Signature(parameters)  # pyright: ignore[reportFunctionMemberAccess]
         return method
+
+    def jvp(self, primals: Any, tangents: Any) -> Any:
+        """As `Differentiated.jvp`, for the arguments beside the instance."""
+        return self.__func__.jvp(self._primals(primals), tangents)
+
+    def hvp(self, primals: Any, tangents: Any) -> Any:
+        """As `Differentiated.hvp`, for the arguments beside the instance."""
+        return self.__func__.hvp(self._primals(primals), tangents)
+
+    def hessp(self, x: Any, p: Any, *args: Any) -> Any:
+        """As `Differentiated.hessp`, for the arguments beside the instance."""
+        return self.hvp((x, *args), p)[1]
+
+    def with_options(self, **changes: Any) -> Method:
+        """A sibling with other options, bound to the same instance."""
+        return Method(self.__func__.with_options(**changes), self.__self__)
+
+    def _primals(self, primals: Any) -> tuple[Any, ...]:
+        return (self.__self__, *(primals if isinstance(primals, tuple) else (primals,)))
+
+    def __gradc_inside__(self, trace: Trace) -> Method:
+        return Method(self.__func__.__gradc_inside__(trace), self.__self__)
+
+    def __gradc_inline__(self, trace: Trace, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return self.__func__.__gradc_inline__(trace, (self.__self__, *args), kwargs)
+
+
+_WITHOUT_INSTANCE = ("cache_info",)

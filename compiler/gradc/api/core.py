@@ -83,11 +83,14 @@ class Core:
 
     def _tracing(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Trace | None:
         """The trace that a call is part of; None for a call on arrays and numbers."""
-        if self._trace is not None or "gradc.lang.session" not in sys.modules:
-            return self._trace
-        from gradc.api.inline import trace_of  # noqa: PLC0415  (tracing loads SciPy)
+        trace = self._trace
+        if trace is None and "gradc.lang.session" in sys.modules:
+            from gradc.api.inline import trace_of  # noqa: PLC0415  (tracing loads SciPy)
 
-        return trace_of((args, kwargs))
+            trace = trace_of((args, kwargs))
+        if trace is not None:
+            trace.enter(sys._getframe(1))
+        return trace
 
     def _inside(self, trace: Trace, args: tuple[Any, ...], kwargs: dict[str, Any]) -> InlineVariant:
         from gradc.api.inline import InlineVariant  # noqa: PLC0415
@@ -130,12 +133,15 @@ class Core:
     ) -> tuple[Any, ...]:
         kernel = variant.kernel(derivation)
         try:
-            return kernel(*variant.inputs(values), *extra)
+            results = kernel(*variant.inputs(values), *extra)
         except ValueError:
             mismatch = variant.explain_mismatch(values)
             if mismatch is None:
                 raise
             raise mismatch from None
+        if isinstance(results[-1], tuple):  # a compiled kernel returns gradients as a tuple of their own
+            return (*results[:-1], *results[-1])
+        return results
 
     # --- results ----------------------------------------------------------------------------------------
 

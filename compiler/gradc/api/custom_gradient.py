@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import optree
 
-from gradc.errors import ArgumentError, GradcError, ShapeError
+from gradc.errors import ArgumentError, NoDerivativeRule, ShapeError
 from gradc.lang.signature import NAMESPACE
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class CustomGradient:
     """A function that returns ``(value, pullback)``; see `custom_gradient`."""
 
     def __init__(self, function: Callable[..., tuple[Any, Callable[[Any], Any]]]) -> None:
-        functools.update_wrapper(self, function)  # pyright: ignore[reportArgumentType]
+        functools.update_wrapper(self, function, updated=())  # pyright: ignore[reportArgumentType]
         self._function = function
         self._trace: Trace | None = None
 
@@ -82,7 +82,7 @@ def custom_gradient(function: Callable[..., tuple[Any, Callable[[Any], Any]]]) -
     ------
     ShapeError
         A cotangent does not have the shape of its argument.
-    GradcError
+    NoDerivativeRule
         The pullback is not linear in the cotangent, so there is no derivative that it could be the transpose of.
 
     Examples
@@ -151,7 +151,7 @@ class _Attachment:
         bound: inspect.BoundArguments,
     ) -> list[Value]:
         from gradc.api.inline import placeholder, wrapped  # noqa: PLC0415
-        from gradc.ir.index.splice import cut, segment  # noqa: PLC0415
+        from gradc.ir.index.splice import detach  # noqa: PLC0415
         from gradc.lang.written import with_extents  # noqa: PLC0415
 
         trace, emit = self.trace, self.trace.emit
@@ -164,9 +164,8 @@ class _Attachment:
         cotangents = pullback(optree.tree_unflatten(spec, given))  # pyright: ignore[reportArgumentType]
         pairs = self._paired(cotangents, bound)
         names = [seed.name for seed in seeds]
-        program = segment(builder, start, names, [cotangent.name for _, cotangent in pairs])
+        program = detach(builder, start, names, [cotangent.name for _, cotangent in pairs])
         program = with_extents(program, trace.solver)
-        cut(builder, start, names)
         self._require_linear(program, names)
         surrogates = self._surrogates(program, names, [argument for argument, _ in pairs])
         return [self._attach(value, name) for value, name in zip(outputs, surrogates, strict=True)]
@@ -237,7 +236,7 @@ class _Attachment:
         if found is None:
             return
         shown = f"{found} does not depend on it" if isinstance(found, str) else show_equation(found)
-        raise GradcError(
+        raise NoDerivativeRule(
             f"the pullback of {self.name} is not linear in the cotangent",
             where=self.trace.where(),
             why=shown,
@@ -256,18 +255,22 @@ class _Attachment:
 
         builder = self.trace.emit.builder
         transposed = vjp(program, seeds)
-        count = len(program.equations)
         extra = transposed.inputs[len(program.inputs) :]
+        names = dict(zip(extra, (value.name for value in arguments), strict=True))
+        # Equations of the pullback itself are linear in the seed: the transpose reads none of them.
         wanted = dead_code(replace(transposed, outputs=transposed.outputs[len(program.outputs) :]))
-        linear = set(transposed.equations[count:])
-        constants = tuple(equation for equation in wanted.equations if equation not in linear)
-        rest = tuple(equation for equation in wanted.equations if equation in linear)
-        bound = dict(zip(extra, (value.name for value in arguments), strict=True))
-        names = splice(builder, replace(wanted, equations=constants), bound)
-        read = dict.fromkeys(name for equation in rest for name in reads_of(equation))
-        defined = {out for equation in rest for out in _outs(equation)}
+        read = dict.fromkeys(name for equation in wanted.equations for name in reads_of(equation))
         for name in read:
-            if name not in defined and name not in bound and wanted.types[name].dtype.is_float:
-                names[name] = builder.pointwise("passive", names.get(name, name))
-        names = splice(builder, replace(wanted, equations=rest), names)
-        return tuple(names.get(name, name) for name in wanted.outputs)
+            if name in program.inputs and program.types[name].dtype.is_float:
+                names[name] = builder.pointwise("passive", name)
+        names = splice(builder, wanted, names)
+        return tuple(names[name] for name in wanted.outputs)
+
+
+def _is_single(cotangents: Any) -> bool:
+    """Whether a pullback of one argument returned a tuple of one cotangent."""
+    return type(cotangents) is tuple and len(cotangents) == 1
+
+
+def _shown(shape: Sequence[Any]) -> str:
+    return f"[{', '.join(map(str, shape))}]"

@@ -14,6 +14,7 @@ import optree
 from gradc.api.bound import At, Method
 from gradc.api.built import Source
 from gradc.api.core import LEAF, Core, fast_key, matching, outputs_tree
+from gradc.api.examples import examples
 from gradc.api.variant import require_scalar
 from gradc.errors import GradcError
 from gradc.lang.signature import Signature
@@ -39,7 +40,7 @@ class Differentiated(Core, Generic[P, R]):
         self, source: Source, signature: Signature, function: Callable[P, R], options: Options
     ) -> None:
         super().__init__(source, signature, options)
-        functools.update_wrapper(self, function)  # pyright: ignore[reportArgumentType]
+        functools.update_wrapper(self, function, updated=())  # pyright: ignore[reportArgumentType]
         self.__wrapped__ = function
         self.__signature__ = signature.python
         self.checked = True  # False: the first gradient asked for runs the gradient check
@@ -79,7 +80,7 @@ class Differentiated(Core, Generic[P, R]):
                 except ValueError:
                     pass  # the general path says what does not fit
                 else:
-                    return number(results[0]), results[1] if self.signature.bare else results[1:]  # pyright: ignore[reportReturnType]
+                    return number(results[0]), results[1]
         return self._value_and_grad(args, kwargs)
 
     def _value_and_grad(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[R, Any]:
@@ -90,11 +91,15 @@ class Differentiated(Core, Generic[P, R]):
         derivation = Derivation("value_and_grad", variant.gradient_inputs(leaves))
         results = self._run(variant, derivation, values)
         program = variant.built.program
-        if flat is None and variant.is_direct and len(leaves) == len(self.signature.wrt):
+        if flat is None and variant.is_direct and len(leaves) == len(self.signature.wrt) and self._as_returned(leaves):
             number = program.types[program.outputs[0]].dtype.numpy.type
             self._ready[fast_key(args)] = (number, variant.kernel(derivation))
         count = len(program.outputs)
         return outputs_tree(variant, results[:count]), self._gradients(variant, leaves, results[count:], flat)
+
+    def _as_returned(self, leaves: Sequence[int]) -> bool:
+        """Whether the kernel returns gradients as the caller gets them: one bare, or several as a tuple."""
+        return self.signature.bare == (len(leaves) == 1)
 
     def vjp(self, *args: P.args, **kwargs: P.kwargs) -> tuple[R, Callable[[Any], Any]]:
         """``(value, pullback)``; ``pullback(cotangent)`` returns what `grad` returns.
@@ -203,6 +208,29 @@ class Differentiated(Core, Generic[P, R]):
         """The Numba dispatcher that returns ``(value, grads)``, for your own ``@njit`` code."""
         return self.at(*args, **kwargs).kernel()
 
+    def compile(self, *types: Any, of: str = "value_and_grad", **named: Any) -> Differentiated[P, R]:
+        """Compile without calling.
+
+        Parameters
+        ----------
+        *types
+            Per argument ``gradc.f64["N", 10]`` for an array (a string stands for any extent, equal strings for equal
+            ones), ``gradc.f64`` or ``float`` for a Python float, or a value to use as it is.  Annotations of the
+            function serve for arguments that are not given.
+        of : str
+            Which kernel: ``"value"``, ``"grad"``, ``"value_and_grad"``, ``"vjp"``, ``"jvp"``, ``"jacobian"``,
+            ``"hessian"`` or ``"hvp"``.
+
+        Returns
+        -------
+        Differentiated
+            The function itself.
+        """
+        args, kwargs = examples(self.signature, types, named)
+        variant, derivation = self.at(*args, **kwargs).derivation(of)
+        variant.kernel(derivation)
+        return self
+
     def at(self, *args: P.args, **kwargs: P.kwargs) -> At:
         """The function bound to arguments; its methods take options."""
         trace = self._tracing(args, kwargs)
@@ -211,15 +239,17 @@ class Differentiated(Core, Generic[P, R]):
         return At(self, args, kwargs)
 
     def with_options(self, **changes: Any) -> Differentiated[P, R]:
-        """A sibling with other options: ``wrt=``, ``static=``, ``target=``, ``stabilise=``."""
+        """A sibling with other options: ``wrt=``, ``static=``, ``has_aux=``, ``target=``, ``stabilise=``."""
         changes = dict(changes)
         signature = self.signature
         if "wrt" in changes or "static" in changes:
             names = signature.wrt[0] if signature.bare and len(signature.wrt) == 1 else signature.wrt
             wrt = changes.pop("wrt", names)
             signature = Signature(self.__wrapped__, wrt, changes.pop("static", tuple(signature.static)))
-        sibling = Differentiated(self.source, signature, self.__wrapped__, replace(self.options, **changes))
-        sibling.checked = self.checked
+        source = self.source.with_signature(signature)
+        has_aux = changes.pop("has_aux", self.has_aux)
+        sibling = Differentiated(source, signature, self.__wrapped__, replace(self.options, **changes))
+        sibling.checked, sibling.has_aux, sibling._trace = self.checked, has_aux, self._trace
         return sibling
 
     # --- inside a traced function -------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from gradc.api.built import Built, Inlined
 from gradc.lang.annotations import annotated_extents
 from gradc.lang.clone import Source as Place
 from gradc.lang.signature import NAMESPACE, Flat, Signature
+from gradc.lang.traced import is_traced
 from gradc.lang.trace import Trace, TraceResult, trace_checked
 
 
@@ -60,7 +61,8 @@ class FunctionSource:
 
     def inline(self, trace: Trace, values: Sequence[Any]) -> Inlined:
         """Call the function's stand-in, as user code would."""
-        args, kwargs = self.signature.call_arguments(values)
+        named = zip(values, self.signature.parameters, strict=True)
+        args, kwargs = self.signature.call_arguments([_argument(trace, value, name) for value, name in named])
         return Inlined(stand_in(trace, self.function)(*args, **kwargs))
 
     def _trace(self, flat: Flat) -> tuple[TraceResult, optree.PyTreeSpec]:
@@ -96,6 +98,13 @@ def stand_in(trace: Trace, function: Callable[..., Any]) -> Callable[..., Any]:
         if function.__globals__.get("__builtins__") is trace.stand_ins.builtins():
             return function
     return trace.stand_ins.of(function, Place("", lambda: function))
+
+
+def _argument(trace: Trace, value: Any, name: str) -> Any:
+    """An argument as user code would pass it: objects from outside, such as `self`, are replaced by stand-ins."""
+    if is_traced(value) or type(value).__module__ in ("builtins", "numpy"):
+        return stand_in(trace, value) if isinstance(value, types.FunctionType) else value
+    return trace.stand_ins.argument(value, name)
 
 
 def _dtype(dtype: Any) -> Any:

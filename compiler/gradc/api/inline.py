@@ -18,6 +18,7 @@ import optree
 from gradc.api.built import Built, Inlined, Source
 from gradc.api.variant import EVERY_OUTPUT
 from gradc.errors import ArgumentError
+from gradc.ir.extents import Size
 from gradc.ir.index.nodes import Program
 from gradc.ir.index.splice import segment, splice
 from gradc.ir.types import DType
@@ -46,14 +47,19 @@ def trace_of(values: Any) -> Trace | None:
             stack.extend(item)
         elif isinstance(item, dict):
             stack.extend(item.values())
-        elif dataclasses.is_dataclass(kind):
-            stack.extend(getattr(item, field.name, None) for field in dataclasses.fields(kind))
+        elif dataclasses.is_dataclass(item.__class__):
+            stack.extend(getattr(item, field.name, None) for field in dataclasses.fields(item.__class__))
     return None
 
 
 def wrapped(trace: Trace, value: Value, hint: str = "", *, frozen: bool = False) -> Any:
     """A tensor of the program as user code sees it."""
     return (TracedArray if value.shape else TracedScalar)(trace, value, frozen=frozen, hint=hint)
+
+
+def placeholder(trace: Trace, hint: str, dtype: DType, shape: tuple[Size, ...]) -> Value:
+    """A tensor that no equation defines; who makes it takes out what depends on it."""
+    return Value(trace.emit.builder.declare(hint, dtype, shape), dtype, shape)
 
 
 def is_floating(leaf: Any, *, numbers: bool) -> bool:
@@ -74,11 +80,17 @@ def lifted(trace: Trace, leaf: Any) -> Value:
 
 
 def thawed(tree: Any) -> Any:
-    """Containers that the traced function captured as plain ones, which can be flattened."""
-    if isinstance(tree, FrozenList):
-        return [thawed(item) for item in tree]
-    if isinstance(tree, FrozenDict):
+    """Containers in which stand-ins of containers are replaced by plain ones, which can be flattened."""
+    cls = tree.__class__
+    if isinstance(tree, FrozenList) or cls in (list, tuple):
+        return (tuple if cls is tuple else list)(map(thawed, tree))
+    if isinstance(tree, FrozenDict) or cls is dict:
         return {key: thawed(item) for key, item in tree.items()}
+    if dataclasses.is_dataclass(cls):
+        plain = object.__new__(cls)
+        for field in dataclasses.fields(cls):
+            object.__setattr__(plain, field.name, thawed(getattr(tree, field.name)))
+        return plain
     return tree
 
 

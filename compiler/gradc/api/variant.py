@@ -201,6 +201,13 @@ def _prepared(value: Any) -> Any:
 def require_scalar(built: Built, method: str) -> None:
     """`grad` and its kin need one output of shape ``()``."""
     program = built.program
+    count = built.value_spec.num_leaves
+    if count != 1:
+        raise ArgumentError(
+            f"{method} needs one scalar output, {program.name} returns {count}",
+            where=program.name,
+            do="decorate with has_aux=True if it returns (value, aux), or use .vjp or .jacobian",
+        )
     name = program.outputs[0]
     type_ = program.types[name]
     if type_.shape and not built.elementwise:

@@ -17,6 +17,7 @@ from gradc.autodiff.adjoint import Adjoint
 from gradc.autodiff.matrices import Matrices
 from gradc.autodiff.reductions import next_index, shorter
 from gradc.autodiff.tangent import Forward
+from gradc.errors import NoDerivativeRule
 from gradc.ir.index.build import IDENTITY
 from gradc.ir.index.nodes import Access, Call
 from gradc.ir.index.templates import template
@@ -231,6 +232,51 @@ def _cholesky_jvp(forward: Forward, call: Call) -> str:
     return m.product(factor, m.lower_half(both))
 
 
+# --- functions outside gradc --------------------------------------------------------------------------------
+
+
+def _external_vjp(adjoint: Adjoint, call: Call) -> None:
+    """The registered pullback takes the cotangents of the results, then the operands."""
+    number, name = call.attribute("pullback"), call.attribute("name")
+    if not number:
+        raise NoDerivativeRule(
+            f"the external function {name} has no pullback",
+            where=f"{call.origin.file}:{call.origin.line}" if call.origin else "",
+            why="gradc cannot look inside it",
+            do="give one: gradc.external(f, result=..., vjp=lambda cotangent, x: ...)",
+        )
+    builder, types = adjoint.builder, adjoint.types
+    floats = [out for out in call.outs if types[out].dtype.is_float]
+    cotangents = [
+        adjoint.cotangents[out]
+        if out in adjoint.cotangents
+        else builder.constant(0.0, types[out].dtype, types[out].shape)
+        for out in floats
+    ]
+    sources = [source for source in call.ins if types[source].dtype.is_float]
+    attributes = {f"shape_{at}": types[source].shape for at, source in enumerate(sources)}
+    dtypes = " ".join(types[source].dtype.value for source in sources)
+    pulled = builder.call(
+        "external",
+        (*cotangents, *call.ins),
+        {**attributes, "dtypes": dtypes, "name": f"{name} pullback", "number": number, "pullback": 0},
+        hints=tuple(f"{source}_bar" for source in sources),
+        origin=call.origin,
+    )
+    for source, result in zip(sources, pulled, strict=True):
+        if source in adjoint.active:
+            adjoint.contribute_tensor(source, result, call.origin)
+
+
+def _external_jvp(forward: Forward, call: Call) -> str:
+    raise NoDerivativeRule(
+        f"the external function {call.attribute('name')} has no forward derivative",
+        where=f"{call.origin.file}:{call.origin.line}" if call.origin else "",
+        why="only its pullback is given",
+        do="use grad, vjp or jacobian",
+    )
+
+
 VJP: dict[str, Callable[[Adjoint, Call], None]] = {
     "reshape": _reshape_vjp,
     "affine_scan": _scan_vjp,
@@ -241,6 +287,7 @@ VJP: dict[str, Callable[[Adjoint, Call], None]] = {
     "slogdet": _slogdet_vjp,
     "cholesky": _cholesky_vjp,
     "solve_triangular": _triangular_vjp,
+    "external": _external_vjp,
 }
 
 # The tangents of the results, given that some operand varies; None for a result whose tangent is zero.
@@ -254,6 +301,7 @@ JVP: dict[str, Callable[[Forward, Call], str | tuple[str | None, ...]]] = {
     "slogdet": _slogdet_jvp,
     "cholesky": _cholesky_jvp,
     "solve_triangular": _triangular_jvp,
+    "external": _external_jvp,
 }
 
 # Results are integers: nothing varies, so neither mode ever asks for a rule.

@@ -18,7 +18,7 @@ from gradc.errors import ArgumentError
 from gradc.ir.extents import evaluate, symbols
 from gradc.ir.index.build import Builder
 from gradc.ir.index.cost import operations
-from gradc.ir.index.nodes import Access, Program
+from gradc.ir.index.nodes import Access, Call, Program
 
 MODES = ("auto", "reverse", "forward")
 NOMINAL = 64  # what an unknown extent counts for when two programs are compared
@@ -39,6 +39,8 @@ def jacobian(program: Program, wrt: Sequence[str], *, mode: str = "auto") -> Pro
     """
     if mode not in MODES:
         raise ArgumentError(f"unknown mode {mode!r}", do=f"use one of {', '.join(MODES)}")
+    if mode == "auto" and any(isinstance(e, Call) and e.operation == "external" for e in program.equations):
+        mode = "reverse"  # what an external function has is a pullback
     if mode == "auto":
         return cheaper(jacobian(program, wrt, mode="reverse"), jacobian(program, wrt, mode="forward"))
     outputs = [name for name in program.outputs if program.types[name].dtype.is_float]

@@ -71,7 +71,9 @@ def _vectors(kernel: Kernel) -> frozenset[str]:
     """The float64 arrays with one axis: elements of these a block may load and store."""
     given = [p.name for p in kernel.parameters if p.rank == 1 and p.dtype is DType.F64]
     made = [
-        s.tensor for s in kernel.body if isinstance(s, Allocate) and len(s.shape) == 1 and s.dtype is DType.F64
+        s.tensor
+        for s in kernel.body
+        if isinstance(s, Allocate) and len(s.shape) == 1 and s.dtype is DType.F64
     ]
     return frozenset((*given, *made))
 

@@ -1,7 +1,7 @@
 """Kernel -> the text of a Python module that Numba compiles for the CPU.
 
-The module is plain Python over NumPy arrays: without a compiler it runs too, only slowly.  Statements are preceded
-by the equation they compute.  Same kernel, same bytes.
+The module is plain Python over NumPy arrays: without a compiler it runs too, only slowly.  Statements are
+preceded by the equation they compute.  Same kernel, same bytes.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from gradc.ir.loop.nodes import (
 
 # Where the functions that a module calls come from: what is neither here nor built in is in `scalars`.
 MODULES = {
+    "external": ("external",),
     "library": ("check_indices", "reshape", "affine_scan", "argsort", "arg_extreme"),
     "linalg": (
         *("batched_product", "solve", "inv", "solve_triangular", "cholesky"),
@@ -76,7 +77,7 @@ class _Module:
         self.lines: list[str] = []
 
     def rename(self, name: str) -> str:
-        """A name that shadows nothing the module uses."""
+        """Return a name that shadows nothing the module uses."""
         head, dot, rest = name.partition(".")
         found = self.renamed.get(head)
         if found is None:
@@ -90,11 +91,17 @@ class _Module:
     def text(self) -> str:
         parameters = ", ".join(self.rename(parameter.name) for parameter in self.kernel.parameters)
         blocks = self._parts()
-        results = ", ".join(self.rename(name) for name in self.kernel.results)
-        comma = "," if len(self.kernel.results) == 1 else ""
+        results = self._results()
         parts = [*self._head(), *blocks, "", "", f"def {self.kernel.name}({parameters}):", *self.lines]
-        parts.append(f"    return ({results}{comma})" if comma else f"    return {results}")
-        return "\n".join(parts) + "\n"
+        return "\n".join((*parts, f"    return {results}")) + "\n"
+
+    def _results(self) -> str:
+        """What the function returns, gradients as a tuple of their own."""
+        names = [self.rename(name) for name in self.kernel.results]
+        if self.kernel.nested > 1:
+            inner = ", ".join(names[-self.kernel.nested :])
+            names = [*names[: -self.kernel.nested], f"({inner})"]
+        return f"({names[0]},)" if len(names) == 1 else ", ".join(names)
 
     def _head(self) -> list[str]:
         quoted = [comment(line).replace("\\", "\\\\") for line in self.kernel.header or (self.kernel.name,)]
@@ -135,7 +142,7 @@ class _Module:
         return functions
 
     def _block(self, block: Block, number: int) -> list[str]:
-        """Print the call of a block; returns the lines of its function: readable statements under their data."""
+        """Print the call of a block; returns its function: readable statements under their data."""
         arguments = ", ".join((*(self.rename(name) for name in (*block.arrays, *block.scalars)), "workspace"))
         self._line(1, f"block_{number}({arguments})")
         for name in block.used:
@@ -155,7 +162,7 @@ class _Module:
             "",
             f"@straight_line(STEPS_{number})",
             f"def block_{number}({arguments}):",
-            '    """Compiled from the steps above; this text is their meaning and runs without a compiler."""',
+            '    """Compiled from the steps above; this text is their meaning, and runs uncompiled."""',
         ]
         return ["", "", *head, *body]
 
@@ -189,14 +196,8 @@ class _Module:
             case Update(name, op, value):
                 target = self.rename(name)
                 self._line(depth, f"{target} = {self._combined(op, target, value)}")
-            case Store(tensor, indices, value):
-                self._line(depth, f"{self._element(tensor, indices)} = {self.printer.text(value)}")
-            case AddTo(tensor, indices, op, value):
-                element = self._element(tensor, indices)
-                if op == "sum":
-                    self._line(depth, f"{element} += {self.printer.text(value)}")
-                else:
-                    self._line(depth, f"{element} = {self._combined(op, element, value)}")
+            case Store() | AddTo():
+                self._write(statement, depth)
             case For(index, extent, body):
                 self._line(depth, f"for {self.rename(index)} in range({self.printer.text(extent)}):")
                 self._body(body, depth + 1)
@@ -206,6 +207,15 @@ class _Module:
                 self._library(statement, depth)
             case _:
                 assert_never(statement)
+
+    def _write(self, statement: Store | AddTo, depth: int) -> None:
+        element, value = self._element(statement.tensor, statement.indices), statement.value
+        if isinstance(statement, Store):
+            self._line(depth, f"{element} = {self.printer.text(value)}")
+        elif statement.op == "sum":
+            self._line(depth, f"{element} += {self.printer.text(value)}")
+        else:
+            self._line(depth, f"{element} = {self._combined(statement.op, element, value)}")
 
     def _combined(self, op: str, target: str, value: Expr) -> str:
         spelling, strength = _COMBINE[op]
@@ -261,5 +271,5 @@ def comment(text: str) -> str:
 
 
 def module_text(kernel: Kernel) -> str:
-    """The source of the module that defines `kernel`."""
+    """Return the source of the module that defines `kernel`."""
     return _Module(kernel).text()

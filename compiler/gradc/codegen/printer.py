@@ -48,7 +48,7 @@ class Printer:
         self.used: dict[str, None] = {}
 
     def text(self, expression: Expr) -> str:
-        """The expression, with as few parentheses as Python needs."""
+        """Return the expression, with as few parentheses as Python needs."""
         return self._print(expression)[0]
 
     def _print(self, expression: Expr) -> tuple[str, int]:
@@ -120,6 +120,6 @@ class Printer:
         return spelling.format(*texts), strength
 
     def at(self, expression: Expr, strength: int) -> str:
-        """The expression, in parentheses if it binds less tightly than `strength`."""
+        """Return the expression, in parentheses if it binds less tightly than `strength`."""
         text, own = self._print(expression)
         return text if own >= strength else f"({text})"

@@ -1,1 +1,1 @@
-"""What the ``gradc`` command does: finding the function, reading inputs, printing answers; parsing is in `cli`."""
+"""What the ``gradc`` command does: finding the function, reading inputs, answering; `cli` parses."""

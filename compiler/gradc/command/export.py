@@ -1,27 +1,71 @@
-"""Writing a kernel to a directory that runs where NumPy, Numba and SciPy are, without gradc."""
+"""Writing a kernel to a directory that runs where NumPy, Numba and SciPy are, without gradc.
+
+Everything is written to a directory beside the target first and moved over file by file: a write that fails
+leaves the target as it was.  What else lies in the target stays there.
+"""
 
 from __future__ import annotations
 
 import json
+import keyword
 import shutil
+import tempfile
 from dataclasses import dataclass
 from importlib import resources
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
+from gradc.command.documents import named
 from gradc.errors import InputRefused
+from gradc.ir.index.nodes import Call
 from gradc.ir.stages import Stages
 from gradc.pipeline import VERSION, artifact_of
+from gradc_runtime.artifact import KernelArtifact
 
 MARK = "gradc.json"
+_ELSEWHERE = "choose another --out"
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """Files written, the function's name, and the lines that import and call it."""
+    """Files written, the function's name, and the lines that import and call it in the folder `place`."""
 
     files: tuple[str, ...]
     function: str
     usage: tuple[str, ...]
+    place: str
+
+
+def require_writable(directory: Path, *, force: bool) -> None:
+    """Refuse a directory that is not ours to write to, before anything is compiled.
+
+    Raises
+    ------
+    InputRefused
+        It cannot be a package, is a file or a link, or holds something else and `force` was not given.
+    """
+    name = directory.resolve().name
+    if not name.isidentifier() or keyword.iskeyword(name) or not name.isascii():
+        raise InputRefused(
+            f"{named(directory)} cannot be imported",
+            why=f"`{named(name)}` is no module name",
+            do="--out my_kernel",
+        )
+    if directory.is_symlink():
+        raise InputRefused(f"{named(directory)} is a link", why="links are not followed", do=_ELSEWHERE)
+    if directory.exists() and not directory.is_dir():
+        raise InputRefused(f"{named(directory)} is not a directory", do=_ELSEWHERE)
+    for inner in (directory / "runtime", directory / "runtime" / "gradc_runtime"):
+        if inner.is_symlink() or (inner.exists() and not inner.is_dir()):
+            raise InputRefused(
+                f"{named(inner)} is not a directory", why="links are not followed", do=_ELSEWHERE
+            )
+    try:
+        is_empty = not directory.is_dir() or not any(directory.iterdir())
+    except OSError as error:
+        raise _unwritable(directory, error) from error
+    if not is_empty and _contract(directory) is None and not force:
+        what = f"{named(directory)} is not empty and was not made by gradc"
+        raise InputRefused(what, do=f"{_ELSEWHERE}, or --force")
 
 
 def write(stages: Stages, directory: Path, *, force: bool) -> Written:
@@ -30,17 +74,73 @@ def write(stages: Stages, directory: Path, *, force: bool) -> Written:
     Raises
     ------
     InputRefused
-        The directory holds something else and `force` was not given.
+        See `require_writable`; or the file system refused.
     """
-    if directory.is_symlink() or (directory.exists() and not directory.is_dir()):
-        raise InputRefused(f"{directory} is not a directory", do="choose another --out")
-    ours = (directory / MARK).is_file()
-    if directory.is_dir() and any(directory.iterdir()) and not ours and not force:
+    require_writable(directory, force=force)
+    outside = [e for e in stages.optimised.equations if isinstance(e, Call) and e.operation == "external"]
+    if outside:
         raise InputRefused(
-            f"{directory} is not empty and was not made by gradc", do="choose another --out, or --force"
+            f"the kernel calls the Python function {outside[0].attribute('name')}",
+            why="an external function exists in the process that registered it, not on another machine",
+            do="write the function in NumPy, or call it outside the compiled function",
+            code="E_EXPORT_EXTERNAL",
         )
     artifact = artifact_of(stages)
-    directory.mkdir(parents=True, exist_ok=True)
+    files = {**_own_files(artifact), **_runtime_files()}
+    try:
+        _install(files, directory, _stale(directory, artifact.name))
+    except OSError as error:
+        raise _unwritable(directory, error) from error
+    arguments = ", ".join(name for name, _, _ in artifact.parameters)
+    package = directory.resolve()
+    usage = (f"from {package.name} import {artifact.name}", f"{artifact.name}({arguments})")
+    return Written(tuple(files), artifact.name, usage, f"# in {named(package.parent)}:")
+
+
+def _unwritable(directory: Path, error: OSError) -> InputRefused:
+    why = error.strerror or type(error).__name__
+    return InputRefused(f"{named(directory)} cannot be written", why=why, do=_ELSEWHERE)
+
+
+def _contract(directory: Path) -> dict[str, object] | None:
+    """Return what an earlier export says about itself; None if the directory is not one."""
+    path = directory / MARK
+    try:
+        found = json.loads(path.read_bytes()) if path.is_file() and not path.is_symlink() else None
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) and "gradc" in found else None
+
+
+def _stale(directory: Path, name: str) -> Path | None:
+    """Return the kernel that an earlier export of another function left."""
+    old = (_contract(directory) or {}).get("function")
+    return directory / f"{old}.py" if isinstance(old, str) and old.isidentifier() and old != name else None
+
+
+def _install(files: dict[str, bytes], directory: Path, stale: Path | None) -> None:
+    """Write all files beside `directory`, then move each to its place; the contract last."""
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    staged = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
+    try:
+        package = staged / directory.name  # made with the usual permissions, which the staging place has not
+        for name, content in files.items():
+            path = package / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        if not directory.exists():
+            package.rename(directory)
+            return
+        for name in sorted(files, key=lambda name: name == MARK):
+            (directory / name).parent.mkdir(parents=True, exist_ok=True)
+            (package / name).replace(directory / name)
+        if stale is not None:
+            stale.unlink(missing_ok=True)
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+
+
+def _own_files(artifact: KernelArtifact) -> dict[str, bytes]:
     contract = {
         "gradc": VERSION,
         "function": artifact.name,
@@ -52,16 +152,18 @@ def write(stages: Stages, directory: Path, *, force: bool) -> Written:
         "__init__.py": _package(artifact.name),
         MARK: json.dumps(contract, indent=2) + "\n",
     }
-    for name, text in texts.items():
-        _replace(directory / name, text)
-    runtime = _copy_runtime(directory)
-    arguments = ", ".join(name for name, _, _ in artifact.parameters)
-    usage = (f"from {directory.name} import {artifact.name}", f"{artifact.name}({arguments})")
-    return Written((*texts, *runtime), artifact.name, usage)
+    return {name: text.encode() for name, text in texts.items()}
+
+
+def _runtime_files() -> dict[str, bytes]:
+    """Return the runtime's modules; it has no folders."""
+    found = sorted(resources.files("gradc_runtime").iterdir(), key=lambda entry: entry.name)
+    home = PurePosixPath("runtime", "gradc_runtime")
+    return {str(home / entry.name): entry.read_bytes() for entry in found if entry.name.endswith(".py")}
 
 
 def _package(function: str) -> str:
-    """The package's ``__init__``: compile at import, with the bundled runtime unless one is installed."""
+    """Write the package's ``__init__``: compile at import, with an installed runtime or the bundled one."""
     return f'''"""A kernel written by gradc {VERSION}; needs NumPy, Numba and SciPy."""
 
 import importlib.util
@@ -82,23 +184,3 @@ _PARTS = [tuple(map(tuple, _CONTRACT[part])) for part in ("parameters", "results
     load(KernelArtifact("{function}", (_HERE / "{function}.py").read_text(), *_PARTS))
 )
 '''
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write next to the place and move there: a reader sees the old file or the new one, never half of it."""
-    temporary = path.with_name(f".{path.name}.new")
-    temporary.write_text(text)
-    temporary.replace(path)
-
-
-def _copy_runtime(directory: Path) -> tuple[str, ...]:
-    target = directory / "runtime" / "gradc_runtime"
-    if target.exists():
-        shutil.rmtree(target)
-    target.mkdir(parents=True)
-    names = []
-    for source in sorted(resources.files("gradc_runtime").iterdir(), key=lambda entry: entry.name):
-        if source.name.endswith(".py"):
-            _replace(target / source.name, source.read_text())
-            names.append(f"runtime/gradc_runtime/{source.name}")
-    return tuple(names)

@@ -4,164 +4,159 @@ from __future__ import annotations
 
 import os
 import platform
-import sys
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_info
 
 from gradc.api.differentiated import Differentiated
 from gradc.command import answers, export, spec
+from gradc.command.documents import to_json
+from gradc.command.failures import CHECK_FAILED, INCONCLUSIVE
 from gradc.command.inputs import Inputs, gather
-from gradc.errors import CompilerBug, GradcError, InputRefused
-from gradc.explain.gates import gates, show_circuit
+from gradc.command.request import Answer, Request, Writing
+from gradc.errors import InputRefused
+from gradc.explain.gates import Gate, gates, show_circuit, show_table
+from gradc.explain.inspection import STAGES
+from gradc.ir.index.nodes import Program
 from gradc.pipeline import DERIVATIONS, VERSION, Options
-from gradc_runtime import cache
+from gradc_runtime import backends, cache
 
-PICTURE_LIMIT = 300  # gates that a circuit is drawn for
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What function at which arguments."""
-
-    spec: str | None
-    expr: str | None
-    at: tuple[str, ...]
-    shape: tuple[str, ...]
-    inputs: Path | None
-    seed: int
-    target: str
+PICTURE_LIMIT = 300  # gates; a larger circuit is a table
+PACKAGES = ("numpy", "numba", "llvmlite", "scipy", "sympy", "optree", "typer", "rich", "threadpoolctl")
+REFUTED = ("WRONG", "KINK-WRONG", "NONDETERMINISTIC")
+TARGETS = ("cpu", "interpret")
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What to print and the exit code."""
-
-    text: str
-    code: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Writing:
-    """How ``compile`` writes."""
-
-    timings: bool
-    force: bool
-
-
-def _prepared(request: Request) -> tuple[Differentiated[..., Any], Inputs]:
-    if request.target not in ("cpu", "interpret"):
-        raise InputRefused(f"there is no target {request.target!r}", do="use cpu or interpret")
+def _prepared(request: Request, *, draw: bool) -> tuple[Differentiated[..., Any], Inputs]:
+    """Return the function and its arguments; `draw` allows to draw the variables of an expression."""
+    _one_of("--target", request.target, TARGETS)
     function = spec.load(request.spec, request.expr, Options(target=request.target))
-    return function, gather(function, request.at, request.shape, request.inputs, request.seed)
+    return function, gather(function, request, scalars=draw and request.expr is not None)
+
+
+def _one_of(option: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise InputRefused(f"{option} {value!r} is unknown", do=f"use one of {', '.join(known)}")
 
 
 def grad(request: Request, as_json: bool) -> Answer:
     """Value, gradient and gates."""
-    function, found = _prepared(request)
+    function, found = _prepared(request, draw=False)
     value, gradient = function.value_and_grad(**found.arguments)
     names = function.signature.wrt
     by_name = {names[0]: gradient} if function.signature.bare else dict(zip(names, gradient, strict=True))
-    by_name = {name: item for name, item in by_name.items() if item is not None}
     program, inputs = function.at(**found.arguments).program_and_inputs()
-    scalar = not program.types[program.outputs[0]].shape
-    rows = gates(program, inputs) if scalar and len(program.equations) <= PICTURE_LIMIT else ()
+    rows: tuple[Gate, ...] = ()
+    if not program.types[program.outputs[0]].shape:
+        rows = gates(program, inputs, stable=function.options.stabilise)
     if as_json:
         nodes = [answers.node(gate) for gate in rows]
-        return Answer(answers.to_json({"value": value, "gradient": by_name, "nodes": nodes}))
-    circuit = show_circuit(rows, program.outputs[0]) + "\n" if rows else ""
-    return Answer(_drawn(found) + circuit + answers.show_gradient(value, by_name))
+        head = {"value": value, "gradient": answers.flat(by_name), **_drawn_json(found)}
+        return Answer(to_json({**head, "nodes": nodes}))
+    return Answer(found.note() + _picture(program, rows) + answers.show_gradient(value, by_name))
+
+
+def _picture(program: Program, rows: tuple[Gate, ...]) -> str:
+    """Return a circuit where every gate is a number and there are not too many, else a table."""
+    if not rows:
+        return ""
+    scalar = all(np.ndim(gate.value) == 0 for gate in rows)
+    if scalar and len(program.equations) < PICTURE_LIMIT:
+        return show_circuit(rows, program.outputs[0]) + "\n"
+    return show_table(rows) + "\n"
 
 
 def check(request: Request, as_json: bool) -> Answer:
-    """The gradient check."""
-    function, found = _prepared(request)
+    """Return the gradient check."""
+    function, found = _prepared(request, draw=True)
     value = np.asarray(function(**found.arguments))
     if not np.isfinite(value).all():
-        text = (
-            f"inconclusive: the value is {value.item() if value.ndim == 0 else 'not finite'} there; give --at"
-        )
-        return Answer(
-            answers.to_json({"verdict": "UNDEFINED", "why": text}) if as_json else _drawn(found) + text, 3
-        )
+        what = f"the value is {value.item() if value.ndim == 0 else 'not finite'} there"
+        do = "choose a point inside the domain with --at NAME=VALUE"
+        if as_json:
+            detail = {"what": what, "do": do, "ok": False, "verdict": "UNDEFINED", "seed": request.seed}
+            return Answer(to_json({**detail, **_drawn_json(found)}), INCONCLUSIVE)
+        return Answer(f"{found.note()}inconclusive: {what}\n  do: {do}", INCONCLUSIVE)
     report = function.at(**found.arguments).check(seed=request.seed)
-    wrong = any(str(entry.verdict) in ("WRONG", "KINK-WRONG", "NONDETERMINISTIC") for entry in report.entries)
-    code = 0 if report else 1 if wrong else 3
-    return Answer(report.to_json() if as_json else f"{_drawn(found)}{report}", code)
+    wrong = any(str(entry.verdict) in REFUTED for entry in report.entries)
+    code = 0 if report else CHECK_FAILED if wrong else INCONCLUSIVE
+    if as_json:
+        return Answer(to_json({**report.to_dict(), **_drawn_json(found)}), code)
+    hint = "\n  do: try another point with --at, or another --seed" if code == INCONCLUSIVE else ""
+    return Answer(f"{found.note()}{report}{hint}", code)
 
 
 def inspect(request: Request, stage: str, of: str, as_json: bool) -> Answer:
     """One stage as text."""
-    _known_derivation(of)
-    function, found = _prepared(request)
+    _one_of("--of", of, tuple(DERIVATIONS))
+    _one_of("--stage", stage, STAGES)
+    function, found = _prepared(request, draw=True)
     text = function.at(**found.arguments).inspect(of).stage(stage)
-    return Answer(answers.to_json({"stage": stage, "of": of, "text": text}) if as_json else text)
+    return Answer(to_json({"stage": stage, "of": of, "text": text}) if as_json else text)
 
 
 def compile_to(request: Request, of: str, out: Path, writing: Writing, as_json: bool) -> Answer:
     """Write a kernel and what it needs to a directory."""
-    _known_derivation(of)
-    function, found = _prepared(request)
+    _one_of("--of", of, tuple(DERIVATIONS))
+    export.require_writable(out, force=writing.force)
+    function, found = _prepared(request, draw=True)
     inspection = function.at(**found.arguments).inspect(of)
     written = export.write(inspection.stages, out, force=writing.force)
     if as_json:
-        return Answer(
-            answers.to_json({"directory": str(out), "files": written.files, "function": written.function})
-        )
-    timings = inspection.timings if writing.timings else ""
-    return Answer(timings + "\n".join((*written.files, "", *written.usage)))
+        head = {"directory": str(out), "files": written.files, "function": written.function}
+        return Answer(to_json({**head, "usage": written.usage, "seconds": dict(inspection.stages.seconds)}))
+    timings = inspection.timings + "\n" if writing.timings else ""
+    listed = "\n".join(str(out / name) for name in written.files)
+    return Answer(f"{timings}{listed}\n\n{written.place}\n" + "\n".join(written.usage))
 
 
-def _known_derivation(of: str) -> None:
-    if of not in DERIVATIONS:
-        raise InputRefused(f"--of {of!r} is unknown", do=f"use one of {', '.join(DERIVATIONS)}")
+def _drawn_json(found: Inputs) -> dict[str, Any]:
+    return {"drawn": {"seed": found.seed, "arguments": list(found.drawn)}} if found.drawn else {}
 
 
-def _drawn(found: Inputs) -> str:
-    if not found.drawn:
-        return ""
-    return f"drawn with --seed {found.seed}: {'; '.join(found.drawn)}\n"
-
-
-def cache_path() -> Answer:
+def cache_path(as_json: bool) -> Answer:
     """Where generated kernels are kept."""
-    return Answer(str(cache.directory()))
+    path = str(cache.directory())
+    return Answer(to_json({"path": path}) if as_json else path)
 
 
-def cache_clear() -> Answer:
+def cache_clear(as_json: bool) -> Answer:
     """Delete generated kernels."""
-    return Answer(f"deleted {cache.clear()} kernels in {cache.directory()}")
+    count, path = cache.clear(), str(cache.directory())
+    return Answer(
+        to_json({"path": path, "deleted": count}) if as_json else f"deleted {count} kernels in {path}"
+    )
 
 
 def doctor(as_json: bool) -> Answer:
     """Versions, threads and directories."""
-    rows = [("gradc", VERSION), ("Python", platform.python_version())]
-    rows += [(name, metadata.version(name)) for name in ("numpy", "numba", "llvmlite", "scipy", "sympy")]
+    rows = [("gradc", VERSION), ("Python", platform.python_version()), ("system", platform.platform())]
+    rows += [(name, _version(name)) for name in PACKAGES]
+    rows.append(("CUDA", _version("numba-cuda", "not installed: pip install gradc[cuda]")))
     rows.append(("processors", str(os.cpu_count())))
-    from gradc_runtime.backends import describe  # noqa: PLC0415  (loads Numba)
+    rows += backends.describe()
+    rows.append(("BLAS", _blas()))
+    folder = cache.directory()
+    home = next((place for place in (folder, *folder.parents) if place.exists()), folder)
+    rows.append(("kernels", f"{folder}{'' if os.access(home, os.W_OK) else ' (cannot be written)'}"))
+    return Answer(to_json(dict(rows)) if as_json else answers.table(rows))
 
-    rows += describe()
-    rows.append(("kernels", str(cache.directory())))
-    return Answer(answers.to_json(dict(rows)) if as_json else answers.table(rows))
+
+def _blas() -> str:
+    """Return the libraries for matrix products that this process has loaded."""
+    found = [
+        f"{pool['internal_api']} {pool['version']}, {pool['num_threads']} threads"
+        for pool in threadpool_info()
+        if pool["user_api"] == "blas"
+    ]
+    return "; ".join(found) or "none found"
 
 
-def unexpected(error: Exception, as_json: bool) -> int:
-    """Report what should not have happened; the exit code."""
-    if type(error).__module__.startswith(("click", "typer")):
-        refused = InputRefused(str(getattr(error, "message", "") or error), do="gradc --help")
-        print(
-            answers.error_json(refused) if as_json else f"gradc: {refused}",
-            file=sys.stdout if as_json else sys.stderr,
-        )
-        return 2
-    if isinstance(error, ArithmeticError | ValueError | TypeError | LookupError | OSError | RuntimeError):
-        bug: GradcError = CompilerBug(f"{type(error).__name__}: {error}", why="gradc did not expect this")
-        print(
-            answers.error_json(bug) if as_json else f"gradc: {bug}",
-            file=sys.stdout if as_json else sys.stderr,
-        )
-        return 70
-    raise error
+def _version(package: str, missing: str = "not installed") -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return missing

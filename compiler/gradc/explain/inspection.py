@@ -102,7 +102,7 @@ class Inspection:
         return "\n".join(lines) + "\n"
 
     def stage(self, name: str) -> str:
-        """The text of one stage."""
+        """Return the text of one stage."""
         if name not in STAGES:
             raise ArgumentError(f"there is no stage {name!r}", do=f"choose one of {', '.join(STAGES)}")
         return getattr(self, name)

@@ -1,4 +1,4 @@
-"""The type of a tensor; apart from the nodes of the index IR because the loop IR, which knows no SymPy, needs it."""
+"""The type of a tensor, apart from the nodes of the index IR: the loop IR, which knows no SymPy, needs it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-r"""Array files (``.npy``) from outside: measured before they are read, never unpickled.
+r"""Array files (``.npy``, ``.npz``) from outside: measured before they are read, never unpickled.
 
 NumPy evaluates the header of such a file as a Python literal.  Here it must first match the one form that
 NumPy writes, so that only a header of known form reaches it; and the size it declares must be the file's.
@@ -6,10 +6,13 @@ NumPy writes, so that only a header of known form reaches it; and the size it de
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import re
 import stat
+import zipfile
+import zlib
 from typing import BinaryIO
 
 import numpy as np
@@ -49,25 +52,60 @@ def load_array(path: str, *, max_bytes: int, max_elements: int, label: str = "fi
         ``E_FILE_*`` or ``E_LIMIT_*``.
     """
     where = f"{label}, file {shorten(path)}"
+    with _opened(path, where, "write x=@name.npy") as file:
+        return _read(file, os.fstat(file.fileno()).st_size, where, max_bytes, max_elements)
+
+
+def load_archive(
+    path: str, *, max_bytes: int, max_elements: int, label: str = "file"
+) -> dict[str, np.ndarray]:
+    """Read the arrays of an ``.npz`` file by name, under the rules of `load_array`.
+
+    `max_bytes` also bounds the sizes of all entries together, which the archive declares.
+    """
+    where = f"{label}, file {shorten(path)}"
+    arrays: dict[str, np.ndarray] = {}
+    try:
+        with _opened(path, where, "give the path of an .npz file") as file, zipfile.ZipFile(file) as archive:
+            entries = archive.infolist()
+            unpacked = sum(entry.file_size for entry in entries)
+            if unpacked > max_bytes:
+                raise _over(f"the file unpacks to {unpacked} bytes", where, "file_bytes", max_bytes)
+            for entry in entries:
+                inside = io.BytesIO(archive.read(entry))
+                place = f"{where}, entry {shorten(entry.filename)}"
+                array = _read(inside, entry.file_size, place, max_bytes, max_elements)
+                arrays[entry.filename.removesuffix(".npy")] = array if array.ndim else array[()]
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+        raise InputRefused(
+            "this is not an .npz file that can be read",
+            where=where,
+            why=shorten(str(error)),
+            do="write it with np.savez(file, name=array, ...)",
+            code="E_FILE_FORMAT",
+        ) from None
+    return arrays
+
+
+def _opened(path: str, where: str, do: str) -> BinaryIO:
+    """Open a regular file."""
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else "not a path"
         raise InputRefused(
-            "the file cannot be opened", where=where, why=why, do="write x=@name.npy", code="E_FILE_OPEN"
+            "the file cannot be opened", where=where, why=why, do=do, code="E_FILE_OPEN"
         ) from None
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise InputRefused(
             "this is not an ordinary file", where=where, do="save the array with np.save", code="E_FILE_KIND"
         )
-    with os.fdopen(descriptor, "rb") as file:
-        return _read(file, where, max_bytes, max_elements)
+    return os.fdopen(descriptor, "rb")
 
 
-def _read(file: BinaryIO, where: str, max_bytes: int, max_elements: int) -> np.ndarray:
+def _read(file: BinaryIO, file_bytes: int, where: str, max_bytes: int, max_elements: int) -> np.ndarray:
     """Measure an opened file, then read it through the same descriptor."""
-    file_bytes = os.fstat(file.fileno()).st_size
     if file_bytes > max_bytes:
         raise _over(f"the file has {file_bytes} bytes", where, "file_bytes", max_bytes)
     dtype, shape, header_bytes = _header(file, where)

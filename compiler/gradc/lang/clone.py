@@ -142,6 +142,11 @@ class ClonedFunction:
             self._clone = clone(self._stand_ins, self._function)
         return self._clone(*args, **kwargs)
 
+    @property
+    def original(self) -> types.FunctionType:
+        """The function that this stands for."""
+        return self._function
+
     def __get__(self, instance: object, owner: type | None = None) -> object:
         return self if instance is None else types.MethodType(self, instance)
 

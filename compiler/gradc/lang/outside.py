@@ -1,4 +1,4 @@
-"""What a traced function reads from outside: arrays, read again at every call, and numbers, checked at every call."""
+"""What a traced function reads from outside: arrays, read at each call, and numbers, checked at each call."""
 
 from __future__ import annotations
 

@@ -126,7 +126,7 @@ class Signature:
     ) -> None:
         self.function = function
         self.given = wrt
-        self.python = inspect.signature(function)
+        self.python = signature_of(function)
         self.name = getattr(function, "__name__", "function")
         self.parameters = tuple(self.python.parameters)
         self.kinds = tuple(parameter.kind for parameter in self.python.parameters.values())
@@ -182,6 +182,22 @@ class Signature:
             else:
                 args.append(value)
         return tuple(args), kwargs
+
+
+_SAME_ARGUMENTS = ("grad", "value_and_grad", "vjp", "jacobian", "hessian")
+
+
+def signature_of(function: Callable[..., Any]) -> inspect.Signature:
+    """The parameters of a callable; ``loss.grad`` has those of ``loss``."""
+    owner = getattr(getattr(function, "__self__", None), "signature", None)
+    if isinstance(owner, Signature) and getattr(function, "__name__", "") in _SAME_ARGUMENTS:
+        return owner.python
+    try:
+        return inspect.signature(function)
+    except (ValueError, TypeError) as error:
+        raise ArgumentError(
+            f"{function!r} has no signature", why=str(error), do="wrap it: lambda x: f(x)"
+        ) from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from gradc.ir.types import DType
 
 
 def freeze(template: Template, operands: Sequence[Expr], bind: Callable[[Expr], Expr]) -> Expr:
-    """The expression of `template` on `operands`; `bind` gives a value a name and returns the variable."""
+    """Return `template` applied to `operands`; `bind` gives a value a name and returns the variable."""
     tape = template.tape
     dtype = _literal_dtype(operands)
     counts = _use_counts(tape)

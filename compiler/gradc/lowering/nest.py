@@ -8,8 +8,7 @@ from typing import assert_never
 import numpy as np
 
 from gradc.errors import CompilerBug
-from gradc.ir import extents
-from gradc.ir.extents import Polynomial, Size
+from gradc.ir.extents import Size
 from gradc.ir.index.contraction import classify
 from gradc.ir.index.nodes import (
     Access,
@@ -36,14 +35,12 @@ from gradc.ir.loop.nodes import (
     Allocate,
     CheckIndices,
     Expr,
-    Extent,
     For,
     Kernel,
     Let,
     Library,
     Parameter,
     Product,
-    Require,
     Statement,
     Store,
     Update,
@@ -53,6 +50,7 @@ from gradc.ir.names import NameSupply
 from gradc.ir.schedule import Leaf, Node, Schedule, Storage, leaves
 from gradc.ir.types import DType
 from gradc.lowering.freeze import freeze
+from gradc.lowering.sizes import combination, entry, plus, size_of, symbols_of
 
 NEUTRAL = {"sum": 0, "prod": 1, "any": False, "all": True}
 
@@ -61,7 +59,7 @@ class _Lowering:
     def __init__(self, program: Program, schedule: Schedule) -> None:
         self.program = program
         self.schedule = schedule
-        symbols = tuple(dict.fromkeys(_all_symbols(program)))
+        symbols = tuple(dict.fromkeys(symbols_of(program)))
         self.names = NameSupply((*program.types, *symbols))
         self.loop_names: dict[int, str] = {}
         self.loop_stack: list[str] = []
@@ -76,7 +74,7 @@ class _Lowering:
     # --- the whole --------------------------------------------------------------------------------------
 
     def kernel(self, name: str, header: tuple[str, ...]) -> Kernel:
-        self._entry()
+        self.out.extend(entry(self.program))
         for node in self.schedule.body:
             self._prepare(node)
             self._node(node)
@@ -87,36 +85,6 @@ class _Lowering:
             for name in self.program.inputs
         )
         return Kernel(name, parameters, tuple(self.out), self.program.outputs, header)
-
-    def _entry(self) -> None:
-        """Bind the extent symbols that are used and refuse shapes that do not fit."""
-        known: set[str] = set()
-        quotients = {quotient.symbol: quotient for quotient in self.program.quotients}
-        pending: list[tuple[str, int, Size]] = []
-        for name in self.program.inputs:
-            for axis, size in enumerate(self.program.types[name].shape):
-                if extents.is_symbol(size) and str(size) not in known and str(size) not in quotients:
-                    known.add(str(size))
-                    self.out.append(Extent(str(size), _shape_of(name, axis)))
-                else:
-                    pending.append((name, axis, size))
-        for quotient in self.program.quotients:
-            division = nodes.apply(
-                "floor_divide", self.size(quotient.numerator), self.size(quotient.denominator)
-            )
-            self.out.append(Extent(quotient.symbol, division))
-        for name, axis, size in pending:
-            agree = nodes.apply("eq", _shape_of(name, axis), self.size(size))
-            self.out.append(Require(agree, f"axis {axis} of {name} must have extent {extents.show(size)}"))
-        for guard in self.program.guards:
-            self.out.append(Require(self._guard(guard), f"the shapes must satisfy {guard}"))
-
-    def _guard(self, guard: extents.Guard) -> Expr:
-        left, right = self.size(guard.left), self.size(guard.right)
-        relations = {"==": "eq", "!=": "ne", ">=": "ge", "<": "lt"}
-        if guard.relation in relations:
-            return nodes.apply(relations[guard.relation], left, right)
-        return nodes.apply("eq", nodes.apply("mod", left, right), nodes.number(0))
 
     def _prepare(self, node: Node) -> None:
         """Allocate the arrays that a top-level node fills and check the look-up tables it reads."""
@@ -134,7 +102,7 @@ class _Lowering:
         """Make room for a tensor; one that is accumulated in memory starts at the neutral element of `op`."""
         storage, type_ = self.storage(name), self.program.types[name]
         if storage.kind == "array":
-            shape = tuple(self.size(type_.shape[axis]) for axis in storage.axes)
+            shape = tuple(size_of(type_.shape[axis]) for axis in storage.axes)
             neutral = self._neutral(op, type_.dtype)
             from_zero = neutral is nodes.number(type_.dtype.numpy.type(0).item(), type_.dtype)
             self.out.append(Allocate(name, type_.dtype, shape, storage.zeroed and from_zero))
@@ -153,7 +121,7 @@ class _Lowering:
         self.out.append(nest)
 
     def _checks(self, equation: Equation) -> Iterator[CheckIndices]:
-        """Checks of whole tables of indices; `_index` checks what is made in the loop that uses it."""
+        """Check whole tables of indices; `_index` checks what is made in the loop that uses it."""
         if not isinstance(equation, Assign | Accumulate):
             return
         accesses = [operand for operand in equation.operands if isinstance(operand, Access)]
@@ -165,7 +133,7 @@ class _Lowering:
                     size = self.program.types[access.tensor].shape[axis]
                     if (index.tensor, size) not in self.checked and index.tensor in self.complete:
                         self.checked.add((index.tensor, size))
-                        yield CheckIndices(index.tensor, self.size(size))
+                        yield CheckIndices(index.tensor, size_of(size))
 
     # --- nodes ------------------------------------------------------------------------------------------
 
@@ -181,7 +149,7 @@ class _Lowering:
             self._node(child)
         body, self.out = tuple(self.out), outer
         self.loop_stack.pop()
-        self.out.append(For(name, self.size(node.extent), body))
+        self.out.append(For(name, size_of(node.extent), body))
 
     def _loop_name(self) -> str:
         for name in INDEX_NAMES:
@@ -215,6 +183,7 @@ class _Lowering:
             self._let(self._accumulator(equation), self._neutral(equation.reduce.op, type_.dtype), "")
             return
         if leaf.role == "finish":
+            assert isinstance(equation, Assign)
             if self.storage(equation.out).kind == "array":
                 value = nodes.var(self._accumulator(equation), type_.dtype)
                 self.out.append(Store(equation.out, self._own_indices(equation, leaf), value, ""))
@@ -266,7 +235,7 @@ class _Lowering:
         return self.positions[position]
 
     def _accumulator(self, equation: Assign) -> str:
-        """The local variable that sums; the tensor's own name where the tensor is a scalar."""
+        """Return the local variable that sums; the tensor's own name where the tensor is a scalar."""
         out = equation.out
         if self.storage(out).kind == "array" and out not in self.accumulators:
             self.accumulators[out] = self.names.fresh(f"{out}_sum")
@@ -297,7 +266,7 @@ class _Lowering:
             case IndexValue(index):
                 return self._affine(index, leaf)
             case ExtentValue(size):
-                return self.size(size)
+                return size_of(size)
             case _:
                 assert_never(operand)
 
@@ -313,7 +282,7 @@ class _Lowering:
         return tuple(self._loop_index(leaf, axis) for axis in self.storage(equation.out).axes)
 
     def _loop_index(self, leaf: Leaf, position: int) -> Expr:
-        """The loop variable of an index; an index of extent 1 has no loop and is 0."""
+        """Return the loop variable of an index; an index of extent 1 has no loop and is 0."""
         loop = leaf.loops[position]
         return nodes.var(self.loop_names[loop]) if loop else nodes.number(0)
 
@@ -326,45 +295,14 @@ class _Lowering:
                 self.positions[position] if position in self.positions else self._bind_position(position)
             )
         if index.tensor not in self.complete:
-            self.out.append(CheckIndices(position.name, self.size(extent)))
-        wrapped = nodes.apply("add", position, self.size(extent))
+            self.out.append(CheckIndices(position.name, size_of(extent)))
+        wrapped = nodes.apply("add", position, size_of(extent))
         return nodes.apply("select", nodes.apply("lt", position, nodes.number(0)), wrapped, position)
 
     def _affine(self, index: int | Affine, leaf: Leaf) -> Expr:
         terms, offset = terms_of(index)
-        total: Expr = nodes.number(0)
-        for coefficient, position in terms:
-            loop = self._loop_index(leaf, position)
-            term = nodes.apply("mul", nodes.number(abs(coefficient)), loop)
-            first = total is nodes.number(0) and coefficient < 0
-            total = (
-                nodes.apply("neg", term)
-                if first
-                else nodes.apply("sub" if coefficient < 0 else "add", total, term)
-            )
-        return self._plus(total, offset)
-
-    def _plus(self, total: Expr, offset: Size) -> Expr:
-        if isinstance(offset, int) and offset < 0:
-            return nodes.apply("sub", total, nodes.number(-offset))
-        return nodes.apply("add", total, self.size(offset))
-
-    def size(self, size: Size) -> Expr:
-        """An extent as an integer expression."""
-        if not isinstance(size, Polynomial):
-            return nodes.number(size)
-        total: Expr = nodes.number(0)
-        for monomial, coefficient in size.terms:
-            term: Expr = nodes.number(abs(coefficient))
-            for name in monomial:
-                term = nodes.apply("mul", term, nodes.var(name))
-            first = total is nodes.number(0) and coefficient < 0
-            total = (
-                nodes.apply("neg", term)
-                if first
-                else nodes.apply("sub" if coefficient < 0 else "add", total, term)
-            )
-        return total
+        loops = ((coefficient, self._loop_index(leaf, position)) for coefficient, position in terms)
+        return plus(combination(loops), offset)
 
     def storage(self, name: str) -> Storage:
         """Where a tensor lives; inputs are whole arrays or scalars."""
@@ -384,7 +322,7 @@ class _Lowering:
         rank = len(self.program.types[part].shape)
         value = self._load(part, tuple(range(rank)), leaf)
         indices: list[Expr] = [self._loop_index(leaf, axis) for axis in range(rank)]
-        indices[equation.axis] = self._plus(indices[equation.axis], offset)
+        indices[equation.axis] = plus(indices[equation.axis], offset)
         note = show_equation(equation) if leaf.part == 0 else ""
         self.out.append(Store(equation.out, tuple(indices), value, note))
 
@@ -393,10 +331,8 @@ class _Lowering:
         assert parts is not None
         left, right = (operand for operand in equation.operands if isinstance(operand, Access))
         (k,) = parts.summed
-        # out[batch, n, m] is the transpose of what the classification calls rows and columns: swap the operands.
-        if parts.rows and parts.columns and parts.rows[0] > parts.columns[0]:
-            left, right = right, left
-        elif parts.columns and not parts.rows:
+        # out[batch, n, m] is the transpose of what the classification calls rows and columns.
+        if parts.columns and (not parts.rows or parts.rows[0] > parts.columns[0]):
             left, right = right, left
         count = len(parts.batch)
         left_indices, right_indices = left.indices[count:], right.indices[count:]
@@ -413,7 +349,7 @@ class _Lowering:
 
     def _call(self, equation: Call) -> None:
         attributes = tuple(
-            (name, tuple(self.size(size) for size in value) if isinstance(value, tuple) else value)
+            (name, tuple(size_of(size) for size in value) if isinstance(value, tuple) else value)
             for name, value in equation.attributes
         )
         self.out.append(
@@ -421,20 +357,8 @@ class _Lowering:
         )
 
 
-def _shape_of(name: str, axis: int) -> Expr:
-    return nodes.load(f"{name}.shape", (nodes.number(axis),), DType.INT64)
-
-
-def _all_symbols(program: Program) -> Iterator[str]:
-    for name in program.inputs:
-        for size in program.types[name].shape:
-            yield from extents.symbols(size)
-    for quotient in program.quotients:
-        yield quotient.symbol
-
-
 def lower(program: Program, schedule: Schedule, *, name: str, header: Sequence[str] = ()) -> Kernel:
-    """The kernel that computes `program` in the order of `schedule`.
+    """Return the kernel that computes `program` in the order of `schedule`.
 
     Requires: `schedule` covers `program`.  Ensures: the same values as the program's, sums reordered.
     """

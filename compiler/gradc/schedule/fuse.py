@@ -1,10 +1,10 @@
 """Fuse equations into loop nests.
 
-Equations are placed one after the other into a tree of loops.  At every level an equation may enter an existing
-loop of the same extent if each tensor it reads that is produced inside that loop is read at the loop's own index;
-otherwise it goes behind the loop.  Elementwise chains, broadcasts and reductions thus share loops, rows share an
-outer loop although a reduction separates their inner ones, and a tensor that never leaves an iteration becomes a
-local variable.
+Equations are placed one after the other into a tree of loops.  At every level an equation may enter an
+existing loop of the same extent if each tensor it reads that is produced inside that loop is read at the
+loop's own index; otherwise it goes behind the loop.  Elementwise chains, broadcasts and reductions thus share
+loops, rows share an outer loop although a reduction separates their inner ones, and a tensor that never
+leaves an iteration becomes a local variable.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class _Definition:
 
 @dataclass(slots=True, eq=False)
 class _Use:
-    """One read of a tensor: the loops around it and the loop that runs each axis (None if not a bare index)."""
+    """One read of a tensor: the loops around it, and the loop of each axis (None if not a bare index)."""
 
     path: tuple[_Loop, ...]
     axes: tuple[_Loop | None, ...]
@@ -179,7 +179,7 @@ class _Fuser:
     # --- loop order -------------------------------------------------------------------------------------
 
     def _order(self, equation: Assign) -> tuple[int, ...]:
-        """Loop order: as the largest operand is laid out in memory, output order where that does not decide."""
+        """Loop order: that of the largest operand in memory, output order where that does not decide."""
         best: tuple[int, ...] = ()
         for access in accesses_of(equation):
             bare = tuple(index for index in access.indices if isinstance(index, int))
@@ -216,7 +216,7 @@ class _Fuser:
             self.uses.setdefault(access.tensor, []).append(_Use(tuple(path), axes))
 
     def _descend(self, space: Sequence[Size], order: Sequence[int], reads: Sequence[Access]) -> list[_Loop]:
-        """The loops, outermost first, in which an equation over `space` may run; new ones are made where needed."""
+        """Find or make the loops, outermost first, in which an equation over `space` may run."""
         path: list[_Loop] = []
         sources = [
             (access, self.definitions[access.tensor]) for access in reads if access.tensor in self.definitions
@@ -311,7 +311,7 @@ def _reads(equation: Assign | Accumulate) -> list[Access]:
 
 
 def _loops_of(space: Sequence[Size]) -> tuple[int, ...]:
-    """The indices that need a loop: an index of extent 1 is always 0."""
+    """Return the indices that need a loop: an index of extent 1 is always 0."""
     return tuple(index for index, size in enumerate(space) if not (isinstance(size, int) and size == 1))
 
 
@@ -334,7 +334,7 @@ def _is_library_layout(equation: Assign) -> bool:
 
 
 def _frozen(block: _Block) -> tuple[Node, ...]:
-    """The finished tree; nesting is as deep as a tensor's rank, so recursion is safe here."""
+    """Return the finished tree; nesting is as deep as a tensor's rank, so recursion is safe here."""
 
     def nodes(items: Sequence[_Loop | Leaf]) -> Iterator[Node]:
         for item in items:
@@ -349,7 +349,7 @@ def _frozen(block: _Block) -> tuple[Node, ...]:
 
 
 def fuse(program: Program) -> Schedule:
-    """The schedule that fuses greedily in program order.
+    """Return the schedule that fuses greedily in program order.
 
     Requires: `program` is valid.  Ensures: every equation runs after what it reads; time linear in equations.
     """
@@ -361,7 +361,7 @@ def fuse(program: Program) -> Schedule:
 
 
 def _prelude(program: Program) -> dict[int, None]:
-    """Scalar equations that need no loop: placed first, they keep no loop nest from joining an earlier one."""
+    """Scalar equations without a loop: placed first, they keep no loop nest from joining an earlier one."""
     scalars = {name for name in program.inputs if not program.types[name].shape}
     found: dict[int, None] = {}
     for number, equation in enumerate(program.equations):

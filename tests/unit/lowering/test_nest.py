@@ -71,7 +71,7 @@ def test_shapes_that_do_not_fit_are_refused(rows: int, columns: int, w: tuple[in
 @pytest.mark.parametrize("dtype", [F64, F32, I64, DType.INT8])
 @pytest.mark.parametrize("axes", [(0, 1), (1, 0)])
 def test_reductions_start_at_their_neutral_element(op: str, dtype: DType, axes: tuple[int, int]):
-    """Over rows and over columns, which are added up in memory; all numbers negative, so a start at 0 shows."""
+    """Over rows, and over columns, which are combined in memory; numbers are negative: a start at 0 shows."""
     build = Builder()
     x = build.input("x", dtype, (2, 3))
     shape = (2, 3)
@@ -97,7 +97,7 @@ def test_an_accumulator_shadows_no_tensor():
     x, other = build.input("x", F64, (N, M)), build.input("h_sum", F64, ())
     build.assign("copy", (Access(x, (0, 1)),), (N, M), F64, rank=1, reduce=Reduce("sum", F64), name="h")
     build.assign("add", (Access("h", (0,)), Access(other, ())), (N,), F64, name="y")
-    check_back_end(build.finish(("h", "y")), {"x": np.ones((2, 3)), "h_sum": np.float64(10)})
+    check_back_end(build.finish(("h", "y")), {"x": np.ones((2, 3)), "h_sum": np.array(10.0)})
 
 
 @pytest.mark.parametrize("name", ["i", "j", "t", "k"])

@@ -6,7 +6,17 @@ import pytest
 from gradc.ir.extents import symbol
 from gradc.ir.index.build import Builder
 from gradc.ir.index.evaluate import evaluate
-from gradc.ir.index.nodes import Access, Accumulate, Affine, Const, IndexValue, Lookup, Program, Reduce, affine
+from gradc.ir.index.nodes import (
+    Access,
+    Accumulate,
+    Affine,
+    Const,
+    IndexValue,
+    Lookup,
+    Program,
+    Reduce,
+    affine,
+)
 from gradc.ir.index.show import show_equation
 from gradc.ir.index.templates import template
 from gradc.ir.index.verify import verify
@@ -193,9 +203,13 @@ def test_outputs_survive_dead_code():
 def total(dtype: DType, acc: DType) -> Program:
     build = Builder()
     x = build.input("x", dtype, (N, M))
-    return build.finish((build.assign(
-        "copy", (Access(x, (0, 1)),), (N, M), dtype, rank=1, reduce=Reduce("sum", acc), name="s"
-    ),))
+    return build.finish(
+        (
+            build.assign(
+                "copy", (Access(x, (0, 1)),), (N, M), dtype, rank=1, reduce=Reduce("sum", acc), name="s"
+            ),
+        )
+    )
 
 
 def test_float32_sums_are_wide_and_rounded_once():

@@ -15,6 +15,8 @@ batches; a right-hand side is a matrix, so a vector is a matrix of one column.
     sign and logarithm of the absolute value of the determinant cholesky(a)
     lower triangular l with l l^T = a; reads the lower triangle only solve_triangular(a, b; lower, transposed)
     t^-1 b or t^-T b, where t is that triangle of a
+    external(x, ...; number, pullback, name, dtypes, shape_0, ...)
+    the Python function registered under a number, and under another its pullback (0: none)
 """
 
 from __future__ import annotations
@@ -114,6 +116,15 @@ def _solve_triangular(a: np.ndarray, b: np.ndarray, lower: bool, transposed: boo
     return (np.linalg.solve(matrix, b).astype(a.dtype),)
 
 
+def _external(
+    *ins: np.ndarray, number: int, pullback: int, name: str, dtypes: str, **shapes: tuple[int, ...]
+) -> tuple[np.ndarray, ...]:
+    from gradc_runtime import registry  # noqa: PLC0415  (what only programs with external functions need)
+
+    declared = dtypes.split()
+    return registry.call(number, name, ins, declared, [shapes[f"shape_{at}"] for at in range(len(declared))])
+
+
 # --- types --------------------------------------------------------------------------------------------------
 
 
@@ -166,6 +177,11 @@ def _without_axis(types: tuple[TensorType, ...], attributes: Attributes) -> tupl
     return (_retype(types[0], (*shape[:axis], *shape[axis + 1 :]), DType.INT64),)
 
 
+def _declared(types: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
+    dtypes = attributes["dtypes"].split()
+    return tuple(TensorType(DType(dtype), attributes[f"shape_{at}"]) for at, dtype in enumerate(dtypes))
+
+
 # --- batches ------------------------------------------------------------------------------------------------
 
 
@@ -179,6 +195,19 @@ def _next_axis(attributes: Attributes, extent: Size) -> Attributes:
 
 def _longer_shape(attributes: Attributes, extent: Size) -> Attributes:
     return {**attributes, "shape": (extent, *attributes["shape"])}
+
+
+def _mapped(attributes: Attributes, extent: Size) -> Attributes:
+    """The function that maps over the axis; it is called once per element."""
+    from gradc_runtime import registry  # noqa: PLC0415  (what only programs with external functions need)
+
+    changed = {
+        name: (extent, *value) if name.startswith("shape_") else value for name, value in attributes.items()
+    }
+    pullback = attributes["pullback"]
+    changed["number"] = registry.mapped(attributes["number"])
+    changed["pullback"] = registry.mapped(pullback) if pullback else 0
+    return changed
 
 
 CALLS: dict[str, Operation] = {
@@ -195,5 +224,6 @@ CALLS: dict[str, Operation] = {
         Operation("slogdet", _scalars("slogdet", 2), _slogdet, _unchanged),
         Operation("cholesky", _matrix("cholesky"), _cholesky, _unchanged),
         Operation("solve_triangular", _matrix("solve_triangular"), _solve_triangular, _unchanged),
+        Operation("external", _declared, _external, _mapped),
     )
 }

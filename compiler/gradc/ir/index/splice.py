@@ -29,22 +29,37 @@ def segment(builder: Builder, start: int, inputs: Sequence[str], outputs: Sequen
 
     Its inputs are `inputs`, then every other tensor that the equations read and do not define.
     """
-    equations = tuple(builder.equations[start:])
+    return _program(builder, builder.equations[start:], inputs, outputs)
+
+
+def detach(builder: Builder, start: int, inputs: Sequence[str], outputs: Sequence[str]) -> Program:
+    """Take the equations from number `start` on that depend on `inputs` out of `builder`, as a program.
+
+    `inputs` are placeholders, which no equation defines; their names and those of the removed tensors become free.
+    """
+    equations = builder.equations[start:]
+    affected = set(inputs)
+    for equation in equations:
+        if any(name in affected for name in reads_of(equation)):
+            affected.update(outputs_of(equation))
+    taken = [equation for equation in equations if any(out in affected for out in outputs_of(equation))]
+    program = _program(builder, taken, inputs, outputs)
+    builder.equations[start:] = [e for e in equations if not any(out in affected for out in outputs_of(e))]
+    for name in affected:
+        del builder.types[name]
+        builder.names.release(name)
+    return program
+
+
+def _program(
+    builder: Builder, equations: Sequence[Equation], inputs: Sequence[str], outputs: Sequence[str]
+) -> Program:
     defined = dict.fromkeys(name for equation in equations for name in outputs_of(equation))
     read = dict.fromkeys(name for equation in equations for name in reads_of(equation))
     free = [name for name in dict.fromkeys((*read, *outputs)) if name not in defined and name not in inputs]
     names = (*inputs, *free)
     types = {name: builder.types[name] for name in (*names, *defined)}
-    return Program(builder.name, names, equations, tuple(outputs), types)
-
-
-def cut(builder: Builder, start: int, placeholders: Sequence[str]) -> None:
-    """Remove the equations from number `start` on; their names and those of `placeholders` become free."""
-    gone = [name for equation in builder.equations[start:] for name in outputs_of(equation)]
-    del builder.equations[start:]
-    for name in dict.fromkeys((*gone, *placeholders)):
-        del builder.types[name]
-        builder.names.release(name)
+    return Program(builder.name, names, tuple(equations), tuple(outputs), types)
 
 
 def splice(

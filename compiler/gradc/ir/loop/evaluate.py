@@ -1,7 +1,7 @@
 """The slow interpreter that *defines* the loop IR: a walk over the statements with NumPy scalars.
 
-Every operation has NumPy's meaning in the dtype of its operands; sums are added in loop order.  What compiled code
-would not notice is an error here: an index out of range, a read of an element that nobody has written.
+Every operation has NumPy's meaning in the dtype of its operands; sums are added in loop order.  What compiled
+code would not notice is an error here: an index out of range, a read of an element that nobody has written.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ COMBINE: dict[str, str] = {
 
 
 def evaluate(kernel: Kernel, inputs: Mapping[str, Array], *, limit: int = LIMIT) -> tuple[Array, ...]:
-    """The results of `kernel`.
+    """Return the results of `kernel`.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ class _Machine:
         self.written: dict[str, np.ndarray] = {}
 
     def complete(self, name: str) -> Array:
-        """A whole tensor, of which every element must have been written."""
+        """Return a whole tensor, of which every element must have been written."""
         written = self.written.get(name)
         if written is not None and not written.all():
             raise CompilerBug(f"{name} is used before every element of it is written")
@@ -195,7 +195,7 @@ class _Machine:
     # --- expressions ------------------------------------------------------------------------------------
 
     def scalar(self, expression: Expr) -> Array:
-        """The value of an expression: a NumPy scalar of its dtype.  Only the chosen arm of a select is computed."""
+        """Return a NumPy scalar of the expression's dtype; only the chosen arm of a select is computed."""
         match expression:
             case Var(name, _):
                 value = self.values[name]
@@ -224,7 +224,7 @@ def _text(where: Statement | Expr) -> str:
 
 @cache
 def _function(name: str) -> Callable[..., Array]:
-    """The NumPy meaning of an inventory function, on scalars."""
+    """Return the NumPy meaning of an inventory function, on scalars."""
     from scipy import special  # noqa: PLC0415  (0.2 s that most processes never need)
 
     from gradc.ir.index import special_functions  # noqa: PLC0415

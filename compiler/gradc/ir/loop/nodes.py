@@ -89,12 +89,12 @@ def _intern(kind: type, *fields: Any) -> Any:
 
 
 def var(name: str, dtype: DType = DType.INT64) -> Var:
-    """The interned variable."""
+    """Return the interned variable."""
     return _intern(Var, name, dtype)
 
 
 def number(value: float | int | bool, dtype: DType = DType.INT64) -> Number:
-    """The interned literal; NaN is one literal."""
+    """Return the interned literal; NaN is one literal."""
     if value != value:
         return _intern(Number, _NAN, dtype)
     return _intern(Number, value, dtype)
@@ -104,7 +104,7 @@ _NAN = float("nan")
 
 
 def load(tensor: str, indices: tuple[Expr, ...], dtype: DType) -> Load:
-    """The interned element access."""
+    """Return the interned element access."""
     return _intern(Load, tensor, indices, dtype)
 
 
@@ -118,7 +118,7 @@ def convert(argument: Expr, dtype: DType) -> Expr:
 
 
 def apply(function: str, *arguments: Expr) -> Expr:
-    """An inventory function of expressions, with the exact simplifications that literals allow."""
+    """Return an inventory function of expressions, with the exact simplifications that literals allow."""
     simplified = _simplified(function, arguments)
     if simplified is not None:
         return simplified
@@ -261,7 +261,7 @@ class For:
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """``out = left @ right``; a transposed operand is read as its transpose; leading `batch` axes are looped over."""
+    """``out = left @ right``, either read as its transpose on request, over leading `batch` axes."""
 
     out: str
     left: str
@@ -299,10 +299,15 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """A function of arrays; `tensors` gives dtype and rank of every tensor that is an array in the kernel."""
+    """A function of arrays and scalars.
+
+    It returns its `results` in order; the last `nested` of them, where there are two or more, as a tuple in the
+    tuple: ``value, (gradient, gradient)``.
+    """
 
     name: str
     parameters: tuple[Parameter, ...]
     body: tuple[Statement, ...]
     results: tuple[str, ...]
     header: tuple[str, ...] = field(default=(), compare=False)
+    nested: int = 0

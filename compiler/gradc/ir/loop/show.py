@@ -1,6 +1,7 @@
 """Deterministic text of kernels, statements and expressions; used in errors, documentation and golden files.
 
-Every operator is in parentheses and every number carries its dtype, so the text says exactly what the IR holds.
+Every operator is in parentheses and every number carries its dtype, so the text says exactly what the IR
+holds.
 """
 
 from __future__ import annotations
@@ -89,13 +90,19 @@ def show_statement(statement: Statement) -> str:
             return f"let {name}: {value.dtype.short} = {show_expression(value)}"
         case Update(name, op, value, _):
             return f"update {name} = {op}({name}, {show_expression(value)})"
+        case For(index, extent, _):
+            return f"for {index} < {show_expression(extent)}:"
+        case _:
+            return _tensor_statement(statement)
+
+
+def _tensor_statement(statement: Store | AddTo | Product | Library) -> str:
+    match statement:
         case Store(tensor, indices, value, _):
             return f"store {_element(tensor, indices)} = {show_expression(value)}"
         case AddTo(tensor, indices, op, value, _):
             element = _element(tensor, indices)
             return f"store {element} = {op}({element}, {show_expression(value)})"
-        case For(index, extent, _):
-            return f"for {index} < {show_expression(extent)}:"
         case Product():
             return _product(statement)
         case Library():
@@ -139,7 +146,7 @@ def _lines(statements: Sequence[Statement], depth: int) -> Iterator[str]:
 
 
 def show(kernel: Kernel) -> str:
-    """The whole kernel, one statement a line."""
+    """Return the whole kernel, one statement a line."""
     parameters = ", ".join(show_parameter(parameter) for parameter in kernel.parameters)
     first = f"kernel {kernel.name}({parameters}) -> {', '.join(kernel.results)}"
     return "\n".join((first, *_lines(kernel.body, 1))) + "\n"

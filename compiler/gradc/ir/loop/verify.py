@@ -41,9 +41,9 @@ REDUCTIONS = ("sum", "prod", "max", "min", "any", "all")
 def verify(kernel: Kernel) -> Kernel:
     """Return `kernel` unchanged, or raise `VerifyError` with every fault.
 
-    A well-formed kernel defines every name once, before it is used and within the loop that uses it or around it;
-    gives every function operands of one dtype and every element of a tensor as many int64 indices as it has axes;
-    writes only to tensors that it allocated; and combines only into scalars that it has started.
+    A well-formed kernel defines every name once, before it is used and within the loop that uses it or around
+    it; gives every function operands of one dtype and every element of a tensor as many int64 indices as it
+    has axes; writes only to tensors that it allocated; and combines only into scalars that it has started.
     """
     checker = _Checker()
     for parameter in kernel.parameters:
@@ -95,8 +95,11 @@ class _Checker:
         """Check statements in order; loops nest as deep as a tensor has axes, so recursion is safe here."""
         for statement in statements:
             where = show_statement(statement)
-            faults = self.whole if isinstance(statement, Allocate | Product | Library) else self.scalar
-            self.problems += [f"{where}: {fault}" for fault in faults(statement)]
+            if isinstance(statement, Allocate | Product | Library):
+                found = list(self.whole(statement))
+            else:
+                found = list(self.scalar(statement))
+            self.problems += [f"{where}: {fault}" for fault in found]
             match statement:
                 case Extent(name, value):
                     self.define(where, name, value.dtype, 0, constant=True)
@@ -113,8 +116,12 @@ class _Checker:
                     self.product_result(where, statement)
                 case Library():
                     self.library_results(where, statement)
+                case Require() | CheckIndices() | Update() | Store() | AddTo():
+                    pass  # these define nothing
 
-    def scalar(self, statement: Statement) -> Iterator[str]:
+    def scalar(
+        self, statement: Extent | For | CheckIndices | Require | Let | Update | Store | AddTo
+    ) -> Iterator[str]:
         """Faults of statements about scalars and elements."""
         match statement:
             case Extent(_, value) | For(_, value, _) | CheckIndices(_, value):
@@ -159,7 +166,7 @@ class _Checker:
 
     # --- whole tensors ----------------------------------------------------------------------------------
 
-    def whole(self, statement: Statement) -> Iterator[str]:
+    def whole(self, statement: Allocate | Product | Library) -> Iterator[str]:
         """Faults of statements about whole tensors."""
         match statement:
             case Allocate(_, _, shape):
@@ -226,7 +233,8 @@ class _Checker:
                 if kind is None:
                     yield f"{name} is not defined"
                 elif kind.shape is not None or kind.dtype is not dtype:
-                    yield f"{name} is read as {dtype!r} and is {kind.dtype!r}{'' if kind.shape is None else '[...]'}"
+                    axes = "" if kind.shape is None else "[...]"
+                    yield f"{name} is read as {dtype!r} and is {kind.dtype!r}{axes}"
             case Number(value, dtype):
                 if isinstance(value, float) != dtype.is_float or isinstance(value, bool) != dtype.is_bool:
                     yield f"{value!r} is not a number of dtype {dtype!r}"

@@ -15,8 +15,8 @@ from gradc.ir.types import DType
 def wide_accumulators(program: Program) -> Program:
     """Accumulate float32 sums in float64 (matrix products keep their own dtype) and round once at the end.
 
-    Requires: `program` is valid.  Ensures: every sum is accumulated in the dtype of its result, float32 ones at least
-    as accurately as before (a *rounding* pass).
+    Requires: `program` is valid.  Ensures: every sum is accumulated in the dtype of its result, float32 ones
+    at least as accurately as before (a *rounding* pass).
 
         s : f32 = sum[i] x[i]      ->  s_wide : f64 = sum[i] x[i];  s : f32 = s_wide
     """
@@ -40,7 +40,7 @@ def wide_accumulators(program: Program) -> Program:
 
 
 def _accumulator(equation: Equation) -> DType | None:
-    """The dtype in which an equation's sum is to be accumulated; None if it has no sum."""
+    """Return the dtype in which an equation's sum is to be accumulated; None if it has no sum."""
     if not isinstance(equation, Assign) or equation.reduce is None or equation.reduce.op != "sum":
         return None
     narrow = equation.reduce.acc is DType.F32 and not is_matrix_product(equation)

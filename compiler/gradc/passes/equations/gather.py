@@ -72,7 +72,7 @@ def _is_projection(equation: Accumulate, shape: tuple[Size, ...]) -> bool:
 
 
 def _assigned(equation: Accumulate, out: str, shape: tuple[Size, ...], dtype: DType) -> Assign:
-    """The solved equation: target indices first, the others summed."""
+    """Return the solved equation: target indices first, the others summed."""
     mapping: dict[int, int] = {}
     for axis, index in enumerate(equation.target):
         if isinstance(index, int):

@@ -1,4 +1,4 @@
-"""Forward copies, fold constants, share equal equations, drop unused ones: one linear walk each, all exact."""
+"""Forward copies, fold constants, share equal equations, drop unused ones: linear walks, all exact."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ class _Simplifier:
     # --- what an equation is equal to -------------------------------------------------------------------
 
     def without_neutral(self, equation: Assign) -> Assign:
-        """``x * 1 -> x``, ``x / 1 -> x``, ``x - 0 -> x``: exact for every float, NaN and infinities included."""
+        """``x * 1 -> x``, ``x / 1 -> x``, ``x - 0 -> x``: exact for every float, NaN and infinities too."""
         name, operands = equation.template.name, equation.operands
         if equation.reduce is None and name in ("mul", "div", "sub") and len(operands) == 2:
             neutral = 0 if name == "sub" else 1

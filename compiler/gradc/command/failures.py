@@ -1,0 +1,65 @@
+"""From any exception to a message of ours and an exit code: a traceback never reaches the user."""
+
+from __future__ import annotations
+
+import sysconfig
+import traceback
+from pathlib import Path
+
+from gradc.command.documents import named
+from gradc.errors import CompilerBug, GradcError, InputRefused
+from gradc_runtime.gradcheck_report import GradientCheckError
+
+CHECK_FAILED, REFUSED, INCONCLUSIVE, OUR_BUG, INTERRUPTED = 1, 2, 3, 70, 130
+
+_GRADC = Path(__file__).resolve().parents[1]
+_LIBRARIES = tuple(
+    Path(path).resolve() for key, path in sysconfig.get_paths().items() if key.endswith("lib") and path
+)
+
+
+def explained(error: BaseException) -> tuple[GradcError, int]:
+    """Return the message for an exception, and the exit code."""
+    match error:
+        case CompilerBug():
+            return error, OUR_BUG
+        case GradcError():
+            return error, REFUSED
+        case GradientCheckError():
+            return InputRefused(str(error)), CHECK_FAILED
+        case KeyboardInterrupt():
+            return InputRefused("interrupted", do="; ".join(getattr(error, "__notes__", ()))), INTERRUPTED
+        case MemoryError():
+            return InputRefused("there is not enough memory for this", do="use smaller arguments"), REFUSED
+        case _:
+            pass
+    usage = getattr(error, "format_message", None)  # of the option parser, whose exceptions have moved before
+    if usage is not None:
+        context = getattr(error, "ctx", None)
+        path = context.command_path if context is not None else "gradc"
+        return InputRefused(usage().strip(), do=f"{path} --help"), REFUSED
+    return _foreign(error)
+
+
+def _foreign(error: BaseException) -> tuple[GradcError, int]:
+    """Explain an exception that nobody foresaw: the user's own code raised it, or gradc is wrong."""
+    text = named(f"{type(error).__name__}: {error}")
+    frame = _responsible(error)
+    if frame is None or _inside(frame.filename, _GRADC):
+        place = f"{Path(frame.filename).name}:{frame.lineno}, in {frame.name}" if frame else ""
+        return CompilerBug(f"gradc failed: {text}", why=place), OUR_BUG
+    where = f"{named(frame.filename)}:{frame.lineno}, in {named(frame.name)}"
+    return InputRefused(f"the function raised {text}", where=where, why=named(frame.line or "")), REFUSED
+
+
+def _responsible(error: BaseException) -> traceback.FrameSummary | None:
+    """Return the innermost frame that is gradc's or the user's, not a library's."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        is_library = any(_inside(frame.filename, folder) for folder in _LIBRARIES)
+        if _inside(frame.filename, _GRADC) or not (is_library or frame.filename.startswith("<")):
+            return frame
+    return None
+
+
+def _inside(file: str, folder: Path) -> bool:
+    return Path(file).resolve().is_relative_to(folder)
