@@ -10,7 +10,7 @@ from gradc import differentiate, f64
 
 # Linters take a string in an annotation for the name of a type; here it names an extent.
 # ruff: noqa: F821
-# pyright: reportUndefinedVariable=false
+# pyright: reportUndefinedVariable=false, reportInvalidTypeForm=false
 
 
 @differentiate(wrt=("w1", "b1", "w2", "b2"))

@@ -32,7 +32,7 @@ def main() -> None:
     assert specification.loader is not None
     module = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(module)
-    value, dx, dscale = module.loss_value_and_grad(x, 3.0)
+    value, (dx, dscale) = module.loss_value_and_grad(x, 3.0)
     fast_value, (fast_dx, fast_dscale) = loss.value_and_grad(x, 3.0)
     assert np.isclose(value, fast_value, rtol=1e-14)
     assert np.allclose(dx, fast_dx, rtol=1e-13)

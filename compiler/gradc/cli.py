@@ -249,7 +249,7 @@ def _print(text: str, stream: Any) -> None:
 def _run(words: Sequence[str]) -> int:
     as_json = "--json" in words
     try:
-        found = app(args=split_words(words), standalone_mode=False)
+        found = app(args=split_words(words), prog_name="gradc", standalone_mode=False)
     except typer.Abort as aborted:
         failure: BaseException = aborted.__cause__ or aborted.__context__ or KeyboardInterrupt()
     except (Exception, KeyboardInterrupt) as error:

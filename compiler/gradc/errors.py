@@ -90,3 +90,7 @@ class CompilerBug(GradcError):
             what, why=why, do="please report this with the program that caused it", code="E_COMPILER_BUG"
         )
         self.stage = stage
+
+
+class GradcWarning(UserWarning):
+    """Something that is legal and probably not meant, such as a gradient that is zero by construction."""

@@ -1,7 +1,7 @@
 """Scalar functions that generated kernels import, each with NumPy's meaning at every floating-point value.
 
-A name is NumPy's own function where Numba compiles it to the same meaning: such a call costs no compilation
-of its own.  The others are compiled on first use, once per dtype.  All return the dtype of their operand.
+Exponentials, logarithms and angles are those of `gradc_runtime.vecmath`, which vectorise.  Another name is NumPy's own
+function where Numba compiles it to the same meaning.  The others are compiled on first use, once per dtype.  All return the dtype of their operand.
 None is compiled with relaxed arithmetic, whatever the kernel that calls it asks for.  None raises (a domain
 error is NaN, an overflow infinite) but the integer power, as NumPy's does.  What needs SciPy is in
 `gradc_runtime.special`.
@@ -24,15 +24,15 @@ Number = Any  # a NumPy scalar here, a machine number in a kernel
 
 floor, ceil, rint, trunc = np.floor, np.ceil, np.rint, np.trunc
 sqrt, cbrt = np.sqrt, np.cbrt
-exp, exp2, expm1, log, log2, log10, log1p = (
-    *(vecmath.exp, vecmath.exp2, vecmath.expm1),
-    *(vecmath.log, vecmath.log2, vecmath.log10, vecmath.log1p),
-)
-expit, log_expit, softplus = vecmath.expit, vecmath.log_expit, vecmath.softplus
+arccosh, arctanh = np.arccosh, np.arctanh
+exp, exp2, expm1, expit = vecmath.exp, vecmath.exp2, vecmath.expm1, vecmath.expit
+log, log2, log10, log1p = vecmath.log, vecmath.log2, vecmath.log10, vecmath.log1p
+log_expit, softplus = vecmath.log_expit, vecmath.softplus
 logaddexp, logaddexp2 = vecmath.logaddexp, vecmath.logaddexp2
 xlogy, xlog1py = vecmath.xlogy, vecmath.xlog1py
-tanh, sinh, cosh = vecmath.tanh, vecmath.sinh, vecmath.cosh
-arcsin, arccos, arccosh, arctanh = np.arcsin, np.arccos, np.arccosh, np.arctanh
+sinh, cosh, tanh = vecmath.sinh, vecmath.cosh, vecmath.tanh
+sin, cos, tan = vecmath.sin, vecmath.cos, vecmath.tan
+arcsin, arccos, arctan, arctan2 = vecmath.arcsin, vecmath.arccos, vecmath.arctan, vecmath.arctan2
 
 
 def kernel_function(function: Callable[..., Number]) -> Any:
@@ -213,7 +213,7 @@ DSINC_SERIES = tuple((-1) ** k * 2 * k / math.factorial(2 * k + 1) for k in rang
 def sinc(a: Number) -> Number:
     """``sin(pi a) / (pi a)``, 1 at 0."""
     t = type(a)(math.pi) * a
-    return type(a)(1) if a == 0 else math.sin(t) / t
+    return type(a)(1) if a == 0 else sin(t) / t
 
 
 @kernel_function
@@ -226,7 +226,7 @@ def dsinc(a: Number) -> Number:
         for factor in DSINC_SERIES:
             total = total * t2 + factor
         return type(a)(math.pi * t * total)
-    return type(a)(math.pi * (math.cos(t) - math.sin(t) / t) / t)
+    return type(a)(math.pi * (cos(t) - sin(t) / t) / t)
 
 
 @kernel_function
@@ -241,8 +241,8 @@ def sinc_derivative(n: Number, a: Number) -> Number:
             total += power / (2 * j + 1)
             power *= -t * t / ((2 * j - order + 1) * (2 * j - order + 2))
     else:
-        total = math.sin(t) / t
+        total = sin(t) / t
         for m in range(1, order + 1):
-            circular = math.cos(t) if m % 2 else math.sin(t)
+            circular = cos(t) if m % 2 else sin(t)
             total = ((circular if m % 4 < 2 else -circular) - m * total) / t
     return type(a)(math.pi**order * total)

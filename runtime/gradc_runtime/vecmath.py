@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from gradc_runtime import vecmath_circular as circular
 from gradc_runtime import vecmath_exponentials as exponentials
 from gradc_runtime import vecmath_logarithms as logarithms
 from gradc_runtime.vecmath_lanes import Algorithm, define
@@ -143,3 +144,48 @@ def xlogy(a: Number, b: Number) -> Number:
 def xlog1py(a: Number, b: Number) -> Number:
     """Return ``a * log(1 + b)``, 0 where `a` is 0."""
     return a * np.log1p(0 if a == 0 and b == b else b)
+
+
+# --- Angles -------------------------------------------------------------------------------------------------
+
+
+@_compiled_as(circular.sin)
+def sin(a: Number) -> Number:
+    """Sine."""
+    return np.sin(a)
+
+
+@_compiled_as(circular.cos)
+def cos(a: Number) -> Number:
+    """Cosine."""
+    return np.cos(a)
+
+
+@_compiled_as(circular.tan)
+def tan(a: Number) -> Number:
+    """Tangent."""
+    return np.tan(a)
+
+
+@_compiled_as(circular.arcsin)
+def arcsin(a: Number) -> Number:
+    """Inverse sine."""
+    return np.arcsin(a)
+
+
+@_compiled_as(circular.arccos)
+def arccos(a: Number) -> Number:
+    """Inverse cosine."""
+    return np.arccos(a)
+
+
+@_compiled_as(circular.arctan)
+def arctan(a: Number) -> Number:
+    """Inverse tangent."""
+    return np.arctan(a)
+
+
+@_compiled_as(circular.arctan2, 2)
+def arctan2(a: Number, b: Number) -> Number:
+    """Angle of the point (b, a), from -pi to pi."""
+    return np.arctan2(a, b)

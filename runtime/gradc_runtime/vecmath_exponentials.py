@@ -7,7 +7,17 @@ rounded once.
 
 from __future__ import annotations
 
-from gradc_runtime.vecmath_lanes import F32, F64, Real, Word, clamp, fast_two_sum, polynomial, where
+from gradc_runtime.vecmath_lanes import (
+    F32,
+    F64,
+    Real,
+    Word,
+    clamp,
+    fast_two_sum,
+    polynomial,
+    quotient,
+    where,
+)
 
 LOG2_E = 1.4426950408889634
 # log(2) in two parts; the first has few bits, so that its products with n are exact.
@@ -120,14 +130,6 @@ def expm1(x: Real) -> Real:
     return where(abs(x) < TINY[form], x, half + half)
 
 
-def _quotient(top: Real, top_error: Real, bottom: Real, bottom_error: Real) -> Real:
-    """``(top + top_error) / (bottom + bottom_error)``, its last bits by one step of Newton's method."""
-    inverse = 1.0 / bottom
-    first = top * inverse
-    remainder = (-first).fma(bottom, top) + (-first).fma(bottom_error, top_error)
-    return inverse.fma(remainder, first)
-
-
 def tanh(x: Real) -> Real:
     """Hyperbolic tangent: ``E / (2 - E)`` with ``E = -expm1(-2|x|)``, both to twice the precision."""
     form = x.format
@@ -139,7 +141,7 @@ def tanh(x: Real) -> Real:
     top = (-scale).fma(r, below)
     top_error = (-scale).fma(rest, (-scale).fma(r, below - top))
     bottom, bottom_error = fast_two_sum(x.of(2.0), -top)
-    result = _quotient(top, top_error, bottom, bottom_error - top_error)
+    result = quotient(top, top_error, bottom, bottom_error - top_error)
     return where(abs(x) < TANH_TINY[form], x, result.copysign(x))
 
 
@@ -147,7 +149,7 @@ def expit(x: Real) -> Real:
     """``1 / (1 + exp(-x))``, without overflow on either side."""
     small = exp(-abs(x))
     bottom, error = fast_two_sum(x.of(1.0), small)
-    return _quotient(where(x >= 0.0, x.of(1.0), small), x.of(0.0), bottom, error)
+    return quotient(where(x >= 0.0, x.of(1.0), small), x.of(0.0), bottom, error)
 
 
 def sinh(x: Real) -> Real:

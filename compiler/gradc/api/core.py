@@ -13,7 +13,8 @@ import optree
 
 from gradc.api.built import Built, Source, positions
 from gradc.api.variant import Variant
-from gradc.errors import ArgumentError
+from gradc.autodiff.activity import useful
+from gradc.errors import ArgumentError, GradcWarning
 from gradc.ir.types import FROM_NUMPY
 from gradc.lang.signature import FLOAT, NAMESPACE, Flat, LeafKind, Signature, flatten
 from gradc.pipeline import Derivation, Options
@@ -169,7 +170,20 @@ class Core:
                     do="pass floats, or name the arguments in wrt=",
                 )
             found = variant.wrt_leaves = tuple(found)
+            self._warn_about_independence(variant, found)
         return found
+
+    def _warn_about_independence(self, variant: AnyVariant, leaves: Sequence[int]) -> None:
+        """A gradient that is zero because the argument is not used: usually the trace was lost on the way."""
+        program = variant.built.program
+        reached = useful(program, program.outputs)
+        unused = [variant.names[leaf] for leaf in leaves if variant.built.wrt[leaf] not in reached]
+        if unused:
+            warnings.warn(
+                f"{self.signature.name} does not depend on {', '.join(unused)}: the gradient is zero",
+                GradcWarning,
+                stacklevel=4,
+            )
 
     def _gradients(
         self, variant: AnyVariant, leaves: Sequence[int], results: Sequence[Any], flat: Flat | None

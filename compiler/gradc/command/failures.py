@@ -16,6 +16,7 @@ _GRADC = Path(__file__).resolve().parents[1]
 _LIBRARIES = tuple(
     Path(path).resolve() for key, path in sysconfig.get_paths().items() if key.endswith("lib") and path
 )
+_RELAYS = ("_concretely",)  # where gradc calls NumPy because the user's code called it
 
 
 def explained(error: BaseException) -> tuple[GradcError, int]:
@@ -44,21 +45,21 @@ def explained(error: BaseException) -> tuple[GradcError, int]:
 def _foreign(error: BaseException) -> tuple[GradcError, int]:
     """Explain an exception that nobody foresaw: the user's own code raised it, or gradc is wrong."""
     text = named(f"{type(error).__name__}: {error}")
-    frame = _responsible(error)
-    if frame is None or _inside(frame.filename, _GRADC):
-        place = f"{Path(frame.filename).name}:{frame.lineno}, in {frame.name}" if frame else ""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_library(frame)]
+    users = [frame for frame in frames if not _inside(frame.filename, _GRADC)]
+    last = frames[-1] if frames else None
+    if not users or last is None or (last is not users[-1] and last.name not in _RELAYS):
+        place = f"{Path(last.filename).name}:{last.lineno}, in {last.name}" if last else ""
         return CompilerBug(f"gradc failed: {text}", why=place), OUR_BUG
+    frame = users[-1]
     where = f"{named(frame.filename)}:{frame.lineno}, in {named(frame.name)}"
     return InputRefused(f"the function raised {text}", where=where, why=named(frame.line or "")), REFUSED
 
 
-def _responsible(error: BaseException) -> traceback.FrameSummary | None:
-    """Return the innermost frame that is gradc's or the user's, not a library's."""
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        is_library = any(_inside(frame.filename, folder) for folder in _LIBRARIES)
-        if _inside(frame.filename, _GRADC) or not (is_library or frame.filename.startswith("<")):
-            return frame
-    return None
+def _is_library(frame: traceback.FrameSummary) -> bool:
+    if frame.filename.startswith("<"):
+        return True
+    return not _inside(frame.filename, _GRADC) and any(_inside(frame.filename, lib) for lib in _LIBRARIES)
 
 
 def _inside(file: str, folder: Path) -> bool:

@@ -70,7 +70,7 @@ def gather(function: Differentiated[..., Any], request: Request, *, scalars: boo
             if parameter.default is not inspect.Parameter.empty:
                 continue
             if not scalars:
-                raise _missing(name)
+                raise _missing(name, request)
             shape = ()
         dtype = type_.dtype if type_ else DType.F64
         arguments[name] = _draw(rng, shape, dtype)
@@ -78,11 +78,11 @@ def gather(function: Differentiated[..., Any], request: Request, *, scalars: boo
     return Inputs(arguments, tuple(drawn), request.seed)
 
 
-def _missing(name: str) -> InputRefused:
-    return InputRefused(
-        f"argument {name} has no value",
-        do=f'--at {name}=..., --shape {name}=3,4, --inputs file.npz, or annotate it: {name}: f64["N", 3]',
-    )
+def _missing(name: str, request: Request) -> InputRefused:
+    ways = f"--at {name}=..., --shape {name}=3,4, --inputs file.npz"
+    if request.spec is not None:
+        ways += f', or annotate it: {name}: f64["N", 3]'
+    return InputRefused(f"argument {name} has no value", do=ways)
 
 
 # --- what was given -----------------------------------------------------------------------------------------

@@ -54,7 +54,7 @@ def _as_differentiated(found: Any, spec: str, options: Options) -> Differentiate
         return differentiate(plain, target=options.target, stabilise=options.stabilise)
     raise InputRefused(
         f"{named(spec)} is no function",
-        why=f"it is a {named(type(found).__name__)}",
+        why=f"its type is {named(type(found).__name__)}",
         do="name a Python function or a differentiated one",
     )
 
@@ -130,7 +130,7 @@ def _run(module: ModuleType, execute: Any, path: Path) -> None:
         what = f"running {named(path)} ended the program with sys.exit({named(error.code)})"
         raise InputRefused(what, why=_RUN, do=_GUARD) from error
     except Exception as error:
-        remedy = _import_remedy(error, path) or _GUARD
+        remedy = "" if isinstance(error, SyntaxError) else _import_remedy(error, path) or _GUARD
         what = f"running {named(path)} failed: {type(error).__name__}: {named(error)}"
         raise InputRefused(what, where=_line_of(error, path), why=_RUN, do=remedy) from error
 

@@ -101,13 +101,13 @@ def _table() -> dict[str, Function]:
         ("xlogy", 2, wide, "sp.xlogy({0}, {1})", "mp_xlogy({0}, {1})", "xlogy({0}, {1})"),
         ("xlog1py", 2, wide, "sp.xlog1py({0}, {1})", "mp_xlog1py({0}, {1})", "xlog1py({0}, {1})"),
         # trigonometric and hyperbolic
-        ("sin", 1, real, "np.sin({0})", "mp.sin({0})", "math.sin({0})"),
-        ("cos", 1, real, "np.cos({0})", "mp.cos({0})", "math.cos({0})"),
-        ("tan", 1, real, "np.tan({0})", "mp.tan({0})", "math.tan({0})"),
+        ("sin", 1, real, "np.sin({0})", "mp.sin({0})", "sin({0})"),
+        ("cos", 1, real, "np.cos({0})", "mp.cos({0})", "cos({0})"),
+        ("tan", 1, real, "np.tan({0})", "mp.tan({0})", "tan({0})"),
         ("arcsin", 1, real, "np.arcsin({0})", "mp_real(mp.asin, {0})", "arcsin({0})"),
         ("arccos", 1, real, "np.arccos({0})", "mp_real(mp.acos, {0})", "arccos({0})"),
-        ("arctan", 1, real, "np.arctan({0})", "mp.atan({0})", "math.atan({0})"),
-        ("arctan2", 2, real, "np.arctan2({0}, {1})", "mp_atan2({0}, {1})", "math.atan2({0}, {1})"),
+        ("arctan", 1, real, "np.arctan({0})", "mp.atan({0})", "arctan({0})"),
+        ("arctan2", 2, real, "np.arctan2({0}, {1})", "mp_atan2({0}, {1})", "arctan2({0}, {1})"),
         ("sinh", 1, real, "np.sinh({0})", "mp.sinh({0})", "sinh({0})"),
         ("cosh", 1, real, "np.cosh({0})", "mp.cosh({0})", "cosh({0})"),
         ("tanh", 1, real, "np.tanh({0})", "mp.tanh({0})", "tanh({0})"),
@@ -189,7 +189,7 @@ _WORD = re.compile(r"[A-Za-z_][A-Za-z_0-9.]*")
 def imports_of(spelling: str) -> tuple[tuple[str, str | None], ...]:
     """List what a kernel spelling imports: ``(module, name)``, or ``(module, None)`` for the module itself.
 
-    >>> imports_of("math.sin({0})"), imports_of("floor({0})"), imports_of("{0} and {1}")
+    >>> imports_of("sin({0})"), imports_of("floor({0})"), imports_of("{0} and {1}")
     ((('math', None),), (('gradc_runtime.scalars', 'floor'),), ())
     """
     found: dict[tuple[str, str | None], None] = {}

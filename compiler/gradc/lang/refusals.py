@@ -221,6 +221,16 @@ def large_container(what: str, count: int, limit: int) -> TraceError:
     )
 
 
+def changed_container(argument: str, function: str) -> TraceError:
+    """Return the error for a list or dictionary argument that the function changed."""
+    return TraceError(
+        f"{function} changes the container {argument}, one of its arguments",
+        why="the function works on a copy while it is traced; the caller's container would keep its old contents",
+        do=f"make a new one: {argument} = {{**{argument}, 'key': value}} or [*{argument}, value]",
+        code="E_TRACE_CONTAINER",
+    )
+
+
 def leaked(x: object, where: str) -> TraceError:
     """Refuse a value of a trace that has ended or that runs elsewhere."""
     return TraceError(

@@ -251,6 +251,9 @@ class Trace(Calls):
             raise self._translated(error) from error
         if self.poison is not None:
             raise self.poison
+        changed = self.stand_ins.changed_argument()
+        if changed:
+            raise refusals.changed_container(changed, self.emit.builder.name)
         return result
 
     def _translated(self, error: Exception) -> Exception:

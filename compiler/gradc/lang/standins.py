@@ -49,6 +49,8 @@ class StandIns:
         self._memo: dict[Hashable, tuple[object, Any]] = {}
         self._builtins: dict[str, Any] | None = None
         self._mirrors = Mirrors(self)
+        # Containers that were passed as arguments: name, the copy that the function sees, its first contents.
+        self._containers: list[tuple[str, Any, tuple[Any, ...]]] = []
 
     def of(self, value: Any, source: Source) -> Any:
         """Return what takes the place of `value`; data is noted as captured."""
@@ -71,13 +73,27 @@ class StandIns:
         """Return what takes the place of an argument: the caller knows its data, which is not captured."""
         if is_traced(value) or isinstance(value, _SCALARS):
             return value
-        if type(value) in (list, tuple):
-            return type(value)(self.argument(item, what) for item in value)
+        if type(value) is list:
+            copy = [self.argument(item, what) for item in value]
+            self._containers.append((what, copy, tuple(copy)))
+            return copy
+        if type(value) is tuple:
+            return tuple(self.argument(item, what) for item in value)
         if isinstance(value, tuple):
             return type(value)(*(self.argument(item, what) for item in value))
         if type(value) is dict:
-            return {key: self.argument(item, what) for key, item in value.items()}
+            entries = {key: self.argument(item, what) for key, item in value.items()}
+            self._containers.append((what, entries, tuple(entries.items())))
+            return entries
         return self.of(value, Source(what, lambda: value, ("argument", id(value))))
+
+    def changed_argument(self) -> str:
+        """Return the name of a list or dictionary argument that the function changed; empty if there is none."""
+        for what, copy, before in self._containers:
+            after = tuple(copy.items() if isinstance(copy, dict) else copy)
+            if len(after) != len(before) or any(not _same_entry(a, b) for a, b in zip(after, before, strict=True)):
+                return what
+        return ""
 
     def mirrored(self, cls: type) -> type:
         """Return the class that takes the place of `cls` in methods of captured objects."""
@@ -220,6 +236,14 @@ def _unwrapped(value: Any) -> Any:
     if inner is None and type(value).__name__ == "_lru_cache_wrapper":
         inner = value.__wrapped__
     return inner if isinstance(inner, types.FunctionType) else None
+
+
+
+def _same_entry(new: Any, old: Any) -> bool:
+    """Whether an element of a list, or a key and value of a dictionary, is the very same object as before."""
+    if isinstance(new, tuple) and isinstance(old, tuple) and len(new) == len(old) == 2:
+        return new[0] == old[0] and new[1] is old[1]
+    return new is old
 
 
 class Module:

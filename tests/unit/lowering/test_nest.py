@@ -54,6 +54,7 @@ def test_extents_are_bound_and_checked():
         (4, 2, (2, 4), "axis 1 of w must have extent 3"),
         (1, 1, (1, 3), "n >= 2"),
         (4, 3, (3, 3), "m divides n"),
+        (4, 0, (0, 3), "m divides n"),
     ],
 )
 def test_shapes_that_do_not_fit_are_refused(rows: int, columns: int, w: tuple[int, int], message: str):

@@ -148,11 +148,12 @@ def test_equal_equations_are_shared_and_unused_ones_go():
 
 def test_equations_of_different_dtypes_are_not_shared():
     build = Builder()
+    build.input("x", F64, (N,))
     wide = build.assign("copy", (IndexValue(0),), (N,), F64, name="wide")
     narrow = build.assign("copy", (IndexValue(0),), (N,), F32, name="narrow")
-    build.input("x", F64, (N,))
-    program = build.finish((wide, narrow))
-    assert len(simplify(program).equations) == 2
+    root = build.pointwise("sqrt", narrow, name="root")
+    program = build.finish((wide, root))
+    assert shown(simplify(program)) == ["wide[i] = i", "narrow[i] = i", "root[i] = sqrt(narrow[i])"]
     equal(program, simplify(program), x=np.zeros(3))
 
 
