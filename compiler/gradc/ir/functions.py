@@ -189,7 +189,7 @@ _WORD = re.compile(r"[A-Za-z_][A-Za-z_0-9.]*")
 def imports_of(spelling: str) -> tuple[tuple[str, str | None], ...]:
     """List what a kernel spelling imports: ``(module, name)``, or ``(module, None)`` for the module itself.
 
-    >>> imports_of("sin({0})"), imports_of("floor({0})"), imports_of("{0} and {1}")
+    >>> imports_of("math.hypot({0}, {1})"), imports_of("floor({0})"), imports_of("{0} and {1}")
     ((('math', None),), (('gradc_runtime.scalars', 'floor'),), ())
     """
     found: dict[tuple[str, str | None], None] = {}

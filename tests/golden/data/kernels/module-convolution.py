@@ -6,10 +6,9 @@ program convolution(x: f64[n], w: f64[3]) -> loss
   loss = sum[i] v1[i]            : f64
 """
 
-import math
-
 import numpy as np
 from gradc_runtime.reduce import plus
+from gradc_runtime.scalars import cos, sin
 
 
 def convolution_value_and_grad(x, w):
@@ -25,11 +24,11 @@ def convolution_value_and_grad(x, w):
             # y[i] = sum[j] x[i + j] * w[j]
             y = plus(y, x[i + j] * w[j])
         # v1[i] = sin(y[i])
-        v1 = math.sin(y)
+        v1 = sin(y)
         # loss = sum[i] v1[i]
         loss = plus(loss, v1)
         # y_bar[i] = 1.0 * cos(y[i])
-        y_bar[i] = math.cos(y)
+        y_bar[i] = cos(y)
         for j in range(3):
             # x_bar[i + j] += y_bar[i] * w[j]
             x_bar[i + j] += y_bar[i] * w[j]
