@@ -42,6 +42,7 @@ def main(epochs: int = 60, batch: int = 64) -> float:
     print(f"gradient checked in {time.perf_counter() - begin:.1f} s")
 
     velocity = [np.zeros_like(p) for p in parameters]
+    accuracy = 0.0
     columns = (*Progress.get_default_columns(), TextColumn("{task.fields[note]}"))
     with Progress(*columns) as progress:
         task = progress.add_task("training", total=epochs, note="")

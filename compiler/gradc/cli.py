@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from gradc.command.documents import error_json, for_stream, printable
-from gradc.command.failures import explained
+from gradc.command.failures import Interrupted, explained
 from gradc.command.request import Answer, Request, Writing
 from gradc.command.words import refuse_stray_assignment, split_words
 
@@ -230,8 +230,11 @@ def doctor(json: Json = False) -> Answer:
 
 def _quietly(verb: Any) -> Answer:
     """Run a verb; what the user's own code prints goes to stderr, because stdout holds the answer alone."""
-    with contextlib.redirect_stdout(sys.stderr):
-        return verb()
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            return verb()
+    except KeyboardInterrupt as error:  # which the option parser would swallow
+        raise Interrupted("interrupted", do="; ".join(getattr(error, "__notes__", ()))) from error
 
 
 def _print(text: str, stream: Any) -> None:
@@ -250,9 +253,9 @@ def _run(words: Sequence[str]) -> int:
     as_json = "--json" in words
     try:
         found = app(args=split_words(words), prog_name="gradc", standalone_mode=False)
-    except typer.Abort as aborted:
-        failure: BaseException = aborted.__cause__ or aborted.__context__ or KeyboardInterrupt()
-    except (Exception, KeyboardInterrupt) as error:
+    except (typer.Abort, KeyboardInterrupt):
+        failure: Exception = Interrupted("interrupted")
+    except Exception as error:
         failure = error
     else:
         if isinstance(found, Answer):

@@ -85,6 +85,12 @@ TITLES = {
 }
 
 
+def derive(program: Program, derivation: Derivation, options: Options) -> Program:
+    """The derived program as the interpreter runs it: stabilised and differentiated, and no other pass."""
+    stable = stabilise(program)[0] if options.stabilise else program
+    return DERIVATIONS[derivation.of](stable, derivation.wrt)
+
+
 def compile_program(program: Program, derivation: Derivation, options: Options) -> Stages:
     """Take a program through every stage.
 

@@ -18,7 +18,7 @@ from gradc.ir.index.show import show_type
 from gradc.ir.stages import Stages
 from gradc.ir.types import DType
 from gradc.lang.signature import Flat
-from gradc.pipeline import DERIVATIONS, Derivation, Options, artifact_of, compile_program
+from gradc.pipeline import Derivation, Options, artifact_of, compile_program, derive
 from gradc_runtime import backends
 
 Kernel = Callable[..., tuple[Any, ...]]
@@ -170,7 +170,7 @@ class Variant:
 
     def _compiled(self, derivation: Derivation) -> Kernel:
         if self.options.target == "interpret":
-            return _interpreted(DERIVATIONS[derivation.of](self.program_of(derivation), derivation.wrt))
+            return _interpreted(derive(self.program_of(derivation), derivation, self.options))
         numba_backend = backends.load("numba")
         self.loaded[derivation] = numba_backend.load(artifact_of(self.compiled(derivation)))
         return numba_backend.compile_kernel(self.loaded[derivation])

@@ -16,20 +16,24 @@ _GRADC = Path(__file__).resolve().parents[1]
 _LIBRARIES = tuple(
     Path(path).resolve() for key, path in sysconfig.get_paths().items() if key.endswith("lib") and path
 )
-_RELAYS = ("_concretely",)  # where gradc calls NumPy because the user's code called it
+_RELAYS = ("_concretely", "_item")  # where gradc calls NumPy because the user's code did
 
 
-def explained(error: BaseException) -> tuple[GradcError, int]:
+class Interrupted(GradcError):
+    """The user stopped the command."""
+
+
+def explained(error: Exception) -> tuple[GradcError, int]:
     """Return the message for an exception, and the exit code."""
     match error:
         case CompilerBug():
             return error, OUR_BUG
+        case Interrupted():
+            return error, INTERRUPTED
         case GradcError():
             return error, REFUSED
         case GradientCheckError():
             return InputRefused(str(error)), CHECK_FAILED
-        case KeyboardInterrupt():
-            return InputRefused("interrupted", do="; ".join(getattr(error, "__notes__", ()))), INTERRUPTED
         case MemoryError():
             return InputRefused("there is not enough memory for this", do="use smaller arguments"), REFUSED
         case _:
@@ -42,7 +46,7 @@ def explained(error: BaseException) -> tuple[GradcError, int]:
     return _foreign(error)
 
 
-def _foreign(error: BaseException) -> tuple[GradcError, int]:
+def _foreign(error: Exception) -> tuple[GradcError, int]:
     """Explain an exception that nobody foresaw: the user's own code raised it, or gradc is wrong."""
     text = named(f"{type(error).__name__}: {error}")
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_library(frame)]

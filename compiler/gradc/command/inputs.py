@@ -60,7 +60,7 @@ def gather(function: Differentiated[..., Any], request: Request, *, scalars: boo
     arguments: dict[str, Any] = {}
     for name, parameter in parameters.items():
         if name in given:
-            arguments[name] = _container(given[name], parameter.annotation, name)
+            arguments[name] = _container(given[name], _class_of(function, parameter.annotation), name)
             continue
         type_ = types[name]
         shape = shapes.get(name)
@@ -146,6 +146,13 @@ def _refuse_unknown(names: Iterable[str], parameters: Mapping[str, Any]) -> None
                 else "it has no arguments",
                 do=f"did you mean {close[0]}?" if close else "",
             )
+
+
+def _class_of(function: Differentiated[..., Any], annotation: Any) -> Any:
+    """Look up what ``from __future__ import annotations`` made a string; nothing is evaluated."""
+    if not isinstance(annotation, str):
+        return annotation
+    return getattr(function.__wrapped__, "__globals__", {}).get(annotation)
 
 
 def _container(value: Any, annotation: Any, label: str) -> Any:

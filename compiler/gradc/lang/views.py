@@ -114,7 +114,8 @@ def _bound_key(bound: object) -> int | Polynomial | str | None:
         return bound._size
     if bound is None or type(bound) is int:
         return bound
-    return int(bound) if isinstance(bound, np.integer) else "?"
+    # By type: a traced integer says that it is an instance of NumPy's.
+    return int(bound) if issubclass(type(bound), np.integer) else "?"  # pyright: ignore[reportArgumentType]
 
 
 def as_sequence(x: object) -> Sequence[object]:

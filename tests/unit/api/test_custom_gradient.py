@@ -69,9 +69,9 @@ def test_equals_the_derivative_of_the_formula(name: str):
 
 @pytest.mark.parametrize("name", ["sine", "tanh"])
 def test_third_and_fourth_order(name: str):
-    custom, plain = (
-        interpreted(lambda x, f=interpreted(function): np.sum(f.hessian(x))) for function in PAIRS[name]
-    )
+    first, second = (interpreted(function) for function in PAIRS[name])
+    custom = interpreted(lambda x: np.sum(first.hessian(x)))
+    plain = interpreted(lambda x: np.sum(second.hessian(x)))
     np.testing.assert_allclose(custom.grad(X), plain.grad(X), rtol=1e-11, atol=1e-13)
     np.testing.assert_allclose(custom.hessian(X), plain.hessian(X), rtol=1e-10, atol=1e-12)
 
@@ -123,7 +123,7 @@ def test_matrices_both_modes():
 
 def test_compiled_the_surrogate_leaves_no_trace_in_the_value():
     function = gradc.differentiate(lambda x: np.sum(sine(x) ** 2))
-    assert "cos" not in function.at(X).inspect("value").source
+    assert "cos(" not in function.at(X).inspect("value").source.rpartition('"""')[2]
     np.testing.assert_allclose(function.grad(X), 2 * np.sin(X) * np.cos(X), rtol=1e-14)
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
+from tests.unit.command.support import gradc
 
 from gradc.command import export
-from tests.unit.command.support import gradc
 
 BLOCKED = """
 import sys

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-
 from tests.unit.command.support import clean_imports, gradc
 
 FUNCTIONS = """
@@ -88,7 +87,8 @@ def test_numbered_and_named_entries(function: str):
 
 
 def test_an_annotated_dataclass_is_made_of_its_entries():
-    pytest.importorskip("gradc")
+    found = answer("f.py:of_class", "--at", "layer.w=1,2", "layer.b=5", "x=3,4")
+    assert found["gradient"] == {"layer.w": [3.0, 4.0], "layer.b": 1.0, "x": [1.0, 2.0]}
     assert "its entries do not make" in refusal("f.py:of_class", "--at", "layer.w=1,2", "x=3,4")
 
 

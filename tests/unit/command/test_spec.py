@@ -4,7 +4,6 @@ import os
 from pathlib import Path
 
 import pytest
-
 from tests.unit.command.support import Ran, clean_imports, gradc
 
 

@@ -2,13 +2,15 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-
-from gradc.command import run
-from gradc.ir.index import evaluate
 from tests.unit.command.support import Stream, clean_imports, gradc
+
+from gradc.ir.index.evaluate import Interpreter
+from gradc.ir.index.nodes import Assign
+from gradc.ir.index.show import show_right
 
 NEURON = "1/(1+exp(-(w0*x0+w1*x1+w2)))"
 WEIGHTS = ("--at", "w0=2", "x0=-1", "w1=-3", "x1=-2", "w2=-3")
@@ -87,7 +89,7 @@ def test_array_programs_are_a_table(loss: str, golden):
     at = ("--at", "w=1,2", "x=0.5,-1;2,1;0,3")
     ran = gradc("grad", loss, *at)
     golden(ran.out)
-    assert "[1] 1 / (1 + exp(-x)) = expit(x)" in ran.out
+    assert "[1] 1 / (1 + exp(x)) = expit(-x)" in ran.out
     found = gradc("grad", loss, *at, "--json").json
     shapes = {node["formula"]: node["value"] for node in found["nodes"]}
     assert shapes["sum[j] v1[i, j] * w[j]"]["shape"] == [3]
@@ -130,16 +132,14 @@ def test_check_outside_the_domain_is_inconclusive():
 
 
 def test_check_fails_where_the_gradient_is_wrong(monkeypatch: pytest.MonkeyPatch):
-    """A program whose gradient kernel lies: the sign of every cosine is lost."""
-    real = evaluate.Interpreter._assign if hasattr(evaluate.Interpreter, "_assign") else None
-    assert real is not None
+    """An interpreter that loses the sign of cosines, which only the gradient of a sine has."""
+    real = Interpreter._assign
 
-    def lying(self, equation):
-        real(self, equation)
-        if "cos" in getattr(equation.template, "name", "") or "cos" in str(equation.template):
-            self.values[equation.out] = -np.asarray(self.values[equation.out])
+    def lying(self: Interpreter, equation: Assign) -> Any:
+        sign = -1 if "cos" in show_right(equation) else 1
+        return sign * real(self, equation)
 
-    monkeypatch.setattr(evaluate.Interpreter, "_assign", lying)
+    monkeypatch.setattr(Interpreter, "_assign", lying)
     assert gradc("check", "--expr", "sin(x)", "--at", "x=1").code == 1
 
 
@@ -182,7 +182,3 @@ def test_doctor_names_versions_and_directories():
     assert rows["numpy"] == np.__version__
     assert {"gradc", "Python", "numba", "CUDA", "BLAS", "threads", "kernels"} <= set(rows)
     assert len(gradc("doctor").out.splitlines()) == len(rows) - 1
-
-
-def test_the_picture_limit_is_what_the_help_of_the_table_assumes():
-    assert run.PICTURE_LIMIT == 300

@@ -1,10 +1,10 @@
 """The words after `--at`, which no stock option parser takes."""
 
 import pytest
+from tests.unit.command.support import gradc
 
 from gradc.command.words import split_words
 from gradc.errors import InputRefused
-from tests.unit.command.support import gradc
 
 
 @pytest.mark.parametrize(

@@ -55,12 +55,14 @@ def _fitting(emit: Emitter, new: Value, shape: tuple[Size, ...]) -> Value:
     own = emit.shape(new)
     while len(own) > len(shape) and is_one(own[0]):
         own = own[1:]
+    misfit = f"an array of shape {show_sizes(own)} does not fit into shape {show_sizes(shape)}"
+    if len(own) > len(shape):
+        raise ShapeError(misfit)
     full = (1,) * (len(shape) - len(own)) + own
-    stretched = len(own) > len(shape) or any(
-        is_one(there) and not is_one(here) for here, there in zip(full, shape, strict=True)
-    )
-    if stretched:
-        raise ShapeError(f"an array of shape {show_sizes(own)} does not fit into shape {show_sizes(shape)}")
+    for here, there in zip(full, shape, strict=True):
+        if is_one(there):  # a place is never stretched: an extent such as n - 2 has to be 1 as well
+            emit.solver.unify(here, 1, misfit)
+    full = tuple(emit.solver.resolve(size) for size in full)
     emit.broadcast_shape([full, shape])
     return emit.reshape(new, full)
 
