@@ -4,11 +4,13 @@ import os
 import random
 import re
 import shutil
+import sys
 import tempfile
 import zlib
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import numpy as np
@@ -25,8 +27,12 @@ hypothesis.settings.load_profile("repeat")
 
 OWN_CACHE = pytest.StashKey[str]()
 
+MOST_KERNELS = 600  # compiled by a default run: breadth belongs to the interpreters
+KERNELS = pytest.StashKey[list[int]]()
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--cells", action="store_true", help="print the operator table, a line per operation")
     parser.addoption("--update-golden", action="store_true", help="write golden files instead of comparing")
 
 
@@ -35,6 +41,59 @@ def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         config.stash[OWN_CACHE] = tempfile.mkdtemp(prefix="gradc-tests-")
         os.environ["GRADC_CACHE_DIR"] = config.stash[OWN_CACHE]
+
+
+# --- kernels compiled, cells checked ------------------------------------------------------------------------
+
+
+def _compiled_here() -> int:
+    """Return how many kernels this process compiled; a run that compiles nothing does not import the backend."""
+    backend = sys.modules.get("gradc_runtime.numba_backend")
+    return backend.compilations if backend else 0
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: Any) -> None:
+    """Collect the number of kernels that an xdist worker compiled."""
+    node.config.stash.setdefault(KERNELS, []).append(getattr(node, "workeroutput", {}).get("kernels", 0))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail a default run that compiled too many kernels."""
+    config = session.config
+    if hasattr(config, "workeroutput"):
+        config.workeroutput["kernels"] = _compiled_here()  # pyright: ignore[reportAttributeAccessIssue]
+        return
+    counts = config.stash.setdefault(KERNELS, [])
+    counts.append(_compiled_here())
+    if sum(counts) > MOST_KERNELS and _is_default_run(config):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def _is_default_run(config: pytest.Config) -> bool:
+    return "not full" in config.getoption("markexpr")
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Print how many kernels were compiled and which cells of the operator table were checked."""
+    found = sum(config.stash.get(KERNELS, []))
+    if found:
+        terminalreporter.section("kernels")
+        terminalreporter.line(f"{found} kernels compiled; a default run may compile {MOST_KERNELS}")
+        if found > MOST_KERNELS and _is_default_run(config):
+            terminalreporter.line("FAILED: put operations into families, or test on an interpreter", red=True)
+    reports = terminalreporter.stats.get("passed", [])
+    cells = [item for one in reports for item in one.user_properties if item[0] == "operator table"]
+    if cells:
+        from tests.numeric.table import report  # noqa: PLC0415 (only where those tests ran)
+
+        every = bool(config.getoption("--cells")) or not _is_default_run(config)
+        terminalreporter.section("operator table")
+        for line in report.lines(report.collect(cells), every=every):
+            terminalreporter.line(line)
+
+
+# --- what tests are given -----------------------------------------------------------------------------------
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -249,10 +250,15 @@ def _print(text: str, stream: Any) -> None:
         )  # else the interpreter complains at its end
 
 
+@cache
+def _parser() -> Any:
+    return typer.main.get_command(app)
+
+
 def _run(words: Sequence[str]) -> int:
     as_json = "--json" in words
     try:
-        found = app(args=split_words(words), prog_name="gradc", standalone_mode=False)
+        found = _parser()(args=split_words(words), prog_name="gradc", standalone_mode=False)
     except (typer.Abort, KeyboardInterrupt):
         failure: Exception = Interrupted("interrupted")
     except Exception as error:

@@ -108,7 +108,9 @@ def compile_program(program: Program, derivation: Derivation, options: Options) 
 
     stable, applied = timed("stabilise", lambda: stabilise(program) if options.stabilise else (program, ()))
     adjoint = timed("adjoint", lambda: DERIVATIONS[derivation.of](stable, derivation.wrt))
-    optimised = timed("gather", lambda: gather(without_markers(adjoint)))  # sums become equations before they are simplified
+    optimised = timed(
+        "gather", lambda: gather(without_markers(adjoint))
+    )  # sums become equations before they are simplified
     optimised = timed("simplify", lambda: simplify(own_outputs(optimised)))
     optimised = timed(
         "accumulators", lambda: wide_accumulators(optimised)

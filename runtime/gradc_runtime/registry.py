@@ -68,8 +68,8 @@ def call(
     for position, (result, dtype, shape) in enumerate(zip(results, dtypes, shapes, strict=True)):
         array = np.array(result, dtype, order="C")
         if array.shape != tuple(shape):
-            raise ValueError(
-                f"result {position} of the external function {name} has shape {array.shape}, declared is {tuple(shape)}"
-            )
+            found_shape, wanted = array.shape, tuple(shape)
+            what = f"result {position} of the external function {name}"
+            raise ValueError(f"{what} has shape {found_shape}, declared is {wanted}")
         found.append(array[()])
     return tuple(found)

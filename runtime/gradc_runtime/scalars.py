@@ -1,10 +1,10 @@
 """Scalar functions that generated kernels import, each with NumPy's meaning at every floating-point value.
 
-Exponentials, logarithms and angles are those of `gradc_runtime.vecmath`, which vectorise.  Another name is NumPy's own
-function where Numba compiles it to the same meaning.  The others are compiled on first use, once per dtype.  All return the dtype of their operand.
-None is compiled with relaxed arithmetic, whatever the kernel that calls it asks for.  None raises (a domain
-error is NaN, an overflow infinite) but the integer power, as NumPy's does.  What needs SciPy is in
-`gradc_runtime.special`.
+Exponentials, logarithms, angles and powers of floats are those of `gradc_runtime.vecmath`, which vectorise.
+Another name is NumPy's own function where Numba compiles it to the same meaning.  The others are compiled on
+first use, once per dtype.  All return the dtype of their operand.  None is compiled with relaxed arithmetic,
+whatever the kernel that calls it asks for.  None raises (a domain error is NaN, an overflow infinite) but the
+integer power, as NumPy's does.  What needs SciPy is in `gradc_runtime.special`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from gradc_runtime import vecmath
 Number = Any  # a NumPy scalar here, a machine number in a kernel
 
 floor, ceil, rint, trunc = np.floor, np.ceil, np.rint, np.trunc
-sqrt, cbrt = np.sqrt, np.cbrt
+sqrt = np.sqrt
 arccosh, arctanh = np.arccosh, np.arctanh
 exp, exp2, expm1, expit = vecmath.exp, vecmath.exp2, vecmath.expm1, vecmath.expit
 log, log2, log10, log1p = vecmath.log, vecmath.log2, vecmath.log10, vecmath.log1p
@@ -32,6 +32,8 @@ logaddexp, logaddexp2 = vecmath.logaddexp, vecmath.logaddexp2
 xlogy, xlog1py = vecmath.xlogy, vecmath.xlog1py
 sinh, cosh, tanh = vecmath.sinh, vecmath.cosh, vecmath.tanh
 sin, cos, tan = vecmath.sin, vecmath.cos, vecmath.tan
+cbrt, erf, erfc = vecmath.cbrt, vecmath.erf, vecmath.erfc
+_power = vecmath.power
 arcsin, arccos, arctan, arctan2 = vecmath.arcsin, vecmath.arccos, vecmath.arctan, vecmath.arctan2
 
 
@@ -160,7 +162,7 @@ def _integer_fmod(a: Number, b: Number) -> Number:
 
 
 def _float_power(a: Number, b: Number) -> Number:
-    return math.pow(a, b)
+    return _power(a, b)
 
 
 def _integer_power(a: Number, b: Number) -> Number:

@@ -80,7 +80,9 @@ def _compiled(steps: tuple[Step, ...], arrays: tuple[bool, ...]) -> str:
     symbol = f"gradc_block_{hashlib.sha256(repr((steps, arrays)).encode()).hexdigest()[:32]}"
     names = ", ".join(f"a{at}" for at in range(len(arrays)))
     namespace = {"build": _builder(steps, arrays)}
-    exec(f"def block({names}):\n    build(({names},))", namespace)  # a C function has a fixed number of arguments
+    exec(
+        f"def block({names}):\n    build(({names},))", namespace
+    )  # a C function has a fixed number of arguments
     signature = types.void(*(types.intp if array else types.float64 for array in arrays))
     threads.exported(symbol, signature, namespace["block"])
     return symbol
@@ -168,7 +170,9 @@ class _Emitter:
         compiled = self.compiled.get(function)
         if compiled is None:
             caller = _caller(function, len(operands))
-            compiled = self.compiled[function] = self.context.compile_subroutine(self.builder, caller, signature)
+            compiled = self.compiled[function] = self.context.compile_subroutine(
+                self.builder, caller, signature
+            )
             self.context.active_code_library.add_linking_library(compiled.library)
         descriptor = compiled.fndesc
         _, result = self.context.call_internal_no_propagate(self.builder, descriptor, signature, operands)

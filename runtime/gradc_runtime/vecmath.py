@@ -1,8 +1,9 @@
 """Elementary functions that LLVM vectorises inside the loops of generated kernels.
 
-Called from Python these are NumPy's functions, without warnings, in the dtype of the operand.  In compiled code each
-is branch-free arithmetic (`gradc_runtime.vecmath_lanes` says how) in float64 or float32: off by less than 2 units in
-the last place over the whole range (`pow`, `tan` and `erfc` by less than 4), exact at zeros, infinities and NaN.
+Called from Python these are NumPy's functions, without warnings, in the dtype of the operand.  In compiled
+code each is branch-free arithmetic (`gradc_runtime.vecmath_lanes` says how) in float64 or float32: off by
+less than 2 units in the last place over the whole range (`pow`, `tan` and `erfc` by less than 4), exact at
+zeros, infinities and NaN.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ from typing import Any
 import numpy as np
 
 from gradc_runtime import vecmath_circular as circular
+from gradc_runtime import vecmath_errors as errors
 from gradc_runtime import vecmath_exponentials as exponentials
 from gradc_runtime import vecmath_logarithms as logarithms
+from gradc_runtime import vecmath_powers as powers
 from gradc_runtime.vecmath_lanes import Algorithm, define
 
 Number = Any  # a NumPy scalar here, a machine number in a kernel
@@ -137,13 +140,13 @@ def logaddexp2(a: Number, b: Number) -> Number:
 @_compiled_as(logarithms.xlogy, 2)
 def xlogy(a: Number, b: Number) -> Number:
     """Return ``a * log(b)``, 0 where `a` is 0."""
-    return a * np.log(1 if a == 0 and b == b else b)
+    return np.where((a == 0) & (b == b), 0, a * np.log(b))[()]
 
 
 @_compiled_as(logarithms.xlog1py, 2)
 def xlog1py(a: Number, b: Number) -> Number:
     """Return ``a * log(1 + b)``, 0 where `a` is 0."""
-    return a * np.log1p(0 if a == 0 and b == b else b)
+    return np.where((a == 0) & (b == b), 0, a * np.log1p(b))[()]
 
 
 # --- Angles -------------------------------------------------------------------------------------------------
@@ -189,3 +192,30 @@ def arctan(a: Number) -> Number:
 def arctan2(a: Number, b: Number) -> Number:
     """Angle of the point (b, a), from -pi to pi."""
     return np.arctan2(a, b)
+
+
+# --- Powers and the error function --------------------------------------------------------------------------
+
+
+@_compiled_as(powers.cbrt)
+def cbrt(a: Number) -> Number:
+    """Cube root."""
+    return np.cbrt(a)
+
+
+@_compiled_as(powers.power, 2)
+def power(a: Number, b: Number) -> Number:
+    """``a**b`` of floats; NaN for a negative `a` and a fraction."""
+    return np.power(a, b)
+
+
+@_compiled_as(errors.erf)
+def erf(a: Number) -> Number:
+    """Error function."""
+    return type(a)(math.erf(a))
+
+
+@_compiled_as(errors.erfc)
+def erfc(a: Number) -> Number:
+    """``1 - erf(a)``."""
+    return type(a)(math.erfc(a))

@@ -1,8 +1,8 @@
 """sin, cos, tan and their inverses, on `Real` values.
 
-Angles are reduced by multiples of pi/2 held in three parts (Cody and Waite), to twice the precision of the format;
-arguments too large for that go to the C library, by `rescue`.  Polynomials are minimax, found by Remez' exchange in
-50 digits.
+Angles are reduced by multiples of pi/2 held in three parts (Cody and Waite), to twice the precision of the
+format; arguments too large for that go to the C library, by `rescue`.  Polynomials are minimax, found by
+Remez' exchange in 50 digits.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from gradc_runtime.vecmath_lanes import (
     fast_two_sum,
     polynomial,
     quotient,
-    rescue,
     two_sum,
     where,
 )
+from gradc_runtime.vecmath_rescue import rescue
 
 # pi / 2 in parts that overlap in no bit.
 HALF_PI = {
@@ -123,7 +123,7 @@ def _odd(quarter: Word) -> Truth:
 
 
 def _signed(value: Real, quarter: Word) -> Real:
-    """The value, negated if bit 1 of `quarter` is set."""
+    """Negate the value if bit 1 of `quarter` is set."""
     return (value.pattern() ^ ((quarter & 2) << (value.format.bits - 2))).real()
 
 
@@ -196,7 +196,9 @@ def arctan2(y: Real, x: Real) -> Real:
     bottom = where(endless | bottom.equals(0.0), x.of(1.0), bottom)
     # Away from both ends of the range, so that sums do not overflow and quotients are exact enough.
     huge = 2.0 ** (form.bias - 4)
-    scale = where(bottom > huge, x.of(2.0**-8), where(bottom < 1.0 / huge, x.of(2.0 ** (form.fraction + 8)), 1.0))
+    scale = where(
+        bottom > huge, x.of(2.0**-8), where(bottom < 1.0 / huge, x.of(2.0 ** (form.fraction + 8)), 1.0)
+    )
     eighths, p, rest = _arctangent(top * scale, bottom * scale)
     eighths = where(steep, 2.0 - eighths, eighths)
     eighths = where(left, 4.0 - eighths, eighths)

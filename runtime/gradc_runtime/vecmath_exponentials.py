@@ -1,8 +1,8 @@
 """exp, exp2, expm1 and what is made of them, on `Real` values.
 
-Each argument is split as ``n * log(2) + r`` with ``|r| <= log(2) / 2``; ``exp(r)`` is a minimax polynomial (found by
-Remez' exchange in 50 digits) and ``2**n`` is written into exponent bits, in two steps so that subnormal results are
-rounded once.
+Each argument is split as ``n * log(2) + r`` with ``|r| <= log(2) / 2``; ``exp(r)`` is a minimax polynomial
+(found by Remez' exchange in 50 digits) and ``2**n`` is written into exponent bits, in two steps so that
+subnormal results are rounded once.
 """
 
 from __future__ import annotations
@@ -95,6 +95,16 @@ def exp(x: Real) -> Real:
     """Exponential."""
     r, _, count = _split(clamp(x, *EXP_RANGE[x.format]))
     return _scaled((r * r).fma(polynomial(r, EXP[x.format]), r) + 1.0, count)
+
+
+def exp_of_sum(high: Real, low: Real) -> Real:
+    """``exp(high + low)`` to little more than half an ULP; low is too small to count in ``high + low``."""
+    bottom, top = EXP_RANGE[high.format]
+    r, error, count = _split(clamp(high, bottom, top))
+    error = error + where((high > bottom) & (high < top), low, 0.0)
+    rest = (r * r) * polynomial(r, EXP[high.format])
+    total, lost = fast_two_sum(r.of(1.0), r)
+    return _scaled(total + (lost + (rest + error.fma(r + rest, error))), count)
 
 
 def exp2(x: Real) -> Real:

@@ -1,9 +1,10 @@
 """Writing branch-free arithmetic once and emitting it as LLVM code, for either precision.
 
-An algorithm is a Python function of `Real` values; running it emits its instructions.  There are no branches in it
-and no calls but fused multiply-adds, square roots and magnitudes, so LLVM's loop vectoriser can run it in all lanes
-of a vector.  The instructions mean the same whatever the flags of the surrounding kernel: a fused multiply-add is
-fused on every processor, nothing else is, and a lane's bits do not depend on the width of the vector.
+An algorithm is a Python function of `Real` values; running it emits its instructions.  They contain no
+branches and no calls but fused multiply-adds, square roots and the like, so that LLVM's loop vectoriser runs
+them in all lanes of a vector.  They mean the same whatever the flags of the surrounding kernel: a fused
+multiply-add is fused on every processor (slowly on one that has none), nothing else is, and bits do not
+depend on the width of the vector.
 """
 
 from __future__ import annotations
@@ -20,9 +21,8 @@ from numba.core.cgutils import get_or_insert_function
 from numba.core.typing import signature
 from numba.extending import lower_builtin, type_callable
 
-_BOOL = ir.IntType(1)
-# Numba relaxes instructions that have no flags, in kernels that ask for it.  This list has a member, which prints
-# as nothing: such instructions stay as they are.
+# In kernels that ask for it, Numba relaxes the instructions that have no flags.  This list has a member that
+# prints as nothing: instructions that carry it stay as they are.
 _STRICT = ("",)
 
 
@@ -66,7 +66,7 @@ class Format:
         return 1.5 * 2.0**self.fraction
 
     def pattern(self, value: float) -> int:
-        """The bits of a number, as an unsigned integer."""
+        """Bits of a number, as an unsigned integer."""
         return int(self.numpy(value).view(f"u{self.bits // 8}"))
 
     def split(self, parts: Sequence[float]) -> tuple[float, ...]:
@@ -81,7 +81,7 @@ FORMATS = (F64, F32)
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """The outcome of a comparison in one lane."""
+    """Outcome of a comparison in one lane."""
 
     builder: ir.IRBuilder
     value: Any
@@ -126,13 +126,17 @@ class Word:
     def __rshift__(self, places: int) -> Word:
         return self._with("lshr", places)
 
+    def third(self) -> Word:
+        """Third, rounded down, for integers below 2**15."""
+        return self._with("mul", 43691) >> 17
+
     def equals(self, other: int) -> Truth:
         """Whether this is the integer `other`."""
         constant = ir.Constant(self.format.integer, other)
         return Truth(self.builder, self.builder.icmp_unsigned("==", self.value, constant))
 
     def real(self) -> Real:
-        """The number that has these bits."""
+        """Reinterpret as the number that has these bits."""
         return Real(self.builder, self.format, self.builder.bitcast(self.value, self.format.real))
 
 
@@ -184,11 +188,15 @@ class Real:
         return self._intrinsic("fabs")
 
     def sqrt(self) -> Real:
-        """The square root, correctly rounded."""
+        """Square root, correctly rounded."""
         return self._intrinsic("sqrt")
 
+    def truncated(self) -> Real:
+        """Drop the fraction."""
+        return self._intrinsic("trunc")
+
     def copysign(self, sign: Real) -> Real:
-        """This magnitude with the sign of `sign`."""
+        """Magnitude of this number, with the sign of `sign`."""
         return self._intrinsic("copysign", sign)
 
     def fma(self, factor: Real | float, term: Real | float) -> Real:
@@ -228,11 +236,11 @@ class Real:
         return self._compared("!=", other, ordered=False)
 
     def pattern(self) -> Word:
-        """The bits, as an integer."""
+        """Bits, as an integer."""
         return Word(self.builder, self.format, self.builder.bitcast(self.value, self.format.integer))
 
     def to(self, target: Format) -> Real:
-        """The number in another format."""
+        """Convert to another format."""
         if target is self.format:
             return self
         convert = self.builder.fpext if target.bits > self.format.bits else self.builder.fptrunc
@@ -242,13 +250,11 @@ class Real:
 def where(condition: Truth, then: Real, otherwise: Real | float) -> Real:
     """`then` if the condition holds, else `otherwise`; both have been computed."""
     builder = then.builder
-    return Real(
-        builder, then.format, builder.select(condition.value, then.value, then.of(otherwise).value)
-    )
+    return Real(builder, then.format, builder.select(condition.value, then.value, then.of(otherwise).value))
 
 
 def clamp(x: Real, low: float, high: float) -> Real:
-    """The number of [low, high] nearest to x; NaN for NaN."""
+    """Return the number of [low, high] nearest to x; NaN for NaN."""
     above = where(x < low, x.of(low), x)
     return where(above > high, x.of(high), above)
 
@@ -265,14 +271,14 @@ def polynomial(x: Real, coefficients: Sequence[float]) -> Real:
 
 
 def two_sum(a: Real, b: Real) -> tuple[Real, Real]:
-    """The sum and its rounding error, exact for all operands (Knuth)."""
+    """Sum and its rounding error, exact for all operands (Knuth)."""
     total = a + b
     part = total - a
     return total, (a - (total - part)) + (b - part)
 
 
 def fast_two_sum(a: Real, b: Real) -> tuple[Real, Real]:
-    """The sum and its rounding error, exact where ``|a| >= |b|`` or a is 0 (Dekker)."""
+    """Sum and its rounding error, exact where ``|a| >= |b|`` or a is 0 (Dekker)."""
     total = a + b
     return total, b - (total - a)
 
@@ -283,83 +289,6 @@ def quotient(top: Real, top_error: Real, bottom: Real, bottom_error: Real) -> Re
     first = top * inverse
     remainder = (-first).fma(bottom, top) + (-first).fma(bottom_error, top_error)
     return inverse.fma(remainder, first)
-
-
-class _WithVariants(ir.values.FunctionAttributes):
-    """Attributes of a function without effects that has variants for vectors."""
-
-    def __init__(self, name: str, lanes: Sequence[int]) -> None:
-        super().__init__(("noinline", "nounwind"))
-        self.name, self.lanes = name, lanes
-
-    def _to_list(self, typ: Any) -> list[str]:
-        variants = ",".join(f"_ZGV_LLVM_N{n}vv_{self.name}({self.name}_{n})" for n in self.lanes)
-        return [*super()._to_list(typ), f'"vector-function-abi-variant"="{variants}"', "memory(none)", "willreturn"]
-
-
-def rescue(name: str, limit: float, x: Real, value: Real) -> Real:
-    """`value`, or the C library's `name` of x where ``|x| > limit``.
-
-    A call of a scalar function would keep loops from being vectorised; this one has variants for vectors, which
-    the vectoriser picks.  They return `value` at once unless a lane is beyond the limit.
-    """
-    form, module = x.format, x.builder.module
-    called = f"gradc_rescue_{name}_{form.name}"
-    function = get_or_insert_function(module, ir.FunctionType(form.real, [form.real] * 2), called)
-    if function.is_declaration:
-        _write_rescue(function, name, limit, form)
-        variants = [_write_variant(function, lanes, limit, form) for lanes in form.lanes]
-        _keep(module, variants)
-    return x._made(x.builder.call(function, (x.value, value.value)))
-
-
-def _write_rescue(function: Any, name: str, limit: float, form: Format) -> None:
-    function.linkage = "internal"
-    function.attributes = _WithVariants(function.name, form.lanes)
-    builder = ir.IRBuilder(function.append_basic_block("entry"))
-    x, value = (Real(builder, form, argument) for argument in function.args)
-    with builder.if_then((abs(x) > limit).value, likely=False):
-        kind = ir.FunctionType(form.real, [form.real])
-        library = get_or_insert_function(builder.module, kind, name if form is F64 else f"{name}f")
-        builder.ret(builder.call(library, [x.value]))
-    builder.ret(value.value)
-
-
-def _write_variant(scalar: Any, lanes: int, limit: float, form: Format) -> Any:
-    """The variant of `scalar` for so many lanes."""
-    module, vector = scalar.module, ir.VectorType(form.real, lanes)
-    function = ir.Function(module, ir.FunctionType(vector, [vector] * 2), f"{scalar.name}_{lanes}")
-    function.linkage = "internal"
-    function.attributes.add("nounwind")
-    builder = ir.IRBuilder(function.append_basic_block("entry"))
-    kind = ir.FunctionType(vector, [vector])
-    magnitude = get_or_insert_function(module, kind, f"llvm.fabs.v{lanes}{form.name}")
-    beyond = builder.fcmp_ordered(
-        ">", builder.call(magnitude, function.args[:1]), ir.Constant(vector, [limit] * lanes)
-    )
-    some = builder.bitcast(beyond, ir.IntType(lanes))
-    with builder.if_then(builder.icmp_unsigned("!=", some, ir.Constant(some.type, 0)), likely=False):
-        result = function.args[1]
-        for lane in range(lanes):
-            at = ir.Constant(ir.IntType(32), lane)
-            operands = [builder.extract_element(argument, at) for argument in function.args]
-            result = builder.insert_element(result, builder.call(scalar, operands), at)
-        builder.ret(result)
-    builder.ret(function.args[1])
-    return function
-
-
-def _keep(module: Any, functions: list[Any]) -> None:
-    """Keep functions that nothing calls until the vectoriser has run."""
-    pointer = ir.IntType(8).as_pointer()
-    name = "llvm.compiler.used"
-    used = module.globals.get(name)
-    before = used.initializer.constant if used else []
-    kept = ir.Constant.literal_array([*before, *(function.bitcast(pointer) for function in functions)])
-    if used is None:
-        used = ir.GlobalVariable(module, kept.type, name)
-    used.value_type, used.initializer = kept.type, kept
-    used.linkage, used.section = "appending", "llvm.metadata"
 
 
 Algorithm = Callable[..., Real]

@@ -1,8 +1,8 @@
 """log, log1p and what is made of them, on `Real` values.
 
-Each argument is split as ``2**k * (1 + f)`` with 1 + f between the square roots of 1/2 and 2; with
-``s = f / (2 + f)``, ``log(1 + f) = 2 * atanh(s) = f - f**2 / 2 + s * (f**2 / 2 + R(s**2))``, the form of FreeBSD's
-libm, R being a minimax polynomial.
+Each argument is split as ``2**k * (1 + f)`` with 1 + f between the square roots of 1/2 and 2.  With ``s = f /
+(2 + f)`` it is ``log(1 + f) = 2 * atanh(s) = f - f**2 / 2 + s * (f**2 / 2 + R(s**2))``, the form of FreeBSD's
+libm; R is a minimax polynomial.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import math
 from gradc_runtime.vecmath_exponentials import LN2, TINY, exp, exp2
 from gradc_runtime.vecmath_lanes import F32, F64, Real, fast_two_sum, polynomial, two_sum, where
 
-# (2 * atanh(s) - 2 * s) / s**3 in z = s**2, for 1 + f as above; the error relative to 2 * atanh(s) is 2**-59, 2**-37.
+# (2 * atanh(s) - 2 * s) / s**3 in s**2, for 1 + f as above; error relative to 2 * atanh(s) 2**-59, 2**-37.
 ATANH = {
     F64: (
         0.6666666666666736,
@@ -28,7 +28,10 @@ ATANH = {
 # 1 / log(2), 1 / log(10), log10(2) in two parts; the last one's first part has few bits, as that of `LN2`.
 INVERSE_LN2 = {F64: (1.4426950408889634, 2.0355273740931033e-17), F32: (1.442695, 1.925963e-8)}
 INVERSE_LN10 = {F64: (0.4342944819032518, 1.098319650216765e-17), F32: (0.4342945, -1.010305e-8)}
-LOG10_2 = {F64: (3.01029995663611771306e-01, 3.69423907715893078616e-13), F32: (0.30102920532, 7.9034151668e-7)}
+LOG10_2 = {
+    F64: (3.01029995663611771306e-01, 3.69423907715893078616e-13),
+    F32: (0.30102920532, 7.9034151668e-7),
+}
 
 
 def _split(x: Real) -> tuple[Real, Real]:
@@ -41,7 +44,7 @@ def _split(x: Real) -> tuple[Real, Real]:
     return (count + form.pattern(form.shifter)).real() - (form.shifter + offset), rest
 
 
-def _normal_split(x: Real) -> tuple[Real, Real]:
+def normal_split(x: Real) -> tuple[Real, Real]:
     """Split any finite x > 0: return k and f."""
     form = x.format
     places = form.fraction + 1
@@ -59,7 +62,7 @@ def _series(f: Real) -> tuple[Real, Real, Real]:
 
 
 def _outside(x: Real, result: Real, pole: float = 0.0) -> Real:
-    """The values at the pole, left of it, at infinity and NaN; `result` elsewhere."""
+    """Values at the pole, left of it, at infinity and NaN; `result` elsewhere."""
     below = where(x.equals(pole), x.of(-math.inf), math.nan)
     outer = where(x > pole, x, below)
     return where((x > pole) & (x < math.inf), result, outer)
@@ -68,7 +71,7 @@ def _outside(x: Real, result: Real, pole: float = 0.0) -> Real:
 def log(x: Real) -> Real:
     """Natural logarithm."""
     first, second = LN2[x.format]
-    k, f = _normal_split(x)
+    k, f = normal_split(x)
     square, _, series = _series(f)
     return _outside(x, k.fma(first, f - (square - k.fma(second, series))))
 
@@ -83,7 +86,9 @@ def log1p(x: Real) -> Real:
     f = where(near, x, rest - 1.0)
     square, s, series = _series(f)
     scale = (rest.pattern() - total.pattern() + form.pattern(1.0)).real()
-    share = error * scale * s.fma(s.fma(2.0, -2.0), 1.0)  # error * 2**-k / (1 + f), of which a few bits suffice
+    share = (
+        error * scale * s.fma(s.fma(2.0, -2.0), 1.0)
+    )  # error * 2**-k / (1 + f), of which a few bits suffice
     correction = where(near | (x > 4 / form.epsilon), x.of(0.0), share)
     result = k.fma(first, f - (square - k.fma(second, series + correction)))
     return where(abs(x) < TINY[form], x, _outside(x, result, -1.0))
@@ -100,7 +105,7 @@ def _times(f: Real, factor: tuple[float, float]) -> tuple[Real, Real]:
 
 def log2(x: Real) -> Real:
     """Logarithm to base 2, exact for powers of 2."""
-    k, f = _normal_split(x)
+    k, f = normal_split(x)
     product, rest = _times(f, INVERSE_LN2[x.format])
     total, error = fast_two_sum(k, product)
     return _outside(x, total + (error + rest))
@@ -109,7 +114,7 @@ def log2(x: Real) -> Real:
 def log10(x: Real) -> Real:
     """Logarithm to base 10, exact for powers of 10."""
     first, second = LOG10_2[x.format]
-    k, f = _normal_split(x)
+    k, f = normal_split(x)
     product, rest = _times(f, INVERSE_LN10[x.format])
     total, error = fast_two_sum(k * first, product)
     return _outside(x, total + (error + k.fma(second, rest)))

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from unittest import mock
 
+import numpy as np
 import pytest
 from tests.unit.command.support import clean_imports, gradc
 
@@ -78,12 +79,15 @@ def test_hostile_text_is_escaped(hostile: str, tmp_path: Path, monkeypatch: pyte
         assert (as_json.code, "error" in as_json.json) == (ran.code, ran.code == 2), line
 
 
-def test_a_name_from_the_users_own_containers_is_escaped(tmp_path: Path):
+def test_names_from_containers_and_exceptions_are_escaped(tmp_path: Path):
     path = tmp_path / "f.py"
-    path.write_text("def f(x):\n    raise KeyError('\\x1b[2J')\n")
+    path.write_text("def f(p):\n    return sum(p.values())\ndef g(p):\n    raise KeyError('\\x1b[2J')\n")
+    np.savez(tmp_path / "p.npz", **{"p.\x1b[2J": np.float64(2), "p.b": np.float64(3)})  # pyright: ignore[reportArgumentType]
     with clean_imports():
-        ran = gradc("grad", f"{path}:f", "--at", "x=1")
-    assert (ran.code, "\x1b" in ran.err) == (2, False)
+        ran = gradc("grad", f"{path}:f", "--inputs", str(tmp_path / "p.npz"))
+        assert (ran.code, "\x1b" in ran.out, r"p.\x1b[2J = 1.0" in ran.out) == (0, False, True)
+        ran = gradc("grad", f"{path}:g", "--inputs", str(tmp_path / "p.npz"))
+        assert (ran.code, "\x1b" in ran.err) == (2, False)
 
 
 def test_a_fault_of_ours_says_so():

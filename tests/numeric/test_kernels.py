@@ -114,7 +114,7 @@ def test_float32_is_not_computed_in_float64(float32_kernel):
 
 
 def wide_variables(kernel) -> list[str]:
-    """Variables that hold float64, apart from literals (``0.5``, ``-np.inf``) on their way into ``np.float32``.
+    """Variables that hold float64, apart from literals (``0.5``, ``-np.inf``) that ``np.float32`` converts.
 
     A negated value is wide only if the value is, so leaving out negations hides nothing.
     """

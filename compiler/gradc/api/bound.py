@@ -32,11 +32,11 @@ class Bindable(Protocol):
         ...
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """The value."""
+        """Return the value."""
         ...
 
     def grad(self, *args: Any, **kwargs: Any) -> Any:
-        """The gradient."""
+        """Return the gradient."""
         ...
 
     def value_and_grad(self, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
@@ -69,17 +69,17 @@ class At:
         return variant, list(values), self._function._leaves(variant)
 
     def program_and_inputs(self) -> tuple[Program, dict[str, Any]]:
-        """The traced program and its inputs by name, hidden ones included."""
+        """Return the traced program and its inputs by name, hidden ones included."""
         variant, values, _ = self._prepared()
         program = variant.built.program
         return program, dict(zip(program.inputs, variant.inputs(values), strict=True))
 
     def value(self) -> Any:
-        """The value."""
+        """Return the value."""
         return self._function(*self._args, **self._kwargs)
 
     def grad(self) -> Any:
-        """The gradient."""
+        """Return the gradient."""
         return self._function.grad(*self._args, **self._kwargs)
 
     def value_and_grad(self) -> tuple[Any, Any]:
@@ -87,7 +87,7 @@ class At:
         return self._function.value_and_grad(*self._args, **self._kwargs)
 
     def derivation(self, of: str) -> tuple[Variant, Derivation]:
-        """The variant that serves these arguments and the derivation called `of`."""
+        """Return the variant that serves these arguments and the derivation called `of`."""
         variant, _, leaves = self._prepared()
         return variant, Derivation(of, () if of == "value" else variant.gradient_inputs(leaves))
 
@@ -106,9 +106,10 @@ class At:
         return Inspection(stages, dispatcher, path)
 
     def kernel(self, of: str = "value_and_grad") -> Any:
-        """The Numba dispatcher of `of`: takes the flattened leaves in signature order.
+        """Return the Numba dispatcher of `of`: takes the flattened leaves in signature order.
 
-        It returns ``(value, grads)``, `grads` bare for one leaf and else a tuple.  Call it from your own ``@njit`` code.
+        It returns ``(value, grads)``, `grads` bare for one leaf and else a tuple.  Call it from your own
+        ``@njit`` code.
         """
         variant, derivation = self.derivation(of)
         return variant.dispatcher(derivation)
@@ -168,7 +169,7 @@ class At:
         )
 
     def _wide(self, variant: Variant, values: Sequence[Any], leaves: Sequence[int]) -> Any:
-        """The function in float64, for float32 arguments; None where nothing is float32."""
+        """Return the function in float64, for float32 arguments; None where nothing is float32."""
         if not any(kind.dtype is not None and kind.dtype.value == "float32" for kind in variant.kinds):
             return None
         function = self._function
@@ -185,7 +186,7 @@ class At:
         return value
 
     def find_nan(self, of: str = "value_and_grad") -> str:
-        """The first equation of the program that yields NaN or an infinity, with its line; empty if none does."""
+        """Find the first equation that yields NaN or an infinity, with its line; empty if none does."""
         from gradc.pipeline import DERIVATIONS  # noqa: PLC0415
 
         variant, values, _ = self._prepared()
@@ -206,7 +207,7 @@ class At:
 
 
 def _rebuilt(signature: Signature, flat: Flat, values: Sequence[Any]) -> tuple[Sequence[Any], dict[str, Any]]:
-    """The arguments of a call with other leaves."""
+    """Return the arguments of a call with other leaves."""
     tree: Any = optree.tree_unflatten(flat.spec, values)
     return signature.call_arguments(tree)
 
@@ -216,7 +217,7 @@ def _is_float32(value: Any) -> bool:
 
 
 class Method:
-    """A differentiated function looked up on an instance: the instance is the first argument of every call."""
+    """A differentiated function looked up on an instance, which is the first argument of every call."""
 
     def __init__(self, function: Any, instance: Any) -> None:
         self.__func__ = function
@@ -226,6 +227,7 @@ class Method:
         return f"<{self.__func__!r} of {type(self.__self__).__name__}>"
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the value."""
         return self.__func__(self.__self__, *args, **kwargs)
 
     def __getattr__(self, name: str) -> Any:
@@ -255,7 +257,7 @@ class Method:
         return self.hvp((x, *args), p)[1]
 
     def with_options(self, **changes: Any) -> Method:
-        """A sibling with other options, bound to the same instance."""
+        """Return a sibling with other options, bound to the same instance."""
         return Method(self.__func__.with_options(**changes), self.__self__)
 
     def _primals(self, primals: Any) -> tuple[Any, ...]:

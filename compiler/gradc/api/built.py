@@ -1,4 +1,4 @@
-"""What a front end makes of one kind of call: a program, and how its inputs and outputs relate to the call."""
+"""What a front end makes of one kind of call: a program, and how its inputs and outputs relate to it."""
 
 from __future__ import annotations
 
@@ -15,6 +15,10 @@ from gradc.lang.signature import Flat, Signature
 if TYPE_CHECKING:  # tracing loads SciPy, and `import gradc` does not trace
     from gradc.lang.sizes import ScalarGuard
     from gradc.lang.trace import Captured, Hidden, Trace
+
+
+ONE: Any = 0  # any leaf does
+LEAF = optree.tree_structure(ONE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +40,8 @@ class Built:
     outputs : tuple
         Per output leaf an index into the program's outputs.
     elementwise : bool
-        The outputs are elementwise functions of the inputs (expressions of scalars): gradients are elementwise.
+        The outputs are elementwise functions of the inputs (expressions of scalars): gradients are
+        elementwise.
     has_aux : bool
         The function returns ``(value, aux)``; only the value is differentiated.
     """
@@ -69,7 +74,7 @@ class Built:
         return replace(self.program, outputs=self.program.outputs[:count]) if self.has_aux else self.program
 
     def with_aux(self) -> Built:
-        """The same for a function that returns ``(value, aux)``."""
+        """Return the same for a function that returns ``(value, aux)``."""
         if self.out_spec.type is not tuple or self.out_spec.num_children != 2:
             raise ArgumentError(
                 f"{self.program.name} was decorated with has_aux=True and does not return a pair",
@@ -88,11 +93,11 @@ class Source(Protocol):
         ...
 
     def with_signature(self, signature: Signature) -> Source:
-        """The front end for the same function under another signature."""
+        """Return the front end for the same function under another signature."""
         ...
 
     def build(self, flat: Flat) -> Built:
-        """The program for calls whose leaves are like those of `flat`."""
+        """Return the program for calls whose leaves are like those of `flat`."""
         ...
 
     def inline(self, trace: Trace, values: Sequence[Any]) -> Inlined:
@@ -104,8 +109,8 @@ class Source(Protocol):
 class Inlined:
     """What a front end made of a call inside a trace.
 
-    `outputs` is the tree of results.  Where `elementwise` is true, arguments were broadcast first: `operands` are the
-    broadcast tensors, one per leaf.
+    `outputs` is the tree of results.  Where `elementwise` is true, arguments were broadcast first:
+    `operands` are the broadcast tensors, one per leaf.
     """
 
     outputs: Any
@@ -114,5 +119,5 @@ class Inlined:
 
 
 def positions(owners: Sequence[int], parameter: int) -> tuple[int, ...]:
-    """The leaves that belong to one parameter."""
+    """Return the leaves that belong to one parameter."""
     return tuple(at for at, owner in enumerate(owners) if owner == parameter)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import optree
 
-from gradc.api.built import Built, Source, positions
+from gradc.api.built import LEAF, Built, Source, positions
 from gradc.api.variant import Variant
 from gradc.autodiff.activity import useful
 from gradc.errors import ArgumentError, GradcWarning
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     AnyVariant = Variant | InlineVariant
 
-LEAF = optree.tree_structure(0)
 MAX_VARIANTS = 16
 WARN_AT = 8
 
@@ -62,7 +61,7 @@ class Core:
     def _prepare(
         self, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[AnyVariant, Sequence[Any], Flat | None]:
-        """The variant that serves a call, and its leaves; `Flat` is None on the fast path without containers."""
+        """Find the variant that serves a call, and its leaves; no `Flat` where there are no containers."""
         if self._plain and not kwargs and len(args) == len(self.signature.parameters):
             key = fast_key(args)
             if key is not None:
@@ -83,7 +82,7 @@ class Core:
         return self._build(key, flat), flat.values, flat
 
     def _tracing(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Trace | None:
-        """The trace that a call is part of; None for a call on arrays and numbers."""
+        """Return the trace that a call is part of; None for a call on arrays and numbers."""
         trace = self._trace
         if trace is None and "gradc.lang.session" in sys.modules:
             from gradc.api.inline import trace_of  # noqa: PLC0415  (tracing loads SciPy)
@@ -147,7 +146,7 @@ class Core:
     # --- results ----------------------------------------------------------------------------------------
 
     def _leaves(self, variant: AnyVariant) -> tuple[int, ...]:
-        """The floating-point leaves of the arguments in `wrt`, in order."""
+        """Return the floating-point leaves of the arguments in `wrt`, in order."""
         found = variant.wrt_leaves
         if found is None:
             found = []
@@ -156,8 +155,9 @@ class Core:
                 of_argument = [leaf for leaf in positions(variant.owners, owner) if leaf in variant.built.wrt]
                 if not of_argument and name in self.signature.named:
                     raise ArgumentError(
-                        f"argument {name} of {self.signature.name} is not floating point, so it has no gradient",
-                        do=f"pass it as floats, or leave it out of wrt=({', '.join(map(repr, self.signature.wrt))})",
+                        f"argument {name} of {self.signature.name} is not floating point: it has no gradient",
+                        why=f"wrt=({', '.join(map(repr, self.signature.wrt))})",
+                        do="pass it as floats, or leave it out of wrt",
                     )
                 found += of_argument
             if not found:
@@ -174,7 +174,7 @@ class Core:
         return found
 
     def _warn_about_independence(self, variant: AnyVariant, leaves: Sequence[int]) -> None:
-        """A gradient that is zero because the argument is not used: usually the trace was lost on the way."""
+        """Warn of a gradient that is zero because the argument is not used: the trace was lost on the way."""
         program = variant.built.program
         reached = useful(program, program.outputs)
         unused = [variant.names[leaf] for leaf in leaves if variant.built.wrt[leaf] not in reached]
@@ -208,7 +208,7 @@ class Core:
     def _directions(self, variant: AnyVariant, leaves: Sequence[int], tangents: Any) -> list[Any]:
         """Tangents as kernel arguments, one per differentiated leaf."""
         given = tangents if not self.signature.bare else (tangents,)
-        found = optree.tree_leaves(given, namespace=NAMESPACE)
+        found = optree.tree_leaves(given, namespace=NAMESPACE)  # pyright: ignore[reportArgumentType]
         if len(found) != len(leaves):
             raise ArgumentError(
                 f"{len(found)} tangents for {len(leaves)} differentiated arguments",
@@ -223,7 +223,7 @@ class Core:
 
 
 def fast_key(args: tuple[Any, ...]) -> tuple[Any, ...] | None:
-    """The key of a call whose arguments are plain floats and well-behaved arrays; None otherwise."""
+    """Return the key of a call whose arguments are plain floats and well-behaved arrays; None otherwise."""
     key = []
     for leaf in args:
         kind = type(leaf)
@@ -246,7 +246,7 @@ def fast_key(args: tuple[Any, ...]) -> tuple[Any, ...] | None:
 
 
 def _key_of(flat: Flat) -> tuple[Any, ...]:
-    """The key of any call; equal to `fast_key` where that gives one."""
+    """Return the key of any call; equal to `fast_key` where that gives one."""
     kinds = tuple(_kind_key(kind) for kind in flat.kinds)
     simple = flat.spec.num_leaves == flat.spec.num_children and all(
         child == LEAF for child in flat.spec.children()
@@ -261,7 +261,7 @@ def _kind_key(kind: LeafKind) -> Any:
 
 
 def outputs_tree(variant: AnyVariant, results: Sequence[Any], *, value_only: bool = False) -> Any:
-    """The results in the containers that the function returns; only the value's with `value_only`."""
+    """Return the results in the containers that the function returns; only the value's with `value_only`."""
     built = variant.built
     outputs, spec = (built.outputs, built.out_spec)
     if value_only:

@@ -1,9 +1,9 @@
 """Functions whose derivative the user writes.
 
-The value is traced and carries no derivative of its own.  The pullback ``x_bar = P(y_bar)`` is traced on placeholders;
-being linear it can be transposed, and ``s = P^T(x)`` is a tensor whose derivative is the user's.  The result is
-``attach_gradient(value, s)``: the value of the one with the derivative of the other, in both modes and at any order,
-because ``P^T`` reads what the pullback depends on through passive copies.
+The value is traced and carries no derivative of its own.  The pullback ``x_bar = P(y_bar)`` is traced on
+placeholders; being linear it can be transposed, and ``s = P^T(x)`` is a tensor whose derivative is the
+user's.  The result is ``attach_gradient(value, s)``: the value of the one with the derivative of the other,
+in both modes and at any order, because ``P^T`` reads what the pullback depends on through passive copies.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 class CustomGradient:
     """A function that returns ``(value, pullback)``; see `custom_gradient`."""
 
+    __name__: str
+
     def __init__(self, function: Callable[..., tuple[Any, Callable[[Any], Any]]]) -> None:
         functools.update_wrapper(self, function, updated=())  # pyright: ignore[reportArgumentType]
         self._function = function
@@ -39,7 +41,7 @@ class CustomGradient:
         return f"<custom gradient {self.__name__}{inspect.signature(self._function)}>"
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """The value."""
+        """Return the value."""
         from gradc.api.inline import trace_of  # noqa: PLC0415  (tracing loads SciPy)
 
         trace = self._trace or trace_of((args, kwargs))
@@ -68,9 +70,10 @@ def custom_gradient(function: Callable[..., tuple[Any, Callable[[Any], Any]]]) -
     Parameters
     ----------
     function : callable
-        Returns ``(value, pullback)``.  ``pullback(cotangent)`` takes a cotangent in the container of the value and
-        returns one cotangent per argument: a tuple, or the bare cotangent of a single argument.  None stands for
-        zero, and belongs to arguments that are not floating point.  The pullback must be linear in the cotangent.
+        Returns ``(value, pullback)``.  ``pullback(cotangent)`` takes a cotangent in the container of the
+        value and returns one cotangent per argument: a tuple, or the bare cotangent of a single argument.
+        None stands for zero, and belongs to arguments that are not floating point.  The pullback must be
+        linear in the cotangent.
 
     Returns
     -------
@@ -83,7 +86,8 @@ def custom_gradient(function: Callable[..., tuple[Any, Callable[[Any], Any]]]) -
     ShapeError
         A cotangent does not have the shape of its argument.
     NoDerivativeRule
-        The pullback is not linear in the cotangent, so there is no derivative that it could be the transpose of.
+        The pullback is not linear in the cotangent, so there is no derivative that it could be the transpose
+        of.
 
     Examples
     --------
@@ -124,7 +128,7 @@ class _Attachment:
         self.name = getattr(function, "__name__", "function")
 
     def run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """The value with the derivative attached."""
+        """Return the value with the derivative attached."""
         from gradc.api.function_source import stand_in  # noqa: PLC0415
         from gradc.api.inline import is_floating, wrapped  # noqa: PLC0415
 
@@ -180,7 +184,7 @@ class _Attachment:
         return Value(attached.name, attached.dtype, attached.shape, value.weak)
 
     def _paired(self, cotangents: Any, bound: inspect.BoundArguments) -> list[tuple[Value, Value]]:
-        """Floating-point leaves of the arguments with their cotangents, which get the leaves' dtypes and shapes."""
+        """Pair the floating-point leaves of the arguments with their cotangents, in the leaves' dtypes."""
         from gradc.api.inline import is_floating, thawed  # noqa: PLC0415
 
         arguments = list(bound.arguments.items())
@@ -247,7 +251,7 @@ class _Attachment:
     def _surrogates(
         self, program: Program, seeds: Sequence[str], arguments: Sequence[Value]
     ) -> tuple[str, ...]:
-        """The transpose of the pullback, applied to the arguments."""
+        """Return the transpose of the pullback, applied to the arguments."""
         from gradc.autodiff.vjp import vjp  # noqa: PLC0415
         from gradc.ir.index.nodes import reads_of  # noqa: PLC0415
         from gradc.ir.index.splice import splice  # noqa: PLC0415

@@ -43,18 +43,18 @@ def differentiate(function: Any = None, /, **options: Any) -> Any:
     Parameters
     ----------
     function : callable, SymPy expression, or a list or Matrix of expressions
-        A function written in plain NumPy, or an expression with ``args=(x, y, ...)``: symbols, indexed bases and
-        matrix symbols, without it all that occur, sorted by name.
+        A function written in plain NumPy, or an expression with ``args=(x, y, ...)``: symbols, indexed bases
+        and matrix symbols, without it all that occur, sorted by name.
     wrt : str, int, or sequence of these, optional
-        The arguments to differentiate.  One name gives a bare gradient, several a tuple in that order; without it
-        every floating-point argument counts: bare if the function has one parameter, else a tuple.
+        The arguments to differentiate.  One name gives a bare gradient, several a tuple in that order;
+        without it every floating-point argument counts: bare if the function has one parameter, else a tuple.
     static : sequence of str, optional
         Arguments that are part of the kernel's identity; bools, strings and callables always are.
     check : bool, optional
         Run the gradient check at the first call and raise if it fails.
     has_aux : bool, optional
-        The function returns ``(value, aux)``; the value alone is differentiated, and the aux comes back beside it:
-        ``value_and_grad`` gives ``((value, aux), gradient)``.
+        The function returns ``(value, aux)``; the value alone is differentiated, and the aux comes back
+        beside it: ``value_and_grad`` gives ``((value, aux), gradient)``.
     target : {"cpu", "interpret"}, optional
         Numba kernels, or the slow interpreter.
     stabilise : bool, optional
@@ -63,8 +63,8 @@ def differentiate(function: Any = None, /, **options: Any) -> Any:
     Returns
     -------
     Differentiated
-        Callable like `function`, with ``grad``, ``value_and_grad``, ``vjp``, ``jvp``, ``jacobian``, ``hessian``,
-        ``hvp``, ``check``, ``inspect`` and ``kernel``.
+        Callable like `function`, with ``grad``, ``value_and_grad``, ``vjp``, ``jvp``, ``jacobian``,
+        ``hessian``, ``hvp``, ``check``, ``inspect`` and ``kernel``.
 
     Raises
     ------
@@ -105,7 +105,7 @@ def _from_object(function: Any, options: dict[str, Any]) -> Any:
     if isinstance(function, ClonedFunction):
         return _from_function(function.original, options)
     if isinstance(function, Equation):
-        from gradc.api.equation_source import equation_function  # noqa: PLC0415  (a module that knows this one)
+        from gradc.api.equation_source import equation_function  # noqa: PLC0415
 
         return equation_function(function, **options)
     if is_expression(function):

@@ -1,4 +1,4 @@
-"""The object that `differentiate` returns: a callable with `grad`, `value_and_grad` and the other derivatives."""
+"""The object that `differentiate` returns: a callable with `grad` and the other derivatives."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 import optree
 
 from gradc.api.bound import At, Method
-from gradc.api.built import Source
-from gradc.api.core import LEAF, Core, fast_key, matching, outputs_tree
+from gradc.api.built import LEAF, Source
+from gradc.api.core import Core, fast_key, matching, outputs_tree
 from gradc.api.examples import examples
 from gradc.api.variant import require_scalar
 from gradc.errors import GradcError
@@ -51,7 +51,7 @@ class Differentiated(Core, Generic[P, R]):
     # --- first derivatives --------------------------------------------------------------------------------
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """The value, computed by a compiled kernel."""
+        """Return the value, computed by a compiled kernel."""
         if os.environ.get("GRADC_DISABLE") == "1":
             return self.__wrapped__(*args, **kwargs)
         trace = self._tracing(args, kwargs)
@@ -61,7 +61,7 @@ class Differentiated(Core, Generic[P, R]):
         return outputs_tree(variant, self._run(variant, Derivation("value"), values))
 
     def grad(self, *args: P.args, **kwargs: P.kwargs) -> Any:
-        """The gradient: bare if `wrt` is one name or the function has one parameter, else a tuple in that order."""
+        """Return the gradient: bare if `wrt` is one name or there is one parameter, else a tuple."""
         variant, values, flat = self._prepare(args, kwargs)
         require_scalar(variant.built, "grad")
         self._check_once(args, kwargs)
@@ -91,7 +91,12 @@ class Differentiated(Core, Generic[P, R]):
         derivation = Derivation("value_and_grad", variant.gradient_inputs(leaves))
         results = self._run(variant, derivation, values)
         program = variant.built.program
-        if flat is None and variant.is_direct and len(leaves) == len(self.signature.wrt) and self._as_returned(leaves):
+        if (
+            flat is None
+            and variant.is_direct
+            and len(leaves) == len(self.signature.wrt)
+            and self._as_returned(leaves)
+        ):
             number = program.types[program.outputs[0]].dtype.numpy.type
             self._ready[fast_key(args)] = (number, variant.kernel(derivation))
         count = len(program.outputs)
@@ -205,7 +210,7 @@ class Differentiated(Core, Generic[P, R]):
         return self.at(*args, **kwargs).inspect()
 
     def kernel(self, *args: P.args, **kwargs: P.kwargs) -> Any:
-        """The Numba dispatcher that returns ``(value, grads)``, for your own ``@njit`` code."""
+        """Return the Numba dispatcher that returns ``(value, grads)``, for your own ``@njit`` code."""
         return self.at(*args, **kwargs).kernel()
 
     def compile(self, *types: Any, of: str = "value_and_grad", **named: Any) -> Differentiated[P, R]:
@@ -214,9 +219,9 @@ class Differentiated(Core, Generic[P, R]):
         Parameters
         ----------
         *types
-            Per argument ``gradc.f64["N", 10]`` for an array (a string stands for any extent, equal strings for equal
-            ones), ``gradc.f64`` or ``float`` for a Python float, or a value to use as it is.  Annotations of the
-            function serve for arguments that are not given.
+            Per argument ``gradc.f64["N", 10]`` for an array (a string stands for any extent, equal strings
+            for equal ones), ``gradc.f64`` or ``float`` for a Python float, or a value to use as it is.
+            Annotations of the function serve for arguments that are not given.
         of : str
             Which kernel: ``"value"``, ``"grad"``, ``"value_and_grad"``, ``"vjp"``, ``"jvp"``, ``"jacobian"``,
             ``"hessian"`` or ``"hvp"``.
@@ -232,14 +237,14 @@ class Differentiated(Core, Generic[P, R]):
         return self
 
     def at(self, *args: P.args, **kwargs: P.kwargs) -> At:
-        """The function bound to arguments; its methods take options."""
+        """Return the function bound to arguments; its methods take options."""
         trace = self._tracing(args, kwargs)
         if trace is not None:
             raise refuse_inside(trace, self.signature.name)
         return At(self, args, kwargs)
 
     def with_options(self, **changes: Any) -> Differentiated[P, R]:
-        """A sibling with other options: ``wrt=``, ``static=``, ``has_aux=``, ``target=``, ``stabilise=``."""
+        """Return a sibling with other options: ``wrt=``, ``static=``, ``has_aux=``, ``target=``, ..."""
         changes = dict(changes)
         signature = self.signature
         if "wrt" in changes or "static" in changes:
@@ -281,7 +286,7 @@ class Differentiated(Core, Generic[P, R]):
 
 
 def refuse_inside(trace: Trace, name: str) -> GradcError:
-    """The error for a method that is about a kernel."""
+    """Return the error for a method that is about a kernel."""
     from gradc.lang.refusals import kernel_inside  # noqa: PLC0415  (tracing loads SciPy)
 
     return trace.poisoned(kernel_inside(name, trace.where()))

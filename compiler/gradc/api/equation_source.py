@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import optree
 
-from gradc.api.built import Built, Inlined
+from gradc.api.built import LEAF, Built, Inlined
 from gradc.api.differentiated import Differentiated
 from gradc.api.expression_source import declare, extent_hints, made_up_function, parameter_names
 from gradc.errors import ArgumentError
-from gradc.ir.extents import Size
 from gradc.ir.index.build import Builder
 from gradc.lang.emit import Emitter, SizeValue, Value
 from gradc.lang.signature import Flat, Signature
@@ -31,11 +30,11 @@ class EquationSource:
         self.name = equation.outputs[0]
 
     def with_signature(self, signature: Signature) -> EquationSource:
-        """An equation's meaning does not depend on what is differentiated."""
+        """Return itself: an equation's meaning does not depend on what is differentiated."""
         return self
 
     def build(self, flat: Flat) -> Built:
-        """The program for arguments of these kinds."""
+        """Return the program for arguments of these kinds."""
         emit = Emitter(Builder(self.name), ExtentSolver(extent_hints(flat)))
         operands: list[Value | int] = []
         for name, kind, value in zip(flat.names, flat.kinds, flat.values, strict=True):
@@ -47,7 +46,8 @@ class EquationSource:
             for at, value in enumerate(operands)
             if isinstance(value, Value) and value.dtype.is_float
         }
-        spec = optree.tree_structure(tuple([0] * len(outputs)) if len(outputs) > 1 else 0)
+        several: Any = (0,) * len(outputs)
+        spec = optree.tree_structure(several) if len(outputs) > 1 else LEAF
         program = emit.finish(outputs)
         return Built(program, names, wrt, spec, tuple(range(len(outputs))))
 
@@ -56,7 +56,7 @@ class EquationSource:
         from gradc.api.inline import lifted, wrapped  # noqa: PLC0415  (tracing loads SciPy)
 
         count = len(self.equation.parameters)
-        operands: list[Value | int | SizeValue] = [lifted(trace, value) for value in values[:count]]
+        operands: list[Any] = [lifted(trace, value) for value in values[:count]]
         operands += [_size(value) for value in values[count:]]
         outputs = [wrapped(trace, value) for value in self._lowered(trace.emit, operands)]
         return Inlined(tuple(outputs) if len(outputs) > 1 else outputs[0])
@@ -67,8 +67,8 @@ class EquationSource:
         return list(result) if isinstance(result, tuple) else [result]
 
 
-def _size(value: Any) -> Size | SizeValue | Any:
-    """The size of a range inside a trace, where it may be the extent of an array."""
+def _size(value: Any) -> Any:
+    """Return the size of a range inside a trace, where it may be the extent of an array."""
     from gradc.lang.sizes import Extent  # noqa: PLC0415
 
     return SizeValue(value._size) if type(value) is Extent else value
@@ -86,10 +86,11 @@ def equation(
     Parameters
     ----------
     text : str
-        Equations separated by new lines or ``;``.  Indices that stand on the right only are summed by ``sum[...]``.
+        Equations separated by new lines or ``;``.  Indices that stand on the right only are summed by
+        ``sum[...]``.
     pad : mapping of tensor name to amount, optional
-        Zeros around a tensor, in its own coordinates as with ``np.pad``: a number pads every axis that is accessed
-        through a window (``p + i``); a sequence holds one number or ``(before, after)`` per axis.
+        Zeros around a tensor, in its own coordinates as with ``np.pad``: a number pads every axis that is
+        accessed through a window (``p + i``); a sequence holds one number or ``(before, after)`` per axis.
     outputs : sequence of str, optional
         What to return; without it every tensor that no later equation reads.
     **options
@@ -118,10 +119,12 @@ def equation(
 
 
 def equation_function(parsed: Equation, *, wrt: Any = None, **options: Any) -> Differentiated[..., Any]:
-    """The differentiable function of parsed equations."""
+    """Return the differentiable function of parsed equations."""
     names = (*parsed.parameters, *parsed.sizes)
     if parameter_names(names) != names:
-        raise ArgumentError(f"{parsed!r} reads a tensor whose name is a word of Python", do="rename the tensor")
+        raise ArgumentError(
+            f"{parsed!r} reads a tensor whose name is a word of Python", do="rename the tensor"
+        )
     source = EquationSource(parsed)
     function = made_up_function(source.name, names, parsed.text)
     return Differentiated(source, Signature(function, wrt, parsed.sizes), function, Options(**options))

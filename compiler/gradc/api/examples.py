@@ -43,7 +43,7 @@ def examples(
 
 
 def _example(type_: Any, sizes: dict[str, int]) -> Any:
-    """A value of a type; what is no type is the value itself."""
+    """Return a value of a type; what is no type is the value itself."""
     if isinstance(type_, type) and type_ in (float, int):
         return type_(1)
     if not isinstance(type_, ArrayType):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import optree
 
-from gradc.api.built import Built, Inlined
+from gradc.api.built import LEAF, Built, Inlined
 from gradc.errors import ArgumentError
 from gradc.ir.extents import Size, symbol
 from gradc.ir.index.build import Builder
@@ -27,8 +27,9 @@ Lower: TypeAlias = Callable[[Emitter, dict[str, Value]], Value | list[Value]]
 class ExpressionSource:
     """Builds programs from a formula over named arguments.
 
-    `lower` emits the formula on the argument tensors.  With `scalar` every argument stands for a number: arguments
-    that are arrays broadcast against each other, and gradients are elementwise derivatives in the broadcast shape.
+    `lower` emits the formula on the argument tensors.  With `scalar` every argument stands for a number:
+    arguments that are arrays broadcast against each other, and gradients are elementwise derivatives in the
+    broadcast shape.
     """
 
     def __init__(self, name: str, arguments: Sequence[str], lower: Lower, *, scalar: bool) -> None:
@@ -38,19 +39,19 @@ class ExpressionSource:
         self.scalar = scalar
 
     def with_signature(self, signature: Signature) -> ExpressionSource:
-        """An expression's meaning does not depend on what is differentiated."""
+        """Return itself: an expression's meaning does not depend on what is differentiated."""
         return self
 
     def build(self, flat: Flat) -> Built:
-        """The program for arguments of these kinds."""
+        """Return the program for arguments of these kinds."""
         emit = Emitter(Builder(self.name), ExtentSolver(extent_hints(flat)))
         refuse_static(flat, self.name)
         inputs = [declare(emit, name, kind) for name, kind in zip(flat.names, flat.kinds, strict=True)]
         operands, elementwise = self._operands(emit, inputs)
         result = self.lower(emit, dict(zip(self.arguments, operands, strict=True)))
         outputs = self._outputs(emit, result, operands, elementwise)
-        leaf = optree.tree_structure(0)
-        spec = optree.tree_structure([0] * len(outputs)) if isinstance(result, list) else leaf
+        several: Any = [0] * len(outputs)
+        spec = optree.tree_structure(several) if isinstance(result, list) else LEAF
         wrt = {at: value.name for at, value in enumerate(operands) if inputs[at].dtype.is_float}
         names = tuple(value.name for value in inputs)
         program = emit.finish(outputs)
@@ -73,16 +74,18 @@ class ExpressionSource:
         elementwise = self.scalar and any(value.shape for value in operands)
         if elementwise:
             shape = emit.broadcast_shape([emit.shape(value) for value in operands])
-            operands = [
-                emit.reindex(value, shape, emit.aligned(value, shape).indices) for value in operands
-            ]
+            operands = [emit.reindex(value, shape, emit.aligned(value, shape).indices) for value in operands]
         return operands, elementwise
 
     def _outputs(
         self, emit: Emitter, result: Value | list[Value], operands: Sequence[Value], elementwise: bool
     ) -> list[Value]:
         outputs = result if isinstance(result, list) else [result]
-        return [emit.broadcast_to(value, emit.shape(operands[0])) for value in outputs] if elementwise else outputs
+        return (
+            [emit.broadcast_to(value, emit.shape(operands[0])) for value in outputs]
+            if elementwise
+            else outputs
+        )
 
 
 def refuse_static(flat: Flat, name: str) -> None:
@@ -100,7 +103,7 @@ def _floating(emit: Emitter, value: Value) -> Value:
 
 
 def extent_hints(flat: Flat) -> dict[str, int]:
-    """The values that the extents of arguments have in a call."""
+    """Return the values that the extents of arguments have in a call."""
     return {
         f"{name}_n{axis}": size
         for name, kind, value in zip(flat.names, flat.kinds, flat.values, strict=True)
@@ -118,11 +121,12 @@ def declare(emit: Emitter, name: str, kind: LeafKind) -> Value:
 
 
 def made_up_function(name: str, arguments: Sequence[str], doc: str) -> Callable[..., Any]:
-    """A function object that carries the signature of a formula."""
+    """Return a function object that carries the signature of a formula."""
 
     def function(*args: Any) -> Any:
         raise ArgumentError(
-            f"{name} has no Python function behind it", do="call the differentiated object, without GRADC_DISABLE"
+            f"{name} has no Python function behind it",
+            do="call the differentiated object, without GRADC_DISABLE",
         )
 
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
@@ -150,11 +154,11 @@ def _is_plain(name: str) -> bool:
     return name.isascii() and name.isidentifier() and not keyword.iskeyword(name)
 
 
-# --- text -----------------------------------------------------------------------------------------------------
+# --- text ---------------------------------------------------------------------------------------------------
 
 
 def text_function(text: str, name: str = "expression") -> tuple[Callable[..., Any], ExpressionSource]:
-    """The function and source of an expression given as text; its arguments are the variables in order."""
+    """Return the function and source of an expression given as text; its variables are the arguments."""
     from gradc.lang.formula import lower_formula  # noqa: PLC0415
     from gradc.lang.parser import parse_expression  # noqa: PLC0415
 
@@ -167,15 +171,16 @@ def text_function(text: str, name: str = "expression") -> tuple[Callable[..., An
     return made_up_function(name, parsed.variables, text), source
 
 
-# --- SymPy ----------------------------------------------------------------------------------------------------
+# --- SymPy --------------------------------------------------------------------------------------------------
 
 
 def expression_function(
     expression: Any, arguments: Sequence[Any] | None
 ) -> tuple[Callable[..., Any], ExpressionSource]:
-    """The function and source of a SymPy expression, a list of them or a Matrix.
+    """Return the function and source of a SymPy expression, a list of them or a Matrix.
 
-    `arguments` are its symbols, indexed bases and matrix symbols; without it, those that occur, sorted by name.
+    `arguments` are its symbols, indexed bases and matrix symbols; without it, those that occur, sorted by
+    name.
     """
     import sympy  # noqa: PLC0415
 
@@ -203,7 +208,7 @@ def _short(expression: Any) -> str:
 
 
 def _occurring(expression: Any) -> tuple[Any, ...]:
-    """The arguments that an expression needs, sorted by name."""
+    """Return the arguments that an expression needs, sorted by name."""
     import sympy  # noqa: PLC0415
 
     parts = expression if isinstance(expression, list | tuple) else (expression,)
@@ -212,7 +217,9 @@ def _occurring(expression: Any) -> tuple[Any, ...]:
         tensors = _tensors(part)
         sizes: set[Any] = set()
         for tensor in tensors:
-            sizes.update(*(getattr(size, "free_symbols", ()) for size in getattr(tensor, "shape", None) or ()))
+            sizes.update(
+                *(getattr(size, "free_symbols", ()) for size in getattr(tensor, "shape", None) or ())
+            )
         labels = {getattr(tensor, "label", None) for tensor in tensors}
         plain = {item for item in part.free_symbols if isinstance(item, sympy.Symbol) and not _is_index(item)}
         found.update(dict.fromkeys((*tensors, *(plain - sizes - labels))))

@@ -1,4 +1,4 @@
-"""Functions that cannot be traced: called at run time, with the result types and the pullback that the user gives."""
+"""Functions that cannot be traced: called at run time, with types and a pullback that the user gives."""
 
 from __future__ import annotations
 
@@ -28,6 +28,8 @@ Result = ArrayType | Sequence[ArrayType] | Callable[..., ArrayType | Sequence[Ar
 
 class External:
     """A function that programs call and do not look into; see `external`."""
+
+    __name__: str
 
     def __init__(self, function: Callable[..., Any], result: Result, vjp: Callable[..., Any] | None) -> None:
         functools.update_wrapper(self, function, updated=())
@@ -90,14 +92,14 @@ class External:
             if not isinstance(type_, ArrayType):
                 raise ArgumentError(
                     f"the result of {self.__name__} is declared as {type_!r}",
-                    do='declare types: result=gradc.f64["N", 3], or a function of the shapes of the arguments',
+                    do='declare result=gradc.f64["N", 3], or a function of the shapes of the arguments',
                 )
             sizes = tuple(self._size(extent, known) for extent in type_.extents or ())
             found.append(TensorType(type_.dtype, sizes))
         return several, found
 
     def _named(self, trace: Trace, shapes: Sequence[tuple[Size, ...]]) -> dict[str, Size]:
-        """The extents that annotations of the parameters name."""
+        """Return the extents that annotations of the parameters name."""
         known: dict[str, Size] = {}
         for parameter, shape in zip(self._parameters.values(), shapes, strict=False):
             for extent, size in zip(annotated_extents(parameter.annotation), shape, strict=False):
@@ -167,11 +169,12 @@ def external(
     function : callable
         Called at run time with NumPy arrays and numbers.
     result : ArrayType, a sequence of these, or callable
-        The type of each result: ``gradc.f64`` for a number, ``gradc.f64["N", 3]`` where an annotation of a parameter
-        names ``N``, or a function of the shapes of the arguments: ``lambda x: gradc.f64[x[0]]``.
+        The type of each result: ``gradc.f64`` for a number, ``gradc.f64["N", 3]`` where an annotation of a
+        parameter names ``N``, or a function of the shapes of the arguments: ``lambda x: gradc.f64[x[0]]``.
     vjp : callable, optional
-        ``vjp(cotangent, *arguments)`` returns one cotangent per argument (bare for one argument, None for zero);
-        with several floating-point results the cotangent is a tuple.  It is an external function too, so it has no derivative.
+        ``vjp(cotangent, *arguments)`` returns one cotangent per argument (bare for one argument, None for
+        zero); with several floating-point results the cotangent is a tuple.  It is an external function too,
+        so it has no derivative.
 
     Returns
     -------

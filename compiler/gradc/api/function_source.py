@@ -12,8 +12,8 @@ from gradc.api.built import Built, Inlined
 from gradc.lang.annotations import annotated_extents
 from gradc.lang.clone import Source as Place
 from gradc.lang.signature import NAMESPACE, Flat, Signature
-from gradc.lang.traced import is_traced
 from gradc.lang.trace import Trace, TraceResult, trace_checked
+from gradc.lang.traced import is_traced
 
 
 class FunctionSource:
@@ -26,7 +26,7 @@ class FunctionSource:
         self._extents = [annotated_extents(p.annotation) for p in signature.python.parameters.values()]
 
     def with_signature(self, signature: Signature) -> FunctionSource:
-        """The same function under another signature."""
+        """Return the same function under another signature."""
         return FunctionSource(self.function, signature)
 
     def build(self, flat: Flat) -> Built:
@@ -93,15 +93,17 @@ class FunctionSource:
 
 
 def stand_in(trace: Trace, function: Callable[..., Any]) -> Callable[..., Any]:
-    """What user code inside the trace would call; a function made there stands for itself."""
-    if isinstance(function, types.FunctionType):
-        if function.__globals__.get("__builtins__") is trace.stand_ins.builtins():
-            return function
+    """Return what user code inside the trace would call; a function made there stands for itself."""
+    made_here = isinstance(function, types.FunctionType) and (
+        function.__globals__.get("__builtins__") is trace.stand_ins.builtins()
+    )
+    if made_here:
+        return function
     return trace.stand_ins.of(function, Place("", lambda: function))
 
 
 def _argument(trace: Trace, value: Any, name: str) -> Any:
-    """An argument as user code would pass it: objects from outside, such as `self`, are replaced by stand-ins."""
+    """Return an argument as user code would pass it: stand-ins take the place of objects such as `self`."""
     if is_traced(value) or type(value).__module__ in ("builtins", "numpy"):
         return stand_in(trace, value) if isinstance(value, types.FunctionType) else value
     return trace.stand_ins.argument(value, name)

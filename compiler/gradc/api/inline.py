@@ -1,9 +1,9 @@
 """Functions with derivatives inside a traced function: their programs become part of the outer one.
 
-An `InlineVariant` serves one call on traced values as a `Variant` serves a call on arrays: the function is traced
-into the outer program, its equations are taken out as a program of their own and derived, and what is new is spliced
-in.  Differentiated arguments are copies of the caller's tensors, so a derivative sees the argument and nothing that
-the function reads of the same tensor in another way.
+An `InlineVariant` serves one call on traced values as a `Variant` serves a call on arrays: the function is
+traced into the outer program, its equations are taken out as a program of their own and derived, and what is
+new is spliced in.  Differentiated arguments are copies of the caller's tensors, so a derivative sees the
+argument and nothing that the function reads of the same tensor in another way.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from gradc.pipeline import DERIVATIONS, Derivation, Options
 
 
 def trace_of(values: Any) -> Trace | None:
-    """The trace that some value in nested containers belongs to; None where all is concrete."""
+    """Return the trace that some value in nested containers belongs to; None where all is concrete."""
     stack = [values]
     while stack:
         item = stack.pop()
@@ -53,12 +53,12 @@ def trace_of(values: Any) -> Trace | None:
 
 
 def wrapped(trace: Trace, value: Value, hint: str = "", *, frozen: bool = False) -> Any:
-    """A tensor of the program as user code sees it."""
+    """Return a tensor of the program as user code sees it."""
     return (TracedArray if value.shape else TracedScalar)(trace, value, frozen=frozen, hint=hint)
 
 
 def placeholder(trace: Trace, hint: str, dtype: DType, shape: tuple[Size, ...]) -> Value:
-    """A tensor that no equation defines; who makes it takes out what depends on it."""
+    """Return a tensor that no equation defines; who makes it takes out what depends on it."""
     return Value(trace.emit.builder.declare(hint, dtype, shape), dtype, shape)
 
 
@@ -72,7 +72,7 @@ def is_floating(leaf: Any, *, numbers: bool) -> bool:
 
 
 def lifted(trace: Trace, leaf: Any) -> Value:
-    """A leaf as a tensor of the program; a Python int counts as a float."""
+    """Return a leaf as a tensor of the program; a Python int counts as a float."""
     if type(leaf) in (int, float):
         constant = trace.emit.constant(float(leaf), DType.F64)
         return Value(constant.name, constant.dtype, (), float)
@@ -81,13 +81,13 @@ def lifted(trace: Trace, leaf: Any) -> Value:
 
 def thawed(tree: Any) -> Any:
     """Containers in which stand-ins of containers are replaced by plain ones, which can be flattened."""
-    cls = tree.__class__
+    cls: Any = tree.__class__
     if isinstance(tree, FrozenList) or cls in (list, tuple):
         return (tuple if cls is tuple else list)(map(thawed, tree))
     if isinstance(tree, FrozenDict) or cls is dict:
         return {key: thawed(item) for key, item in tree.items()}
     if dataclasses.is_dataclass(cls):
-        plain = object.__new__(cls)
+        plain: Any = object.__new__(cls)  # pyright: ignore[reportArgumentType]
         for field in dataclasses.fields(cls):
             object.__setattr__(plain, field.name, thawed(getattr(tree, field.name)))
         return plain
@@ -95,8 +95,8 @@ def thawed(tree: Any) -> Any:
 
 
 def flatten_traced(signature: Signature, values: Sequence[Any]) -> tuple[list[Any], optree.PyTreeSpec, Flat]:
-    """The leaves of a call with traced values, their container, and the description of the call."""
-    thawed_values = tuple(thawed(value) for value in values)
+    """Return the leaves of a call with traced values, their container, and the description of the call."""
+    thawed_values: Any = tuple(thawed(value) for value in values)
     register_dataclasses(thawed_values)
     leaves, spec = optree.tree_flatten(thawed_values, namespace=NAMESPACE)
     paths = optree.tree_paths(thawed_values, namespace=NAMESPACE)
@@ -145,7 +145,7 @@ class InlineVariant:
         self.built = self._built(tuple(inputs), result.outputs, result)
 
     def _placeholder(self, leaf: Any, name: str) -> Any:
-        """A copy of a tensor, with respect to which the function is differentiated."""
+        """Return a copy of a tensor, with respect to which the function is differentiated."""
         trace = self.trace
         value = lifted(trace, leaf)
         shape = trace.emit.shape(value)
@@ -178,26 +178,26 @@ class InlineVariant:
         return
 
     def gradient_inputs(self, leaves: Sequence[int]) -> tuple[str, ...]:
-        """The tensors to differentiate for the given leaves."""
+        """Return the tensors to differentiate for the given leaves."""
         return tuple(self.built.wrt[leaf] for leaf in leaves)
 
     def argument_inputs(self, leaves: Sequence[int]) -> tuple[str, ...]:
-        """The arguments themselves, for derivatives in their own shapes."""
+        """Return the arguments themselves, for derivatives in their own shapes."""
         return tuple(name for name in (self.built.inputs[leaf] for leaf in leaves) if name is not None)
 
     def like_output(self, at: int, result: Any) -> Any:
-        """The output itself: it has its dtype."""
+        """Return the output itself: it has its dtype."""
         return result
 
     def like_leaf(self, leaf: int, result: Any) -> Any:
-        """A gradient in the type of its argument: that of a Python float is weak in promotion."""
+        """Return a gradient in the type of its argument: that of a Python float is weak in promotion."""
         if self.kinds[leaf] not in (FLOAT, INT) or result._content.shape:
             return result
         content = result._content
         return wrapped(self.trace, Value(content.name, content.dtype, (), float))
 
     def kernel(self, derivation: Derivation) -> Callable[..., tuple[Any, ...]]:
-        """The function that adds a derivation's equations to the trace and returns its outputs."""
+        """Return the function that adds a derivation's equations to the trace and returns its outputs."""
 
         def emit(*extra: Value) -> tuple[Any, ...]:
             return tuple(wrapped(self.trace, value) for value in self.derived(derivation, extra))
@@ -218,7 +218,7 @@ class InlineVariant:
         return [Value(name, builder.types[name].dtype, builder.types[name].shape) for name in outputs]
 
     def operand(self, value: Any, dtype: DType, like: str, what: str) -> Value:
-        """A cotangent or tangent as a tensor of the shape of tensor `like`."""
+        """Return a cotangent or tangent as a tensor of the shape of tensor `like`."""
         trace = self.trace
         found = trace.emit.cast(lifted(trace, value), dtype)
         shape, own = self.built.program.types[like].shape, trace.emit.shape(found)

@@ -7,9 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import optree
 
-from gradc.api.built import Built
+from gradc.api.built import LEAF, Built
 from gradc.errors import ArgumentError, GuardFailed, ShapeError
 from gradc.ir import extents
 from gradc.ir.index.evaluate import bind_extents, evaluate
@@ -45,15 +44,22 @@ class Variant:
         self.loaded: dict[Derivation, Any] = {}
         self._kernels: dict[Derivation, Kernel] = {}
         self._lock = threading.RLock()
-        self.guarded = bool(built.program.guards or built.captured or built.scalar_guards)
+        # Extents that the trace fixed; an extent of 1 is part of the call's key.
+        self._fixed = any(
+            isinstance(size, int) and size != 1
+            for name in built.program.inputs
+            for size in built.program.types[name].shape
+        )
+        conditional = bool(built.program.guards or built.captured or built.scalar_guards)
+        self.guarded = conditional or self._fixed
         # Arguments go to the kernel as they are, and its results come back as one value and its gradients.
         self.is_direct = (
             self.all_dynamic
-            and not self.guarded
+            and not conditional  # a fixed extent is checked by the kernel
             and not built.hidden
             and len(built.outputs) == 1
             and not built.program.types[built.program.outputs[0]].shape
-            and built.out_spec == optree.tree_structure(0)
+            and built.out_spec == LEAF
             and options.target == "cpu"
         )
 
@@ -80,13 +86,15 @@ class Variant:
         }
         if not all(guard.holds(integers) for guard in self.built.scalar_guards):
             return False
-        if not program.guards:
+        if not (program.guards or self._fixed):
             return True
         known: dict[str, int] = {}
         for name, value in zip(program.inputs, self.inputs(values), strict=True):
             for size, actual in zip(program.types[name].shape, np.shape(value), strict=True):
                 if extents.is_symbol(size):
                     known.setdefault(str(size), actual)
+                elif isinstance(size, int) and size != actual:
+                    return False
         for quotient in program.quotients:
             denominator = extents.evaluate(quotient.denominator, known)
             known[quotient.symbol] = (
@@ -110,7 +118,7 @@ class Variant:
         return None
 
     def operand(self, value: Any, dtype: DType, like: str, what: str) -> Any:
-        """A cotangent or tangent as a kernel argument; kernels check its shape."""
+        """Return a cotangent or tangent as a kernel argument; kernels check its shape."""
         array = np.require(np.asarray(value, dtype.numpy), requirements=("C", "A"))
         shape = self.built.program.types[like].shape
         if array.ndim != len(shape):
@@ -129,7 +137,7 @@ class Variant:
         return result if type_.shape or result is None else type_.dtype.numpy.type(result)
 
     def like_leaf(self, leaf: int, result: Any) -> Any:
-        """A gradient in the type of its argument: a Python float for a float, a NumPy scalar for a 0-d array."""
+        """Return a gradient in the type of its argument: a float, or a NumPy scalar for a 0-d array."""
         kind = self.kinds[leaf]
         if kind.rank or isinstance(result, np.ndarray) or not np.isscalar(result):
             return result
@@ -140,15 +148,15 @@ class Variant:
     # --- kernels ----------------------------------------------------------------------------------------
 
     def gradient_inputs(self, leaves: Sequence[int]) -> tuple[str, ...]:
-        """The tensors to differentiate for the given leaves."""
+        """Return the tensors to differentiate for the given leaves."""
         return tuple(self.built.wrt[leaf] for leaf in leaves)
 
     def argument_inputs(self, leaves: Sequence[int]) -> tuple[str, ...]:
-        """The inputs themselves, for derivatives in the arguments' own shapes."""
+        """Return the inputs themselves, for derivatives in the arguments' own shapes."""
         return tuple(name for name in (self.built.inputs[leaf] for leaf in leaves) if name is not None)
 
     def kernel(self, derivation: Derivation) -> Kernel:
-        """The compiled function of a derivation; takes `inputs` (and what the derivation adds) and returns a tuple."""
+        """Return the compiled function of a derivation, of `inputs` and what the derivation adds; a tuple."""
         found = self._kernels.get(derivation)
         if found is None:
             with self._lock:
@@ -158,14 +166,16 @@ class Variant:
         return found
 
     def program_of(self, derivation: Derivation) -> Program:
-        """The program that is derived: without auxiliary results where all outputs are differentiated."""
+        """Return the program to derive: without auxiliary results where all outputs are differentiated."""
         return self.built.value_program if derivation.of in EVERY_OUTPUT else self.built.program
 
     def compiled(self, derivation: Derivation) -> Stages:
         """All stages of a derivation, without calling Numba."""
         with self._lock:
             if derivation not in self.stages:
-                self.stages[derivation] = compile_program(self.program_of(derivation), derivation, self.options)
+                self.stages[derivation] = compile_program(
+                    self.program_of(derivation), derivation, self.options
+                )
             return self.stages[derivation]
 
     def _compiled(self, derivation: Derivation) -> Kernel:
@@ -176,7 +186,7 @@ class Variant:
         return numba_backend.compile_kernel(self.loaded[derivation])
 
     def dispatcher(self, derivation: Derivation) -> Any:
-        """The Numba dispatcher, for use in other compiled code."""
+        """Return the Numba dispatcher, for use in other compiled code."""
         if self.options.target == "interpret":
             raise ArgumentError("target='interpret' has no compiled kernel", do="use target='cpu'")
         return self.kernel(derivation)

@@ -1,18 +1,18 @@
 """Functions mapped over an axis of their arguments, without a loop.
 
-The function is traced once, on tensors that lack the mapped axis; `gradc.autodiff.batch` then gives every equation
-that depends on one of them a leading axis.
+The function is traced once, on tensors that lack the mapped axis; `gradc.autodiff.batch` then gives every
+equation that depends on one of them a leading axis.
 """
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import optree
 
+from gradc.api.decorator import differentiate
 from gradc.errors import ArgumentError, ShapeError
 from gradc.lang.signature import NAMESPACE, Signature, signature_of
 
@@ -34,11 +34,11 @@ def vmap(
     Parameters
     ----------
     function : callable
-        A NumPy function, a differentiated function, or one of its methods: ``vmap(loss.grad)`` gives the gradient
-        of every example.
+        A NumPy function, a differentiated function, or one of its methods: ``vmap(loss.grad)`` gives the
+        gradient of every example.
     in_axes : int, None, or one of these per argument
-        The axis of each argument to map over; None for arguments that every call gets whole.  For a container one
-        entry serves all of its leaves, or a container of the same form holds one per leaf.
+        The axis of each argument to map over; None for arguments that every call gets whole.  For a
+        container one entry serves all of its leaves, or a container of the same form holds one per leaf.
     out_axes : int, None, or containers of these like the result's
         Where the mapped axis appears in the results; None for results that do not depend on it.
     **options
@@ -64,15 +64,13 @@ def vmap(
     >>> norms(x).round(3)
     array([1.   , 3.606, 6.403])
     """
-    from gradc.api.decorator import differentiate  # noqa: PLC0415  (a module that loads this one)
-
     wrt = options.pop("wrt", _option(function, "given"))
     static = options.pop("static", tuple(_option(function, "static") or ()))
     return differentiate(Mapped(function, in_axes, out_axes), wrt=wrt, static=static, **options)
 
 
 def _option(function: Any, name: str) -> Any:
-    """What a differentiated function, or the one behind a method of it, was told about its arguments."""
+    """Return what a differentiated function, or the one behind a method, was told about its arguments."""
     owner = getattr(function, "__self__", function)
     signature = getattr(owner, "signature", None)
     return getattr(signature, name) if isinstance(signature, Signature) else None
@@ -127,7 +125,9 @@ class _Mapping:
             bound.arguments[name] = self._element_of(name, thawed(bound.arguments[name]), axes)
         if self.extent is None:
             raise ArgumentError(
-                f"{self.mapped.__name__} maps over no argument", do="give an axis in in_axes", where=trace.where()
+                f"{self.mapped.__name__} maps over no argument",
+                do="give an axis in in_axes",
+                where=trace.where(),
             )
         start = len(builder.equations)
         result = stand_in(trace, self.mapped.function)(*bound.args, **bound.kwargs)
@@ -164,7 +164,7 @@ class _Mapping:
         return list(axes)[: len(names)]
 
     def _element_of(self, name: str, argument: Any, axes: Axes) -> Any:
-        """The argument of one call: its mapped leaves without the mapped axis."""
+        """Return the argument of one call: its mapped leaves without the mapped axis."""
         if axes is None:
             return argument
         leaves, spec = optree.tree_flatten(argument, namespace=NAMESPACE)
@@ -178,7 +178,7 @@ class _Mapping:
         if axis is None:
             return leaf
         trace, emit = self.trace, self.trace.emit
-        rank = getattr(leaf, "ndim", 0)
+        rank: int = getattr(leaf, "ndim", 0)
         if not -rank <= axis < rank:
             raise ArgumentError(
                 f"argument {name} has no axis {axis} to map over",
@@ -188,11 +188,11 @@ class _Mapping:
             )
         value = lifted(trace, leaf)
         shape = emit.shape(value)
-        axis %= rank
-        self._join(name, shape[axis])
-        order = (axis, *(at for at in range(rank) if at != axis))
-        source = value if axis == 0 else emit.transpose(value, order)
-        element = placeholder(trace, name, value.dtype, (*shape[:axis], *shape[axis + 1 :]))
+        first = axis % rank
+        self._join(name, shape[first])
+        order = (first, *(at for at in range(rank) if at != first))
+        source = value if first == 0 else emit.transpose(value, order)
+        element = placeholder(trace, name, value.dtype, (*shape[:first], *shape[first + 1 :]))
         self.placeholders.append(element.name)
         self.sources.append(source)
         return wrapped(trace, element, name, frozen=True)
@@ -208,12 +208,14 @@ class _Mapping:
                 f"the mapped axis of {name} has extent {extent}, that of an earlier argument {self.extent}",
                 where=self.trace.where(),
             )
-        self.extent = self.trace.solver.unify(self.extent, extent, f"{self.mapped.__name__} maps over both axes")
+        self.extent = self.trace.solver.unify(
+            self.extent, extent, f"{self.mapped.__name__} maps over both axes"
+        )
 
     # --- results ----------------------------------------------------------------------------------------
 
     def _batched(self, program: Program, outputs: Sequence[Value]) -> list[tuple[Value, bool]]:
-        """The results, and which of them have the mapped axis (first)."""
+        """Return the results, and which of them have the mapped axis (first)."""
         from gradc.autodiff.batch import batch, batched_names  # noqa: PLC0415
         from gradc.ir.index.splice import splice  # noqa: PLC0415
         from gradc.lang.emit import Value  # noqa: PLC0415
@@ -233,7 +235,7 @@ class _Mapping:
         return results
 
     def _placed(self, value: Value, whole: bool, axis: int | None) -> Any:
-        """A result with the mapped axis where `out_axes` wants it."""
+        """Return a result with the mapped axis where `out_axes` wants it."""
         from gradc.api.inline import wrapped  # noqa: PLC0415
 
         trace, emit = self.trace, self.trace.emit
@@ -253,7 +255,9 @@ class _Mapping:
         rank = len(shape)
         if not -rank <= axis < rank:
             raise ArgumentError(
-                f"out_axes is {axis} for a result with {rank} axes", where=trace.where(), do=f"use 0 to {rank - 1}"
+                f"out_axes is {axis} for a result with {rank} axes",
+                where=trace.where(),
+                do=f"use 0 to {rank - 1}",
             )
         order = list(range(1, rank))
         order.insert(axis % rank, 0)
@@ -272,7 +276,7 @@ def _spread(axes: Axes, tree: Any, what: str) -> list[int | None]:
         )
     except (ValueError, TypeError) as error:
         raise ArgumentError(f"{what} does not have the form of what it is for", why=str(error)) from None
-    found = optree.tree_leaves(spread, namespace=NAMESPACE)
+    found: list[Any] = optree.tree_leaves(spread, namespace=NAMESPACE)
     return [item.axis for item in found]
 
 

@@ -47,8 +47,9 @@ def require_floats(program: Program, names: Iterable[str]) -> None:
 def read_through_passive(equations: list[Equation], count: int) -> None:
     """Let the equations from number `count` on read what passive copies are copies of.
 
-    A passive copy carries no derivative, but what is derived from its readers depends on the operand as ever: so
-    the pullback of ``y = passive(a) * x`` is ``x_bar += a * y_bar``, to be differentiated in ``a`` next time.
+    A passive copy carries no derivative, but what is derived from its readers depends on the operand as
+    ever: so the pullback of ``y = passive(a) * x`` is ``x_bar += a * y_bar``, to be differentiated in ``a``
+    next time.
     """
     names: dict[str, str] = {}
     for equation in equations[:count]:

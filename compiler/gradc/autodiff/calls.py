@@ -236,7 +236,7 @@ def _cholesky_jvp(forward: Forward, call: Call) -> str:
 
 
 def _external_vjp(adjoint: Adjoint, call: Call) -> None:
-    """The registered pullback takes the cotangents of the results, then the operands."""
+    """Call the registered pullback with the cotangents of the results, then the operands."""
     number, name = call.attribute("pullback"), call.attribute("name")
     if not number:
         raise NoDerivativeRule(

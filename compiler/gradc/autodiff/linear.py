@@ -99,7 +99,7 @@ def _of_operand(operand: Operand, degrees: dict[str, Degree]) -> Degree:
 
 
 def _sum(terms: Sequence[Degree]) -> Degree:
-    """What a sum or a choice of terms is: a linear one has no constant terms."""
+    """Return what a sum or a choice of terms is: a linear one has no constant terms."""
     kinds = set(terms) - {Degree.ZERO}
     if not kinds:
         return Degree.ZERO

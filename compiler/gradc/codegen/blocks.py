@@ -28,8 +28,10 @@ LONGEST = 4000  # LLVM's time grows faster than a block's length
 
 # Functions that a block may apply: arithmetic, choices, and what is called with floating-point operands.
 _DIRECT = frozenset(
-    ("add", "sub", "mul", "div", "neg", "select", "lt", "le", "gt", "ge", "eq", "ne", "isnan", "logical_and")
-    + ("logical_or", "logical_xor", "logical_not")
+    (
+        *("add", "sub", "mul", "div", "neg", "select", "lt", "le", "gt", "ge", "eq", "ne", "isnan"),
+        *("logical_and", "logical_or", "logical_xor", "logical_not"),
+    )
 )
 _REFUSED = frozenset(
     ("copy", "stop_gradient", "attach_gradient", "polygamma", "isfinite", "isinf", "reciprocal")

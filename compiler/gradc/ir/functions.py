@@ -49,7 +49,7 @@ def _table() -> dict[str, Function]:
     rows = (
         ("copy", 1, same, "np.copy({0})", "+{0}", "{0}"),
         ("stop_gradient", 1, same, "np.copy({0})", "+{0}", "{0}"),
-        # the operand; derivatives do not pass here, but what is derived reads the operand itself (custom gradients)
+        # the operand; derivatives do not pass here, but what is derived reads the operand itself
         ("passive", 1, same, "np.copy({0})", "+{0}", "{0}"),
         # the first operand, with the derivative of the sum of both (see `gradc.lang.expressions`, point arms)
         ("attach_gradient", 2, same, "np.copy({0})", "+{0}", "{0}"),
@@ -125,8 +125,8 @@ def _table() -> dict[str, Function]:
             "sinc_derivative({0}, {1})",
         ),
         # special functions
-        ("erf", 1, wide, "sp.erf({0})", "mp.erf({0})", "math.erf({0})"),
-        ("erfc", 1, wide, "sp.erfc({0})", "mp.erfc({0})", "math.erfc({0})"),
+        ("erf", 1, wide, "sp.erf({0})", "mp.erf({0})", "erf({0})"),
+        ("erfc", 1, wide, "sp.erfc({0})", "mp.erfc({0})", "erfc({0})"),
         ("erfinv", 1, real, "sp.erfinv({0})", "mp_erfinv({0})", "erfinv({0})"),
         ("ndtr", 1, wide, "sp.ndtr({0})", "mp.ncdf({0})", "ndtr({0})"),
         ("log_ndtr", 1, wide, "sp.log_ndtr({0})", "mp_log_ndtr({0})", "log_ndtr({0})"),

@@ -82,11 +82,8 @@ class ExtentSolver:
     def _check_hints(self, first: Size, second: Size, reason: str) -> None:
         known = all(name in self.hints for size in (first, second) for name in extents.symbols(size))
         if known and self.value(first) != self.value(second):
-            raise ShapeError(
-                f"extents {extents.show(first)} = {self.value(first)} and {extents.show(second)} = {self.value(second)} "
-                "do not agree",
-                why=reason,
-            )
+            left, right = (f"{extents.show(size)} = {self.value(size)}" for size in (first, second))
+            raise ShapeError(f"extents {left} and {right} do not agree", why=reason)
 
     def specialise(self, size: Size, reason: str = "") -> int:
         """The number behind `size`, recording that the compiled program holds for this number only."""

@@ -145,9 +145,19 @@ class _Fuser:
         path = self._descend(equation.space, order, reads)
         self.zeroed.add(equation.out)
         self._add(path, Leaf(number, "add", _loop_ids(path, order, len(equation.space))))
-        position = path[0].position if path else len(self.root.items) - 1
-        rank = len(self.program.types[equation.out].shape)
-        self._define(equation.out, (), (None,) * rank, position)
+        loop_of = dict(zip(order, path, strict=True))
+        axes = [loop_of.get(index) if isinstance(index, int) else None for index in equation.target]
+        earlier = self.definitions.get(equation.out)
+        if earlier is not None:  # an axis runs with a loop if it does for all contributions inside that loop
+            axes = [
+                None if loop in earlier.path and before is not loop else loop
+                for loop, before in zip(axes, earlier.axes, strict=True)
+            ]
+        count = next((at for at, loop in enumerate(path) if loop not in axes), len(path))
+        outer, inner = path[:count], path[count:]
+        position = inner[0].position if inner else len(self._block(outer).items) - 1
+        kept = tuple(loop if loop in outer else None for loop in axes)
+        self._define(equation.out, outer, kept, position)
         self._use(_reads(equation), path, order)
 
     def _assemble(self, number: int, equation: Assemble) -> None:

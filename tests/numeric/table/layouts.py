@@ -76,7 +76,9 @@ def empty(arrays: list[np.ndarray], axis: int) -> list[np.ndarray]:
     found = [a.shape[axis] for a in arrays if a.ndim and -a.ndim <= axis < a.ndim]
     if not found or found[0] in (0, 1):
         return arrays
-    return [a[tuple(slice(0) if n == found[0] else slice(None) for n in a.shape)].copy() for a in arrays]
+    return [
+        np.array(a[(..., *(slice(0) if n == found[0] else slice(None) for n in a.shape))]) for a in arrays
+    ]
 
 
 def twice(arrays: list[np.ndarray]) -> list[np.ndarray] | None:

@@ -81,13 +81,14 @@ class Row:
         return [np.asarray(rng.uniform(0.5, 1.5, leaf.shape), leaf.dtype) for leaf in self.results(arrays)]
 
     def accepts(self, arrays: Arrays) -> bool:
-        """Whether NumPy defines the call for these arrays, without a warning."""
+        """Whether NumPy defines the call for these arrays, without a warning, with as many results."""
         with warnings.catch_warnings(action="error"), np.errstate(all="raise"):
             try:
-                self.call(*arrays)
+                kinds = _kinds(self.call(*arrays))
             except (ValueError, IndexError, TypeError, ArithmeticError, Warning, np.linalg.LinAlgError):
                 return False
-        return True
+        with np.errstate(all="ignore"):
+            return kinds == _kinds(self.call(*self.inputs(np.float64)))
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,7 @@ def _row(family: str, case: Case) -> Row:
         _of_numbers(call) if scalars and function is not math.prod else call,
         arrays,
         frozenset([key_of(function)]),
-        case.smooth and function not in (np.float32, np.astype) and options.get("dtype") is not np.float32,
+        case.smooth and not any(x is np.float32 for x in (function, *arguments, *options.values())),
     )
 
 
@@ -154,6 +155,10 @@ def operation_name(function: Any) -> str:
     if isinstance(owner, np.ufunc):
         name = f"{owner.__name__}.{name}"
     return f"math.{name}" if module == "math" else name
+
+
+def _kinds(tree: Any) -> list[str]:
+    return [np.asarray(leaf).dtype.kind for leaf in leaves(tree)]
 
 
 # --- user functions -----------------------------------------------------------------------------------------
@@ -201,7 +206,8 @@ def family_function(name: str, rows: Sequence[Row]) -> Call:
 
 
 def _plain(family: str, name: str, call: Call, *arrays: np.ndarray, of: Iterable[Any] = ()) -> Row:
-    return Row(name, family, name.split("[")[0].split("(")[0], call, arrays, frozenset(map(key_of, of)))
+    operation = name.replace("a[mask]", "mask").split("[")[0].split("(")[0]
+    return Row(name, family, operation, call, arrays, frozenset(map(key_of, of)))
 
 
 def _written(array: Any, index: Any, new: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Functions with derivatives inside traced functions: values, every derivative, closures, containers, methods."""
+"""Functions with derivatives inside traced functions: values, derivatives, closures, containers, methods."""
 
 from __future__ import annotations
 
@@ -108,7 +108,9 @@ def test_stable_forms_are_found_before_the_inner_derivative():
     slopes = interpreted(lambda x: np.sum(softplus.grad(x)))
     assert slopes(np.array([800.0, -800.0])) == 1.0
     unstable = softplus.with_options(stabilise=False)
-    assert np.isnan(interpreted(lambda x: np.sum(unstable.grad(x)), stabilise=False)(np.array([800.0, -800.0])))
+    assert np.isnan(
+        interpreted(lambda x: np.sum(unstable.grad(x)), stabilise=False)(np.array([800.0, -800.0]))
+    )
 
 
 # --- what the inner function reads -------------------------------------------------------------------------

@@ -62,7 +62,9 @@ def test_equals_the_derivative_of_the_formula(name: str):
     custom, plain = (interpreted(function) for function in PAIRS[name])
     assert custom(X) == pytest.approx(plain(X), rel=1e-15)
     for method in ("grad", "jacobian", "hessian"):
-        np.testing.assert_allclose(getattr(custom, method)(X), getattr(plain, method)(X), rtol=1e-12, atol=1e-14)
+        np.testing.assert_allclose(
+            getattr(custom, method)(X), getattr(plain, method)(X), rtol=1e-12, atol=1e-14
+        )
     np.testing.assert_allclose(custom.jvp(X, X)[1], plain.jvp(X, X)[1], rtol=1e-12)
     np.testing.assert_allclose(custom.hvp(X, X)[1], plain.hvp(X, X)[1], rtol=1e-12)
 

@@ -50,7 +50,7 @@ def test_bare_or_tuple_follows_wrt_alone():
     np.testing.assert_allclose(swapped[1], 4 * X**2)
 
 
-Pair = namedtuple("Pair", "a b")  # noqa: PYI024  (the class under test)
+Pair = namedtuple("Pair", "a b")
 
 
 @dataclass
@@ -90,8 +90,9 @@ def test_gradients_come_back_in_the_containers_of_the_arguments(container: Any):
 
 
 def test_leaves_without_gradient_come_back_as_none():
-    function = interpreted(lambda p: np.sum(p["x"]) * p["n"])
-    gradient = function.grad({"x": X, "n": 3, "name": "adam"})
+    function = interpreted(lambda p, s: np.sum(p["x"]) * p["n"] * s)
+    gradient = function.grad({"x": X, "n": 3, "name": "adam"}, 2.0)[0]
+    np.testing.assert_allclose(gradient["x"], 6.0)
     assert gradient["n"] is None
     assert gradient["name"] is None
 
@@ -120,13 +121,13 @@ def test_wrong_containers_of_tangents_and_cotangents_are_refused():
         function.vjp(X)[1]([X, 1.0])
     with pytest.raises(ArgumentError, match="2 tangents for 1"):
         function.jvp(X, [X, X])
-    with pytest.raises(ArgumentError, match="the cotangent of .* has 2 axes"):
+    with pytest.raises(ArgumentError, match=r"the cotangent of .* has 2 axes"):
         function.vjp(X)[1]((np.ones((1, 3)), 1.0))
 
 
 def test_several_outputs_have_no_gradient():
     function = interpreted(lambda x: (x.sum(), x.max()))
-    with pytest.raises(ArgumentError, match="one scalar output.* returns 2") as caught:
+    with pytest.raises(ArgumentError, match=r"one scalar output.* returns 2") as caught:
         function.grad(X)
     assert "has_aux=True" in caught.value.do
 
@@ -258,9 +259,9 @@ def test_integers_are_values_and_floats_where_they_are_differentiated():
 
 
 def test_static_arguments():
-    @gradc.differentiate(static=("order",), target="interpret")
-    def powers(x, order, mode="sum"):
-        return np.sum(x**order) if mode == "sum" else np.max(x**order)
+    @gradc.differentiate(static=("exponent",), target="interpret")
+    def powers(x, exponent, mode="sum"):
+        return np.sum(x**exponent) if mode == "sum" else np.max(x**exponent)
 
     assert powers(X, 2) == np.sum(X**2)
     assert powers(X, 3) == np.sum(X**3)
@@ -271,7 +272,7 @@ def test_static_arguments():
 
 def test_the_wrong_arguments():
     with pytest.raises(ArgumentError, match="missing a required argument"):
-        weighted(X)
+        weighted(X)  # pyright: ignore[reportCallIssue]
     with pytest.raises(ArgumentError, match="argument n of f is not floating point"):
         interpreted(_count, wrt=("x", "n")).grad(X, "three")
     with pytest.raises(ArgumentError, match="has no argument 'v'"):
@@ -302,7 +303,7 @@ def test_shapes_that_do_not_agree():
 
 
 def test_it_looks_like_the_function():
-    assert weighted.__name__ == "weighted"
+    assert getattr(weighted, "__name__", "") == "weighted"
     assert weighted.__doc__ == "Weighted sum of squares."
     assert repr(weighted) == "<differentiated weighted(w, x)>"
     assert weighted.__wrapped__(X, X) == np.sum(X**3)
@@ -402,17 +403,18 @@ def test_a_kernel_in_the_users_own_compiled_code():
 
 
 def test_compiling_without_calling():
-    function = gradc.differentiate(lambda w, x, s: np.sum(w @ x) * s)
-    assert function.compile(gradc.f64["N", 10], gradc.f64[10, "M"], float) is function
+    function = gradc.differentiate(lambda w, x, s: np.sum(w * x) * s)
+    assert function.compile(gradc.f64["N", 10], gradc.f64["N", 1], float) is function
     assert function.cache_info() == (1, 1)
-    function.value_and_grad(np.ones((3, 10)), np.ones((10, 2)), 2.0)
+    function.value_and_grad(np.ones((3, 10)), np.ones((3, 1)), 2.0)
     assert function.cache_info() == (1, 1)
 
 
 def test_types_from_annotations():
-    def annotated(x: gradc.f64["N"], s: gradc.f64, power=2):  # noqa: F821, UP037
+    def annotated(x, s, power=2):
         return np.sum(x**power) * s
 
+    annotated.__annotations__ = {"x": gradc.f64["N"], "s": gradc.f64}
     function = interpreted(annotated)
     function.compile()
     assert function.cache_info().variants == 1

@@ -93,7 +93,9 @@ def test_names_that_python_does_not_take():
 def test_inside_traced_functions():
     function = interpreted(sp.exp(x) * y, args=(x, y))
     points = np.array([0.1, 0.5, 0.9])
-    outer = gradc.differentiate(lambda t: np.sum(function.grad(t, t)[0] * function(t, 2.0)), target="interpret")
+    outer = gradc.differentiate(
+        lambda t: np.sum(function.grad(t, t)[0] * function(t, 2.0)), target="interpret"
+    )
     assert outer(points) == pytest.approx(np.sum(np.exp(points) * points * np.exp(points) * 2))
     np.testing.assert_allclose(outer.grad(points), 2 * np.exp(2 * points) * (1 + 2 * points), rtol=1e-13)
     listed = interpreted([x * y, x + y])
@@ -107,7 +109,7 @@ def test_options_apply():
 
 
 def test_refusals():
-    with pytest.raises(ArgumentError, match="is a Integer, not a Symbol|is a One, not a Symbol"):
+    with pytest.raises(ArgumentError, match=r"is a (Integer|One), not a Symbol"):
         interpreted(x, args=(x, sp.Integer(1)))(1.0, 2.0)
     with pytest.raises(ArgumentError, match="takes a function, not a float"):
         interpreted(3.0)

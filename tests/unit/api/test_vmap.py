@@ -68,7 +68,9 @@ def test_forward_products():
 def test_axes_of_arguments_and_results(axis: int):
     a = RNG.normal(size=(4, 4))
     found = mapped(lambda x: x**2 * np.arange(4.0), axis, axis)(a)
-    np.testing.assert_allclose(found, np.stack([row**2 * np.arange(4.0) for row in np.moveaxis(a, axis, 0)], axis))
+    np.testing.assert_allclose(
+        found, np.stack([row**2 * np.arange(4.0) for row in np.moveaxis(a, axis, 0)], axis)
+    )
 
 
 def test_axes_in_containers():

@@ -67,7 +67,13 @@ def test_our_own_directory_is_written_again(tmp_path: Path):
     out = tmp_path / "kernel"
     compile_to(out, "x*y")
     (out / "notes.txt").write_text("mine")
+    shared = {tmp_path / f"{name}.copy": (out / name).read_bytes() for name in ("__init__.py", "gradc.json")}
+    for copy in shared:
+        copy.hardlink_to(out / copy.stem)
     assert compile_to(out, "x*y*z", "--of", "grad").code == 0
+    for copy, content in shared.items():
+        assert copy.read_bytes() == content  # files are replaced whole, never written in place
+        copy.unlink()
     files = snapshot(out)
     assert files["notes.txt"] == b"mine"
     assert "expression_grad.py" in files
@@ -100,6 +106,8 @@ def test_what_is_not_ours_is_refused(kind: str, tmp_path: Path):
         case "parent":
             (tmp_path / "file").write_text("mine")
             out = tmp_path / "file" / "kernel"
+        case _:
+            pass  # the name itself
     before = snapshot(tmp_path)
     ran = compile_to(out)
     assert (ran.code, ran.out) == (2, "")

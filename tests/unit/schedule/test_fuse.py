@@ -91,12 +91,37 @@ def test_accumulation_is_complete_before_it_is_read():
     x = build.input("x", F64, (N,))
     total = build.declare("t", F64, (N,))
     copy = template("copy")
-    build.accumulate(total, copy, (Access(x, (0,)),), (N - 1,), (Affine(((1, 0),), 1),))
     build.accumulate(total, copy, (Access(x, (0,)),), (N,), (0,))
+    build.accumulate(total, copy, (Access(x, (0,)),), (N - 1,), (Affine(((1, 0),), 1),))
     y = build.pointwise("exp", total, name="y")
     program = build.finish((y,))
-    assert tree(program) == [["add t[i + 1]"], ["add t[i]"], ["compute y[i]"]]
+    assert tree(program) == [["add t[i]"], ["add t[i + 1]"], ["compute y[i]"]]
     assert fuse(program).storage["t"].zeroed
+
+
+def test_contributions_to_one_row_share_its_loop_with_a_reader_of_that_row():
+    build = Builder()
+    x = build.input("x", F64, (N, M))
+    total = build.declare("t", F64, (N, M))
+    copy = template("copy")
+    for column in (0, 2):
+        read = Access(x, (0, Affine((), column)))
+        build.accumulate(total, copy, (read,), (N,), (0, Affine((), column)))
+    y = build.pointwise("exp", total, name="y")
+    assert tree(build.finish((y,))) == [["add t[i, 0]", "add t[i, 2]", ["compute y[i, j]"]]]
+
+
+def test_a_column_waits_for_what_was_added_to_rows():
+    """The diagonal touches row and column i in iteration i, but the first contribution only the row."""
+    build = Builder()
+    x = build.input("x", F64, (N,))
+    total = build.declare("t", F64, (N, N))
+    copy = template("copy")
+    build.accumulate(total, copy, (Access(x, (0,)),), (N,), (0, Affine((), 0)))
+    build.accumulate(total, copy, (Access(x, (0,)),), (N,), (0, 0))
+    y = build.declare("y", F64, (N,))
+    build.accumulate(y, copy, (Access(total, (1, 0)),), (N, N), (0,))
+    assert tree(build.finish((y,))) == [["add t[i, 0]", "add t[i, i]"], [["add y[i]"]]]
 
 
 def test_unit_extents_need_no_loop():

@@ -198,7 +198,7 @@ def _longer_shape(attributes: Attributes, extent: Size) -> Attributes:
 
 
 def _mapped(attributes: Attributes, extent: Size) -> Attributes:
-    """The function that maps over the axis; it is called once per element."""
+    """Return the function that maps over the axis; it is called once per element."""
     from gradc_runtime import registry  # noqa: PLC0415  (what only programs with external functions need)
 
     changed = {

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, assert_never
+from typing import Any, Literal, assert_never, overload
 
 import numpy as np
 
@@ -32,6 +32,7 @@ from gradc.ir.index.nodes import (
     Program,
     terms_of,
 )
+from gradc.ir.index.numbers import NumberSystem
 from gradc.ir.types import DType
 
 LIMIT = 2**22
@@ -69,10 +70,11 @@ def bind_extents(program: Program, shapes: Mapping[str, tuple[int, ...]]) -> dic
 
 
 class Interpreter:
-    """Evaluates programs; `numbers` is ``"numpy"`` or ``"mp"`` (with `digits` decimal digits)."""
+    """Evaluates programs; `numbers` is ``"numpy"``, ``"mp"`` (with `digits` digits) or a number system."""
 
-    def __init__(self, numbers: str = "numpy", digits: int = 50) -> None:
-        self.numbers = number_systems.system(numbers, digits)
+    def __init__(self, numbers: str | NumberSystem = "numpy", digits: int = 50) -> None:
+        known = isinstance(numbers, str)
+        self.numbers: NumberSystem = number_systems.system(numbers, digits) if known else numbers
 
     def run(self, program: Program, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Values of all tensors of `program`, inputs included."""
@@ -93,7 +95,7 @@ class Interpreter:
                 case Accumulate():
                     self._accumulate(equation)
                 case Assemble():
-                    values[equation.out] = np.concatenate(
+                    values[equation.out] = self.numbers.concatenate(
                         [values[part] for part in equation.parts], equation.axis
                     )
                 case Call():
@@ -110,16 +112,16 @@ class Interpreter:
         if not space:
             return self.numbers.cast(self._body(equation, ()), dtype)
         parts = [self._assign_block(equation, block, space, dtype) for block in _blocks(space, equation.rank)]
-        return parts[0] if len(parts) == 1 else np.concatenate(parts, 0)
+        return parts[0] if len(parts) == 1 else self.numbers.concatenate(parts, 0)
 
     def _assign_block(self, equation: Assign, block: slice, space: tuple[int, ...], dtype: DType) -> Array:
         points = (block.stop - block.start, *space[1:])
-        body = np.broadcast_to(self._body(equation, space, block), points)
+        body = self.numbers.broadcast(self._body(equation, space, block), points)
         if equation.reduce is None:
-            return self.numbers.cast(np.array(body), dtype)
+            return self.numbers.cast(self.numbers.own(body), dtype)
         axes = tuple(range(equation.rank, len(points)))
-        body = self.numbers.cast(np.asarray(body), equation.reduce.acc)
-        return self.numbers.cast(_reduce(equation.reduce.op, body, axes), dtype)
+        body = self.numbers.cast(body, equation.reduce.acc)
+        return self.numbers.cast(self.numbers.reduce(equation.reduce.op, body, axes), dtype)
 
     def _accumulate(self, equation: Accumulate) -> None:
         type_ = self.program.types[equation.out]
@@ -130,20 +132,22 @@ class Interpreter:
         out = self.values[equation.out]
         if not space:
             position = tuple(self._index(index, (), slice(0, 1)) for index in equation.target)
-            self.values[equation.out] = _added(out, position, self._body(equation, ()))
+            self.values[equation.out] = self.numbers.add_at(out, position, self._body(equation, ()))
             return
         for block in _blocks(space, len(space)):
             points = (block.stop - block.start, *space[1:])
-            body = np.broadcast_to(self._body(equation, space, block), points)
+            body = self.numbers.broadcast(self._body(equation, space, block), points)
             position = tuple(
-                np.broadcast_to(self._wrapped(index, axis, type_, space, block), points)
+                self.numbers.broadcast(self._wrapped(index, axis, type_, space, block), points)
                 for axis, index in enumerate(equation.target)
             )
-            self.values[equation.out] = _added(self.values[equation.out], position, body)
+            self.values[equation.out] = self.numbers.add_at(self.values[equation.out], position, body)
 
     def _wrapped(self, index: Index, axis: int, type_: Any, space: tuple[int, ...], block: slice) -> Array:
         value = self._index(index, space, block)
-        return value % self._size(type_.shape[axis]) if isinstance(index, Lookup) else value
+        if not isinstance(index, Lookup):
+            return value
+        return self.numbers.wrapped(value, self._size(type_.shape[axis]))
 
     def _call(self, equation: Call) -> tuple[Array, ...]:
         attributes = {
@@ -165,8 +169,8 @@ class Interpreter:
     def _operand(self, operand: Operand, space: tuple[int, ...], block: slice) -> Array:
         match operand:
             case Access(tensor, indices):
-                value = self.values[tensor]
-                return value[tuple(self._index(i, space, block) for i in indices)] if indices else value
+                positions = tuple(self._index(i, space, block) for i in indices)
+                return self.numbers.take(self.values[tensor], positions)
             case Const(value, dtype):
                 return self.numbers.constant(value, dtype)
             case IndexValue(index):
@@ -179,7 +183,7 @@ class Interpreter:
     def _index(self, index: Index, space: tuple[int, ...], block: slice) -> Array:
         if isinstance(index, Lookup):
             inner = tuple(self._index(position, space, block) for position in index.indices)
-            return np.asarray(self.values[index.tensor][inner]).astype(np.int64)
+            return self.numbers.positions(self.numbers.take(self.values[index.tensor], inner))
         terms, offset = terms_of(index)
         total: Array = np.int64(self._size(offset))
         for coefficient, position in terms:
@@ -207,38 +211,31 @@ def _blocks(space: tuple[int, ...], rank: int) -> list[slice]:
     return [slice(start, min(start + step, rows)) for start in range(0, rows, step)]
 
 
-def _added(out: Array, position: tuple[Array, ...], body: Array) -> Array:
-    if np.ndim(out) == 0:
-        return out + np.asarray(body, dtype=getattr(out, "dtype", object)).sum(
-            dtype=getattr(out, "dtype", object)
-        )
-    np.add.at(out, position, body)
-    return out
+@overload
+def evaluate(
+    program: Program,
+    inputs: Mapping[str, Array],
+    *,
+    numbers: str = "numpy",
+    digits: int = 50,
+    bound: Literal[False] = False,
+) -> tuple[Array, ...]: ...
 
 
-def _reduce(op: str, body: np.ndarray, axes: tuple[int, ...]) -> Array:
-    match op:
-        case "sum":
-            return np.sum(body, axes, dtype=body.dtype)
-        case "prod":
-            return np.prod(body, axes, dtype=body.dtype)
-        case "any":
-            return np.any(body, axes)
-        case "all":
-            return np.all(body, axes)
-        case "max" | "min":
-            if 0 in [body.shape[axis] for axis in axes]:
-                raise GradcError(
-                    f"{op} over an axis without elements", do="check the extents before reducing"
-                )
-            return (np.max if op == "max" else np.min)(body, axes)
-        case _:
-            raise GradcError(f"unknown reduction {op}")
+@overload
+def evaluate(
+    program: Program, inputs: Mapping[str, Array], *, bound: Literal[True]
+) -> tuple[tuple[Array, ...], tuple[Array, ...]]: ...
 
 
 def evaluate(
-    program: Program, inputs: Mapping[str, Array], *, numbers: str = "numpy", digits: int = 50
-) -> tuple[Array, ...]:
+    program: Program,
+    inputs: Mapping[str, Array],
+    *,
+    numbers: str = "numpy",
+    digits: int = 50,
+    bound: bool = False,
+) -> tuple[Array, ...] | tuple[tuple[Array, ...], tuple[Array, ...]]:
     """The outputs of `program`.
 
     Parameters
@@ -247,9 +244,21 @@ def evaluate(
         One array (or scalar) per input, of the declared shape.
     numbers : {"numpy", "mp"}
         ``"mp"`` computes with mpmath numbers of `digits` decimal digits in object arrays.
+    bound : bool
+        Return ``(outputs, bounds)``: beside each output an array of absolute error bounds, for exact inputs
+        and sums in any order; infinite where no bound is available.  See `gradc.ir.index.bound`.
     """
-    values = Interpreter(numbers, digits).run(program, inputs)
-    return tuple(values[name] for name in program.outputs)
+    if not bound:
+        values = Interpreter(numbers, digits).run(program, inputs)
+        return tuple(values[name] for name in program.outputs)
+    if numbers != "numpy":
+        raise GradcError("only machine numbers have error bounds", do='leave out numbers="mp", or bound=True')
+    from gradc.ir.index.bound import BoundedNumbers  # noqa: PLC0415  (SciPy: 0.2 s that few processes need)
+
+    found = Interpreter(BoundedNumbers()).run(program, inputs)
+    return tuple(found[name].value for name in program.outputs), tuple(
+        found[name].error for name in program.outputs
+    )
 
 
 __all__ = ["Interpreter", "bind_extents", "evaluate"]

@@ -55,8 +55,96 @@ class NumberSystem(Protocol):
         """Perform a library operation."""
         ...
 
+    def take(self, value: Array, indices: tuple[Array, ...]) -> Array:
+        """Read the elements at some positions."""
+        ...
 
-class MachineNumbers:
+    def positions(self, value: Array) -> Array:
+        """Use integers that were read from a table as positions."""
+        ...
+
+    def wrapped(self, index: Array, size: int) -> Array:
+        """Count negative positions from the end."""
+        ...
+
+    def broadcast(self, value: Array, shape: tuple[int, ...]) -> Array:
+        """Repeat a value along axes it does not have."""
+        ...
+
+    def own(self, value: Array) -> Array:
+        """Copy a value that is shared by several points."""
+        ...
+
+    def concatenate(self, values: Sequence[Array], axis: int) -> Array:
+        """Put values one after the other."""
+        ...
+
+    def reduce(self, op: str, body: Array, axes: tuple[int, ...]) -> Array:
+        """Reduce over some axes."""
+        ...
+
+    def add_at(self, out: Array, position: tuple[Array, ...], body: Array) -> Array:
+        """Add to the elements at some positions, to one of them as often as it occurs."""
+        ...
+
+
+class Arrays:
+    """What NumPy does alike for machine numbers and for objects."""
+
+    def take(self, value: Array, indices: tuple[Array, ...]) -> Array:
+        """Read the elements at some positions."""
+        return value[indices] if indices else value
+
+    def positions(self, value: Array) -> Array:
+        """Use integers that were read from a table as positions."""
+        return np.asarray(value).astype(np.int64)
+
+    def wrapped(self, index: Array, size: int) -> Array:
+        """Count negative positions from the end."""
+        return index % size
+
+    def broadcast(self, value: Array, shape: tuple[int, ...]) -> Array:
+        """Repeat a value along axes it does not have."""
+        return np.broadcast_to(value, shape)
+
+    def own(self, value: Array) -> Array:
+        """Copy a value that is shared by several points."""
+        return np.array(value)
+
+    def concatenate(self, values: Sequence[Array], axis: int) -> Array:
+        """Put values one after the other."""
+        return np.concatenate(values, axis)
+
+    def reduce(self, op: str, body: Array, axes: tuple[int, ...]) -> Array:
+        """Reduce over some axes."""
+        match op:
+            case "sum":
+                return np.sum(body, axes, dtype=body.dtype)
+            case "prod":
+                return np.prod(body, axes, dtype=body.dtype)
+            case "any":
+                return np.any(body, axes)
+            case "all":
+                return np.all(body, axes)
+            case "max" | "min":
+                if 0 in [body.shape[axis] for axis in axes]:
+                    raise GradcError(
+                        f"{op} over an axis without elements", do="check the extents before reducing"
+                    )
+                return (np.max if op == "max" else np.min)(body, axes)
+            case _:
+                raise GradcError(f"unknown reduction {op}")
+
+    def add_at(self, out: Array, position: tuple[Array, ...], body: Array) -> Array:
+        """Add to the elements at some positions, to one of them as often as it occurs."""
+        if np.ndim(out) == 0:
+            dtype = getattr(out, "dtype", object)
+            return out + np.asarray(body, dtype=dtype).sum(dtype=dtype)
+        np.add.at(out, position, body)
+        return out
+
+
+class MachineNumbers(Arrays):
     """NumPy arrays of the declared dtypes."""
 
     def context(self) -> contextlib.AbstractContextManager[object]:
@@ -97,7 +185,7 @@ class MachineNumbers:
         return operation.numpy(*ins, **attributes)
 
 
-class HighPrecision:
+class HighPrecision(Arrays):
     """mpmath numbers in object arrays: the oracle that no rounding touches."""
 
     def __init__(self, digits: int) -> None:
@@ -190,7 +278,7 @@ def _like(template: Template) -> str:
     return f"({', '.join(f'a{position}' for position in range(template.arity))},)"
 
 
-def _literal(value: float, operands: tuple[Array, ...]) -> Array:
+def literal(value: float, operands: tuple[Array, ...]) -> Array:
     """Literal in the dtype of the first floating operand (literals never decide a dtype)."""
     for operand in operands:
         if operand.dtype.kind == "f":
@@ -203,7 +291,7 @@ def _numpy_function(template: Template) -> Callable[..., Array]:
 
     from gradc.ir.index import special_functions  # noqa: PLC0415
 
-    namespace = {"np": np, "sp": special, "literal": _literal, **special_functions.NUMPY}
+    namespace = {"np": np, "sp": special, "literal": literal, **special_functions.NUMPY}
     return eval(_source(template, "numpy"), namespace)
 
 

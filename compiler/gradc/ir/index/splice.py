@@ -1,4 +1,4 @@
-"""Taking a part of a program under construction out as a program of its own, and putting a derived one back."""
+"""Taking a part of a program under construction out as a program, and putting a derived one back."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ def segment(builder: Builder, start: int, inputs: Sequence[str], outputs: Sequen
 def detach(builder: Builder, start: int, inputs: Sequence[str], outputs: Sequence[str]) -> Program:
     """Take the equations from number `start` on that depend on `inputs` out of `builder`, as a program.
 
-    `inputs` are placeholders, which no equation defines; their names and those of the removed tensors become free.
+    `inputs` are placeholders, which no equation defines; their names and those of the removed tensors become
+    free.
     """
     equations = builder.equations[start:]
     affected = set(inputs)
@@ -71,8 +72,8 @@ def splice(
 ) -> dict[str, str]:
     """Append the equations of `program`, which reads tensors of `builder` and those that `bound` renames.
 
-    Tensors that `program` defines get fresh names.  Equations that `known` has too are not repeated: they stand
-    in `builder` already.  Returns the new name of every tensor that has one.
+    Tensors that `program` defines get fresh names.  Equations that `known` has too are not repeated: they
+    stand in `builder` already.  Returns the new name of every tensor that has one.
     """
     names = dict(bound or {})
     new = _new_tensors(program, known)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from gradc.ir.functions import COMMUTATIVE
 from gradc.ir.index.build import IDENTITY, Builder
 from gradc.ir.index.nodes import Access, Assign, Const, Equation, Index, Operand, Program
-from gradc.ir.index.rewrite import compose_index, map_operand
+from gradc.ir.index.rewrite import compose_index
 from gradc.ir.index.show import show_equation
 from gradc.ir.index.templates import root_of_squares, template
 from gradc.ir.stages import Applied
@@ -43,13 +43,23 @@ REWRITES: tuple[Rewrite, ...] = (
     Rewrite(6, "log(expit(x)) = log_expit(x)", ("log", ("expit", "x")), ("log_expit", "x")),
     Rewrite(7, "log(1 + exp(x)) = softplus(x)", ("log", ("add", 1, ("exp", "x"))), ("softplus", "x")),
     Rewrite(8, "log1p(exp(x)) = softplus(x)", ("log1p", ("exp", "x")), ("softplus", "x")),
-    Rewrite(9, "log(exp(x) + exp(y)) = logaddexp(x, y)", ("log", ("add", ("exp", "x"), ("exp", "y"))), ("logaddexp", "x", "y")),
+    Rewrite(
+        9,
+        "log(exp(x) + exp(y)) = logaddexp(x, y)",
+        ("log", ("add", ("exp", "x"), ("exp", "y"))),
+        ("logaddexp", "x", "y"),
+    ),
     Rewrite(10, "log(exp(x) / y) = x - log(y)", ("log", ("div", ("exp", "x"), "y")), ("sub", "x", ("log", "y"))),
     Rewrite(11, "log(1 + x) = log1p(x)", ("log", ("add", 1, "x")), ("log1p", "x")),
     Rewrite(12, "log(1 - x) = log1p(-x)", ("log", ("sub", 1, "x")), ("log1p", ("neg", "x"))),
     Rewrite(13, "exp(x) - 1 = expm1(x)", ("sub", ("exp", "x"), 1), ("expm1", "x")),
     Rewrite(14, "x * log(x) = xlogy(x, x)", ("mul", "x", ("log", "x")), ("xlogy", "x", "x")),
-    Rewrite(15, "sqrt(x**2 + y**2) = hypot(x, y)", ("sqrt", ("add", ("square", "x"), ("square", "y"))), ("hypot", "x", "y")),
+    Rewrite(
+        15,
+        "sqrt(x**2 + y**2) = hypot(x, y)",
+        ("sqrt", ("add", ("square", "x"), ("square", "y"))),
+        ("hypot", "x", "y"),
+    ),
 )  # fmt: skip
 
 SUM_OF_SQUARES = "sqrt(sum(x**2)) = norm(x), with derivative 0 at 0"
@@ -236,13 +246,22 @@ class _Stabiliser:
         if total is None or total.out not in self.shifts_due or not isinstance(below, Access):
             return None
         above = self.resolved(equation.operands[0])
-        if not isinstance(above, Access) or above.tensor != self._exponential(total):
+        if not isinstance(above, Access) or not self._is_same(above.tensor, self._exponential(total)):
             return None
         powers, _, shifted_total = self._shift(total)
         operands = (Access(powers, above.indices), Access(shifted_total, below.indices))
         result = replace(equation, operands=operands)
         self._note(18, SHIFTED, equation, result)
         return result
+
+    def _is_same(self, name: str, other: str) -> bool:
+        """Whether two tensors are one, or spelled twice: the same function of the same operands."""
+        if name == other:
+            return True
+        first, second = self.definitions.get(name), self.definitions.get(other)
+        if first is None or second is None:
+            return False
+        return (first.template, first.operands, first.space) == (second.template, second.operands, second.space)
 
     def _exponential(self, total: Assign) -> str:
         operand = total.operands[0]
@@ -306,12 +325,7 @@ def _through(operand: Operand, indices: tuple[Index, ...]) -> Operand | None:
         return None if any(index is None for index in composed) else Access(operand.tensor, composed)  # pyright: ignore[reportArgumentType]
     if isinstance(operand, Const):
         return operand
-    bare = all(isinstance(index, int) for index in indices)
-    return (
-        map_operand(operand, lambda index: indices[index] if isinstance(index, int) else index)
-        if bare
-        else None
-    )  # pyright: ignore[reportReturnType, reportArgumentType]
+    return None  # values of indices and extents are not looked through
 
 
 def _shifts(program: Program) -> set[str]:

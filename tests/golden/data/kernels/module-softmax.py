@@ -24,31 +24,29 @@ def softmax_value_and_grad(x, label):
         raise ValueError('axis 0 of label must have extent n')
     loss = 0.0
     shifted = np.empty((m,))
-    powers = np.empty((n, m))
-    winner = np.empty((n, m), np.bool_)
-    ties = np.empty((n,))
+    powers = np.empty((m,))
+    winner = np.empty((m,), np.bool_)
     check_indices(label, m)
-    sums_bar = np.empty((n,))
     shifted_bar = np.zeros((n, m))
+    x_bar = np.empty((n, m))
     for i in range(n):
         top = -np.inf
         for j in range(m):
             # top[i] = max[j] x[i, j]
             top = maximum(top, x[i, j])
         sums = 0.0
-        ties_sum = 0.0
+        ties = 0.0
         for j in range(m):
             # shifted[i, j] = x[i, j] - top[i]
             shifted[j] = x[i, j] - top
             # powers[i, j] = exp(shifted[i, j])
-            powers[i, j] = exp(shifted[j])
+            powers[j] = exp(shifted[j])
             # sums[i] = sum[j] powers[i, j]
-            sums = plus(sums, powers[i, j])
+            sums = plus(sums, powers[j])
             # winner[i, j] = x[i, j] == top[i]
-            winner[i, j] = x[i, j] == top
+            winner[j] = x[i, j] == top
             # ties[i] = sum[j] winner[i, j]
-            ties_sum = plus(ties_sum, np.float64(winner[i, j]))
-        ties[i] = ties_sum
+            ties = plus(ties, np.float64(winner[j]))
         # v1[i] = log(sums[i])
         v1 = log(sums)
         t = label[i]
@@ -57,25 +55,21 @@ def softmax_value_and_grad(x, label):
         # loss = sum[i] losses[i]
         loss = plus(loss, losses)
         # sums_bar[i] = select(1.0 == 0, 0, 1.0 / sums[i])
-        sums_bar[i] = 1.0 / sums
+        sums_bar = 1.0 / sums
         t_2 = label[i]
         # shifted_bar[i, label[i]] += -1.0
         shifted_bar[i, t_2 + m if t_2 < 0 else t_2] += -1.0
-    for i in range(n):
-        for j in range(m):
-            # shifted_bar[i, j] += sums_bar[i] * powers[i, j]
-            shifted_bar[i, j] += sums_bar[i] * powers[i, j]
-    x_bar = np.empty((n, m))
-    for i in range(n):
         top_bar = 0.0
         for j in range(m):
+            # shifted_bar[i, j] += sums_bar[i] * powers[i, j]
+            shifted_bar[i, j] += sums_bar * powers[j]
             # top_bar[i] = sum[j] -shifted_bar[i, j]
             top_bar = plus(top_bar, -shifted_bar[i, j])
         # share[i] = top_bar[i] / ties[i]
-        share = top_bar / ties[i]
+        share = top_bar / ties
         for j in range(m):
             # x_bar_3[i, j] = select(winner[i, j], share[i], 0.0)
-            x_bar_3 = share if winner[i, j] else 0.0
+            x_bar_3 = share if winner[j] else 0.0
             # x_bar[i, j] = shifted_bar[i, j] + x_bar_3[i, j]
             x_bar[i, j] = shifted_bar[i, j] + x_bar_3
     return loss, x_bar
