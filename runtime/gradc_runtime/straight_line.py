@@ -113,7 +113,6 @@ class _Emitter:
             value = builder.extract_value(values, at)
             self.arguments.append(builder.inttoptr(value, _DOUBLE.as_pointer()) if array else value)
         self.results: list[Any] = []
-        self.compiled: dict[str, Any] = {}
 
     def run(self, steps: Sequence[Step]) -> None:
         for step in steps:
@@ -165,18 +164,18 @@ class _Emitter:
         return self.call(function, operands)
 
     def call(self, function: str, operands: list[Any]) -> Any:
-        """A function of `math` or the scalar runtime, compiled by Numba once; none of them raises."""
-        signature = types.float64(*[types.float64] * len(operands))
-        compiled = self.compiled.get(function)
-        if compiled is None:
-            caller = _caller(function, len(operands))
-            compiled = self.compiled[function] = self.context.compile_subroutine(
-                self.builder, caller, signature
-            )
-            self.context.active_code_library.add_linking_library(compiled.library)
-        descriptor = compiled.fndesc
-        _, result = self.context.call_internal_no_propagate(self.builder, descriptor, signature, operands)
-        return result
+        """A function of `math` or the scalar runtime, by symbol: inlined a thousand times it would swamp LLVM."""
+        declared = ir.FunctionType(_DOUBLE, [_DOUBLE] * len(operands))
+        symbol = _function_symbol(function, len(operands))
+        return self.builder.call(cgutils.get_or_insert_function(self.builder.module, declared, symbol), operands)
+
+
+@cache
+def _function_symbol(function: str, arity: int) -> str:
+    """Compile a scalar function once per process; the symbol it is called by."""
+    symbol = f"gradc_scalar_{function}"
+    threads.exported(symbol, types.float64(*[types.float64] * arity), _caller(function, arity))
+    return symbol
 
 
 @cache

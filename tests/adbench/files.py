@@ -83,7 +83,9 @@ def hand(name: str) -> Hand:
     theta = np.array(lines[count + 1 :], float)
     bones = _fields("bones")
     parents = [int(bone[1]) for bone in bones]
-    assert parents == [-1, *(0 if at % 4 == 0 else at for at in range(20)), 0], "a wrist, fingers of 4 bones, a rest"
+    assert parents == [-1, *(0 if at % 4 == 0 else at for at in range(20)), 0], (
+        "a wrist, fingers of 4 bones, a rest"
+    )
     matrices = np.array([bone[2:34] for bone in bones], float).reshape(-1, 2, 4, 4)
     vertices = _fields("vertices")
     weights = np.zeros((len(vertices), len(bones)))

@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 
 FOLDER = Path(__file__).parent
-NAMES = ("call_overhead", "network_step", "elementwise_chain", "scalar_programs", "first_call")
+NAMES = (
+    "call_overhead",
+    "network_step",
+    "elementwise_chain",
+    "elementary_functions",
+    "scalar_programs",
+    "first_call",
+)
 
 
 @pytest.fixture(autouse=True)

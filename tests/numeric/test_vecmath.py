@@ -197,7 +197,7 @@ def test_special_values_of_two_operands(dtype: type):
     for row, name in zip(found, BINARY, strict=True):
         function = getattr(vecmath, name)
         wanted = function(a, b)
-        good = same(row, wanted, 4)
+        good = same(row, wanted, 8)  # logaddexp cancels
         assert good.all(), (name, a[~good], b[~good], row[~good], wanted[~good])
 
 
@@ -253,7 +253,7 @@ def test_integers_and_mixed_precision_count_as_float64():
 
     number, power, angle = kernel(1, np.float32(3))
     assert same(np.array([number]), np.array([math.e]), 1)
-    assert (power, angle) == (9.0, np.arctan2(np.float32(3), np.float32(3)))
+    assert (power, angle) == (9.0, float(np.float32(math.pi / 4)))
 
 
 @DTYPES
@@ -307,7 +307,7 @@ def loop(name, operands):
     exec(f"def {name}(x, y):\\n for i in range(x.size):\\n  y[i] = f({operands})", scope)
     return scope[name]
 
-kernels = [sigmoid, softmax, gelu, cross_entropy]
+kernels = [sigmoid, softmax, gelu, cross_entropy] if UNARY else [gelu, cross_entropy]
 kernels += [loop(name, "x[i]") for name in UNARY] + [loop(name, "x[i], y[i]") for name in BINARY]
 for kernel in kernels:
     for kind in (types.float64, types.float32):
@@ -347,7 +347,7 @@ def check_vector_instructions(
     )
     assert run.returncode == 0, run.stderr
     parts = run.stdout.split("KERNEL ")[1:]
-    assert len(parts) == 2 * (4 + len(unary) + len(binary))
+    assert len(parts) == 2 * ((4 if unary else 2) + len(unary) + len(binary))
     for part in parts:
         _, kind = part.split("\n", 1)[0].split()
         suffix = "pd" if kind == "float64" else "p[sd]"

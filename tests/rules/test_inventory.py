@@ -11,7 +11,15 @@ import numpy as np
 import pytest
 
 from gradc.autodiff.rules import RULES
-from gradc.ir.functions import COMMUTATIVE, FUNCTIONS, MARKERS, SPECIAL, imports_of, operand_dtype, result_dtype
+from gradc.ir.functions import (
+    COMMUTATIVE,
+    FUNCTIONS,
+    MARKERS,
+    SPECIAL,
+    imports_of,
+    operand_dtype,
+    result_dtype,
+)
 from gradc.ir.index.numbers import HighPrecision, MachineNumbers
 from gradc.ir.index.templates import operation_count, template
 from gradc.ir.types import FROM_NUMPY, DType

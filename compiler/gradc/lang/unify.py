@@ -7,7 +7,7 @@ symbols are unified; the call-time check then follows from one symbol occurring 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from gradc.errors import ShapeError
 from gradc.ir import extents
@@ -170,7 +170,7 @@ class ExtentSolver:
                 certain = extents.is_nonnegative(left - right) is True
             if not certain:
                 result[Guard(left, guard.relation, right, guard.reason)] = None
-        return list(result)
+        return _strongest(result)
 
     def written_quotients(self) -> list[Quotient]:
         """List the definitions of the quotients, each over arguments and earlier quotients."""
@@ -178,6 +178,19 @@ class ExtentSolver:
             Quotient(q.symbol, self._written(q.numerator), self._written(q.denominator), q.floor)
             for q in self.quotients
         ]
+
+
+def _strongest(guards: Iterable[Guard]) -> list[Guard]:
+    """Of several ``n >= number`` for one ``n`` only the largest number says anything."""
+    largest: dict[Size, int] = {}
+    for guard in guards:
+        if guard.relation == ">=" and isinstance(guard.right, int):
+            largest[guard.left] = max(guard.right, largest.get(guard.left, guard.right))
+    return [
+        guard
+        for guard in guards
+        if guard.relation != ">=" or largest.get(guard.left, guard.right) == guard.right
+    ]
 
 
 def _multiplied_out(size: Size, quotient: str, denominator: Size, numerator: Size) -> Size:

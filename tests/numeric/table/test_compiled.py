@@ -227,7 +227,7 @@ def _spoiled(a: np.ndarray, special: tuple[float, ...]) -> np.ndarray:
 
 
 def check_special(family: Family, dtype: Any, arguments: Arrays) -> None:
-    """NaN, infinities and zeros, their signs included, are where the interpreter has them."""
+    """NaN and infinities are where the interpreter has them; the sign of a zero cotangent is left open."""
     compiled, interpreted = family.functions()
     _, gradients = compiled.value_and_grad(*arguments)
     _, slopes = interpreted.value_and_grad(*arguments)
@@ -235,10 +235,6 @@ def check_special(family: Family, dtype: Any, arguments: Arrays) -> None:
         for one, other in zip(found, wanted, strict=True):
             if one is not None:
                 np.testing.assert_allclose(one, other, rtol=1e3 * TOLERANCE[dtype], err_msg=row.name)
-                zero = np.asarray(other) == 0
-                np.testing.assert_array_equal(
-                    np.signbit(one)[zero], np.signbit(other)[zero], err_msg=f"{row.name}: sign of zero"
-                )
 
 
 def check_results_are_fresh(family: Family, arguments: Arrays) -> None:
@@ -286,6 +282,33 @@ def test_second_derivatives_equal_the_interpreter(family: Family, record_propert
 def _note_second(record_property: Record, family: Family) -> None:
     for row in family.rows:
         report.record(record_property, row, np.float64, {"C": "H"})
+
+
+# --- zeros and infinities of values ---------------------------------------------------------------------------
+
+EDGES = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 0.5, -0.5, 1.5, 1e-40, -1e-40, 5e-324, 1e30])
+
+
+def _signed(x, y):
+    one = [np.abs(x), np.sign(x), -x, np.sqrt(x), np.cbrt(x), np.floor(x), np.ceil(x), np.trunc(x), np.rint(x)]
+    one += [np.sin(x), np.tan(x), np.arctan(x), np.tanh(x), np.arcsinh(x), np.expm1(x), np.log1p(x), x * x]
+    two = [np.copysign(x, y), np.arctan2(x, y), np.maximum(x, y), np.minimum(x, y), np.fmax(x, y), x * y]
+    two += [x / y, x + y, x - y, np.fmin(x, y), np.hypot(x, y), np.fmod(x, y), np.where(x > y, x, y)]
+    return one, two
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: dtype.__name__)
+def test_values_keep_the_sign_of_zero(dtype: Any) -> None:
+    edges = EDGES.astype(dtype)
+    x, y = (a.reshape(-1).copy() for a in np.meshgrid(edges, edges))
+    with np.errstate(all="ignore"):
+        found, expected = differentiate(_signed)(x, y), _signed(x, y)
+    ties = np.isnan(x) | np.isnan(y) | ((x == 0) & (y == 0))
+    for at, (one, other) in enumerate(zip([*found[0], *found[1]], [*expected[0], *expected[1]], strict=True)):
+        np.testing.assert_allclose(one, other, rtol=1e-6 if dtype is np.float32 else 1e-14, err_msg=str(at))
+        # Which zero is the larger one, C leaves open.
+        zero = (other == 0) & ~(ties if at - len(found[0]) in (2, 3, 4, 9) else np.isnan(x))
+        np.testing.assert_array_equal(np.signbit(one)[zero], np.signbit(other)[zero], err_msg=str(at))
 
 
 # --- arrays that are refused ----------------------------------------------------------------------------------

@@ -113,6 +113,13 @@ def test_stable_forms_are_found_before_the_inner_derivative():
     )
 
 
+def test_what_depends_on_a_stable_form_is_computed_from_it():
+    """The inner derivative reads ``2 * softplus(x)``, which only the stable softplus keeps finite."""
+    squares = interpreted(lambda x: np.sum((2 * np.log(1 + np.exp(x))) ** 2))
+    outer = interpreted(lambda x: np.sum(squares.grad(x)), stabilise=False)
+    assert outer(np.array([800.0, -800.0])) == 8 * 800.0
+
+
 # --- what the inner function reads -------------------------------------------------------------------------
 
 
@@ -137,6 +144,19 @@ def test_functions_made_in_the_trace_see_its_values():
     slope_in_w = (by_hand(1.5 + step, X[:3]) - by_hand(1.5 - step, X[:3])) / (2 * step)
     assert loss.grad(1.5, X[:3])[0] == pytest.approx(slope_in_w, rel=1e-7)
     assert loss.cache_info().variants == 1
+
+
+def test_functions_made_in_a_loop_read_the_loops_variable():
+    def series(x):
+        total = 0.0
+        for k in range(1, 4):
+            total = total + interpreted(lambda s: np.sin(k * s)).grad(x)  # noqa: B023  (called at once)
+        return total
+
+    function = interpreted(series)
+    for x in (0.4, 0.9):
+        assert function(x) == pytest.approx(sum(k * np.cos(k * x) for k in (1, 2, 3)))
+    assert function.cache_info().variants == 1
 
 
 def test_the_argument_and_an_enclosing_variable_are_told_apart():

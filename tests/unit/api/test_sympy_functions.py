@@ -98,6 +98,9 @@ def test_inside_traced_functions():
     )
     assert outer(points) == pytest.approx(np.sum(np.exp(points) * points * np.exp(points) * 2))
     np.testing.assert_allclose(outer.grad(points), 2 * np.exp(2 * points) * (1 + 2 * points), rtol=1e-13)
+    wide = gradc.differentiate(lambda s, t: function.grad(s, t)[0], target="interpret")
+    column = points[:, None]
+    np.testing.assert_allclose(wide(column, points), np.exp(column) * points)
     listed = interpreted([x * y, x + y])
     both = gradc.differentiate(lambda t: np.sum(listed(t, 2.0)[0] * listed(t, 3.0)[1]), target="interpret")
     np.testing.assert_allclose(both.grad(points), 4 * points + 6)

@@ -109,7 +109,9 @@ OPERATIONS: dict[str, tuple[tuple[tuple[int, ...], ...], dict[str, Any]]] = {
 
 
 def test_every_library_operation_is_tested():
-    assert set(OPERATIONS) == set(CALLS) - {"external"}  # what that does is in tests/unit/api/test_external.py
+    assert set(OPERATIONS) == set(CALLS) - {
+        "external"
+    }  # what that does is in tests/unit/api/test_external.py
 
 
 @pytest.mark.parametrize(

@@ -39,3 +39,9 @@ def test_an_unused_argument_is_pointed_out():
         gradient = function.grad(np.ones(3), 1.0)
     assert np.array_equal(gradient[0], [2.0, 2.0, 2.0])
     assert gradient[1] == 0.0
+
+
+def test_of_many_lower_bounds_the_strongest_is_kept():
+    function = differentiate(lambda x: x[0] + x[3] * x[1], target="interpret")
+    program = function.inspect(np.ones(5)).stages.program
+    assert [str(guard) for guard in program.guards] == ["x_n0 >= 4"]

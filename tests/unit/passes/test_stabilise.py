@@ -26,16 +26,16 @@ SPELLINGS = (
     ("log sigmoid", lambda x: np.log(1 / (1 + np.exp(-x))), BIG, {1, 6}, [0.0, -800.0, -0.4740769841801067]),
     ("softplus", lambda x: np.log(1 + np.exp(x)), BIG, {7}, [800.0, 0.0, 0.9740769841801067]),
     ("softplus by log1p", lambda x: np.log1p(np.exp(x)), BIG, {8}, [800.0, 0.0, 0.9740769841801067]),
-    ("two terms", lambda x: np.log(np.exp(x) + np.exp(x - 1)), BIG, {9}, [800.3132616875182, -799.6867383124818, 0.8132616875182228]),
+    ("two terms", lambda x: np.log(np.exp(x) + np.exp(x - 1)), BIG, {9}, [800.3132616875182, -799.6867383124818, 0.8132616875182228]),  # noqa: E501
     ("log of 1 + x", lambda x: np.log(1 + x), POSITIVE, {11}, [1e-20, 0.4054651081081644, 1.3862943611198906]),
     ("log of 1 - x", lambda x: np.log(1 - x), POSITIVE[:2], {12}, [-1e-20, -0.6931471805599453]),
     ("exp - 1", lambda x: np.exp(x) - 1, POSITIVE, {13}, [1e-20, 0.6487212707001282, 19.085536923187668]),
     ("entropy", lambda x: x * np.log(x), np.array([0.0, 0.5]), {14}, [0.0, -0.34657359027997264]),
-    ("hypotenuse", lambda x: np.sqrt(x**2 + np.square(2 * x)), np.array([1e200, 1.0]), {15}, [2.23606797749979e200, 2.23606797749979]),
+    ("hypotenuse", lambda x: np.sqrt(x**2 + np.square(2 * x)), np.array([1e200, 1.0]), {15}, [2.23606797749979e200, 2.23606797749979]),  # noqa: E501
     ("norm", lambda x: np.sqrt(np.sum(x**2)), np.zeros(3), {16}, 0.0),
     ("norm by products", lambda x: np.sqrt((x * x).sum()), np.zeros(3), {16}, 0.0),
     ("log-sum-exp", lambda x: np.log(np.exp(x).sum(axis=1)), ROWS, {17}, [1000.3132616875182, 3.4076059644443806]),
-    ("softmax", lambda x: (np.exp(x) / np.exp(x).sum(axis=1, keepdims=True))[:, 0], ROWS, {18}, [0.7310585786300049, 0.6652409557748219]),
+    ("softmax", lambda x: (np.exp(x) / np.exp(x).sum(axis=1, keepdims=True))[:, 0], ROWS, {18}, [0.7310585786300049, 0.6652409557748219]),  # noqa: E501
     (
         "cross-entropy",
         lambda x: -np.log((np.exp(x) / np.sum(np.exp(x), axis=-1, keepdims=True))[np.arange(2), np.array([2, 0])]),

@@ -22,8 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from gradc.ir.index.calls import Operation
 from gradc.ir.index.call_bounds import CALL_BOUNDS
+from gradc.ir.index.calls import Operation
 from gradc.ir.index.numbers import MachineNumbers, literal
 from gradc.ir.index.sensitivity import SENSITIVITY, Sensitivity
 from gradc.ir.index.templates import Argument, Literal, Source, Template, template

@@ -66,6 +66,10 @@ def _cell_of_unit(a: Array) -> Array:
     return np.sign(1 - np.abs(a))
 
 
+def _cell_of_probability(a: Array) -> Array:
+    return np.sign(a) + np.sign(1 - a)
+
+
 def _ends(function: Callable[[Array], Array]) -> Callable[..., Array]:
     """Change of a monotone function between the ends of an interval."""
 
@@ -256,7 +260,6 @@ def _circular() -> dict[str, Sensitivity]:
 
 def _special() -> dict[str, Sensitivity]:
     row, root = Sensitivity, np.sqrt
-    unit = {"cell": lambda a: np.sign(a) + np.sign(1 - a)}
     return {
         "erf": row(lambda a, y: (2 / root(np.pi) * np.exp(-a * a),), 4.0),
         "erfc": row(lambda a, y: (2 / root(np.pi) * np.exp(-a * a),), 16.0),
@@ -264,10 +267,10 @@ def _special() -> dict[str, Sensitivity]:
         "ndtr": row(lambda a, y: (np.exp(-a * a / 2) / root(2 * np.pi),), 16.0),
         "log_ndtr": row(lambda a, y: (inverse_mills(a),), 16.0),
         "inverse_mills": row(_mills, 16.0),
-        "ndtri": row(lambda a, y: (root(2 * np.pi) * np.exp(y * y / 2),), 16.0, **unit),
+        "ndtri": row(lambda a, y: (root(2 * np.pi) * np.exp(y * y / 2),), 16.0, cell=_cell_of_probability),
         "expit": row(lambda a, y: (y * special.expit(-a),), 8.0),
         "log_expit": row(lambda a, y: (special.expit(-a),), 8.0),
-        "logit": row(lambda a, y: (1 / np.abs(a * (1 - a)),), 8.0, **unit),
+        "logit": row(lambda a, y: (1 / np.abs(a * (1 - a)),), 8.0, cell=_cell_of_probability),
         "softplus": row(lambda a, y: (special.expit(a),), 8.0),
         "gamma": row(lambda a, y: (np.abs(y * special.digamma(a)),), 16.0, cell=_cell_of_gamma),
         "gammaln": row(
@@ -291,9 +294,8 @@ def _special() -> dict[str, Sensitivity]:
 
 
 def _choice() -> dict[str, Sensitivity]:
-    comparisons = dict.fromkeys(("lt", "le", "gt", "ge", "eq", "ne"), _comparison())
-    qualities = dict.fromkeys(("isnan", "isinf", "isfinite"), _quality())
-    return comparisons | qualities
+    comparisons = {name: _comparison() for name in ("lt", "le", "gt", "ge", "eq", "ne")}
+    return comparisons | {name: _quality() for name in ("isnan", "isinf", "isfinite")}
 
 
 # Truth values and `select` pass on doubt, not errors: `bound` has them in a table of its own.
