@@ -32,8 +32,8 @@ def main(epochs: int = 60, batch: int = 64) -> float:
     order = rng.permutation(len(digits.target))
     x, labels = digits.data[order] / 16.0, digits.target[order]
     test = slice(1400, None)
-    shapes = ((64, 64), (64,), (64, 10), (10,))
-    parameters = [rng.standard_normal(s) * np.sqrt(2 / s[0]) if len(s) == 2 else np.zeros(s) for s in shapes]
+    w1, w2 = (rng.standard_normal(shape) * np.sqrt(2 / shape[0]) for shape in ((64, 64), (64, 10)))
+    parameters = (w1, np.zeros(64), w2, np.zeros(10))
 
     begin = time.perf_counter()
     report = loss.check(*parameters, x[:8], labels[:8])

@@ -71,7 +71,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 def _is_default_run(config: pytest.Config) -> bool:
-    return "not full" in config.getoption("markexpr")
+    return "not full" in (config.getoption("markexpr") or "")
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:

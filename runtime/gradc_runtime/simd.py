@@ -171,7 +171,7 @@ def element_access(bits: int) -> tuple[Any, Any]:
 
 
 @intrinsic
-def copy_bytes(typing: Any, destination: Any, source: Any, count: Any) -> Any:
+def _copy_bytes(typing: Any, destination: Any, source: Any, count: Any) -> Any:
     """``memcpy`` between addresses."""
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
@@ -181,6 +181,9 @@ def copy_bytes(typing: Any, destination: Any, source: Any, count: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(types.intp, types.intp, types.intp), generate
+
+
+copy_bytes: Any = _copy_bytes  # called without the typing context
 
 
 @cache

@@ -24,6 +24,9 @@ from numba.np.ufunc.parallel import get_num_threads
 
 from gradc_runtime.simd import element_access, stack_buffer
 
+_numba: Any = numba  # Numba's types leave out its configuration
+_config = _numba.config
+
 # What the pool calls: addresses of the arguments' addresses, the counts, the steps, and the table.
 _TASK = types.void(types.intp, types.intp, types.intp, types.intp)
 
@@ -31,17 +34,17 @@ _TASK = types.void(types.intp, types.intp, types.intp, types.intp)
 @cache
 def available() -> bool:
     """Whether OpenMP is there; Numba's fallback pool aborts when entered from two threads, so it is not used."""
-    if numba.config.NUMBA_NUM_THREADS < 2:  # pyright: ignore[reportAttributeAccessIssue]
+    if _config.NUMBA_NUM_THREADS < 2:
         return False
-    chosen = numba.config.THREADING_LAYER  # pyright: ignore[reportAttributeAccessIssue]
+    chosen = _config.THREADING_LAYER
     try:
-        numba.config.THREADING_LAYER = "omp"  # pyright: ignore[reportAttributeAccessIssue]
+        _config.THREADING_LAYER = "omp"
         parallel._launch_threads()
     except ValueError:
         return False
     finally:
-        numba.config.THREADING_LAYER = chosen  # pyright: ignore[reportAttributeAccessIssue]
-    if numba.threading_layer() != "omp":
+        _config.THREADING_LAYER = chosen
+    if _numba.threading_layer() != "omp":
         return False
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=_forked)
@@ -90,7 +93,7 @@ def launcher() -> Any:
                 function(place, 0, 0, table)
 
         return alone
-    from numba.np.ufunc import omppool  # noqa: PLC0415
+    from numba.np.ufunc import omppool  # noqa: PLC0415  # pyright: ignore[reportAttributeAccessIssue]
 
     size = ctypes.c_size_t
     pool: Any = ctypes.CFUNCTYPE(None, *[size] * 7, ctypes.c_int)(omppool.parallel_for)

@@ -21,7 +21,7 @@ from gradc_runtime.vecmath_lanes import (
 
 LOG2_E = 1.4426950408889634
 # log(2) in two parts; the first has few bits, so that its products with n are exact.
-LN2 = {F64: (6.93147180369123816490e-01, 1.90821492927068770002e-10), F32: (0.693359375, -2.12194440e-4)}
+LN2 = {F64: (6.93147180369123816490e-01, 1.90821492927058770002e-10), F32: (0.693359375, -2.12194440e-4)}
 
 # (exp(r) - 1 - r) / r**2 for |r| <= log(2) / 2, the error relative to expm1(r): 2**-60 and 2**-31.
 EXP = {

@@ -156,12 +156,3 @@ def test_gradient_of_the_network_unrolled():
     value, gradient = loss.with_options(target="interpret").value_and_grad(*arguments)
     assert_agrees(value, objectives.network_loss(*arguments))
     assert_agrees(joined(gradient), complex_step(objectives.network_loss, arguments, 2))
-
-
-@pytest.mark.full
-def test_gradient_of_the_network_unrolled_over_the_whole_text():
-    arguments = files.network("lstm_l2_c1024")
-    value, gradient = loss.with_options(target="interpret").value_and_grad(*arguments)
-    golden = files.golden("lstm/lstm_l2_c1024")
-    assert_agrees(value, golden.value)
-    assert_agrees(joined(gradient), golden.derivative)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     AnyVariant = Variant | InlineVariant
 
+_CONCRETE = frozenset((float, int, bool, str, np.ndarray, np.float64, np.float32, type(None)))
 MAX_VARIANTS = 16
 WARN_AT = 8
 
@@ -84,7 +85,7 @@ class Core:
     def _tracing(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Trace | None:
         """Return the trace that a call is part of; None for a call on arrays and numbers."""
         trace = self._trace
-        if trace is None and "gradc.lang.session" in sys.modules:
+        if trace is None and not (_CONCRETE.issuperset(map(type, args)) and not kwargs):
             from gradc.api.inline import trace_of  # noqa: PLC0415  (tracing loads SciPy)
 
             trace = trace_of((args, kwargs))

@@ -21,6 +21,7 @@ from gradc.errors import ArgumentError, DTypeError
 from gradc.ir.types import FROM_NUMPY, DType, dtype_of
 
 NAMESPACE = "gradc"
+_trees: Any = optree  # its types describe trees whose leaves all have one type
 MAX_SCALARS = 64
 
 
@@ -214,8 +215,8 @@ class Flat:
 def flatten(signature: Signature, values: tuple[Any, ...]) -> Flat:
     """Flatten nested containers of arguments into leaves."""
     register_dataclasses(values)
-    leaves, spec = optree.tree_flatten(values, namespace=NAMESPACE)
-    paths = optree.tree_paths(values, namespace=NAMESPACE)
+    leaves, spec = _trees.tree_flatten(values, namespace=NAMESPACE)
+    paths = _trees.tree_paths(values, namespace=NAMESPACE)
     kinds, converted, owners, names = [], [], [], []
     for leaf, path in zip(leaves, paths, strict=True):
         owner = signature.parameters[path[0]]
@@ -271,5 +272,5 @@ def register_dataclass(cls: type) -> None:
     def put_together(_: None, children: Sequence[Any]) -> Any:
         return cls(**dict(zip(names, children, strict=True)))
 
-    optree.register_pytree_node(cls, take_apart, put_together, namespace=NAMESPACE)
+    _trees.register_pytree_node(cls, take_apart, put_together, namespace=NAMESPACE)
     _registered.add(cls)

@@ -198,7 +198,9 @@ def family_function(name: str, rows: Sequence[Row]) -> Call:
 
     parameters = ", ".join(f"x{number}" for number in range(sum(count for _, _, count in parts)))
     namespace: dict[str, Any] = {"body": body}
-    exec(f"def {name}({parameters}):\n    return body({parameters})", namespace)  # a plain signature: no *args
+    exec(
+        f"def {name}({parameters}):\n    return body({parameters})", namespace
+    )  # a plain signature: no *args
     return namespace[name]
 
 

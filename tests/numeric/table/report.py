@@ -41,7 +41,9 @@ def collect(properties: Iterable[tuple[str, Any]]) -> Table:
 
 def lines(table: Table, *, every: bool) -> list[str]:
     """Return the table as text: counts per family and dtype, and with `every` a line per operation."""
-    result = [f"cells: {_count(table, MARKS[:4])} derivatives checked, {_count(table, 'GH')} of them compiled"]
+    result = [
+        f"cells: {_count(table, MARKS[:4])} derivatives checked, {_count(table, 'GH')} of them compiled"
+    ]
     result += _families(table)
     return [*result, "", LEGEND, *_operations(table)] if every else result
 

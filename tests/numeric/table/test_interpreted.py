@@ -21,7 +21,16 @@ Arrays = list[np.ndarray]
 
 # Operations that NumPy defines and gradc refuses with a message: cells without derivative, marked r.
 _SCANS = ("cumsum", "cumprod", "cumulative_sum", "cumulative_prod", "diff")
-_REDUCTIONS = ("sum", "prod", "mean", "var", "add.reduce", "multiply.reduce", "maximum.reduce", "minimum.reduce")
+_REDUCTIONS = (
+    "sum",
+    "prod",
+    "mean",
+    "var",
+    "add.reduce",
+    "multiply.reduce",
+    "maximum.reduce",
+    "minimum.reduce",
+)
 _MATRICES = ("solve", "cholesky", "scipy.cholesky")
 _ITEMS = ("getitem", "setitem", *(f"mask{name}" for name in (".sum", ".prod", ".mean", ".max", ".min", "=")))
 REFUSED: dict[str, frozenset[str]] = {
@@ -188,17 +197,37 @@ def test_operation(row: Row, dtype: Any, record_property: Record) -> None:
 
 
 # Operations whose results are no floating-point numbers, or that take none: there is nothing to differentiate.
+_ORDERS = ("less", "less_equal", "greater", "greater_equal", "equal", "not_equal")
+_LOGIC = (*(f"bitwise_{x}" for x in ("and", "or", "xor")), *(f"logical_{x}" for x in ("and", "or", "xor")))
+_CLASSES = (
+    "isnan",
+    "isinf",
+    "isfinite",
+    "signbit",
+    "isposinf",
+    "isneginf",
+    "isclose",
+    "invert",
+    "logical_not",
+)
 WITHOUT_DERIVATIVE = frozenset(
-    """
-    isnan isinf isfinite signbit isposinf isneginf isclose invert bitwise_and bitwise_or bitwise_xor
-    logical_and logical_or logical_xor logical_not less less_equal greater greater_equal equal not_equal
-    bitwise_and.outer bitwise_or.outer bitwise_xor.outer logical_and.outer logical_or.outer logical_xor.outer
-    less.outer less_equal.outer greater.outer greater_equal.outer equal.outer not_equal.outer
-    logical_or.reduce logical_and.reduce any all count_nonzero argmax argmin argsort
-    bool int8 int16 int32 int64 uint8 uint16 uint32 uint64
-    math.floor math.ceil math.trunc math.isnan math.isinf math.isfinite
-    shape ndim size ix_ diag_indices diag_indices_from zeros ones empty arange eye identity tri
-    """.split()
+    (
+        *(*_CLASSES, *_LOGIC, *_ORDERS, *(f"{name}.outer" for name in (*_LOGIC, *_ORDERS))),
+        *(
+            "logical_or.reduce",
+            "logical_and.reduce",
+            "any",
+            "all",
+            "count_nonzero",
+            "argmax",
+            "argmin",
+            "argsort",
+        ),
+        *("bool", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))),
+        *(f"math.{name}" for name in ("floor", "ceil", "trunc", "isnan", "isinf", "isfinite")),
+        *("shape", "ndim", "size", "ix_", "diag_indices", "diag_indices_from"),
+        *("zeros", "ones", "empty", "arange", "eye", "identity", "tri"),
+    )
 )
 
 

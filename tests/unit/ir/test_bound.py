@@ -9,11 +9,12 @@ from gradc.autodiff.rules import RULES
 from gradc.errors import GradcError
 from gradc.ir.extents import symbol
 from gradc.ir.functions import FUNCTIONS, Result
-from gradc.ir.index.bound import DOUBTS, Bounded, BoundedNumbers
+from gradc.ir.index.bound import Bounded, BoundedNumbers
 from gradc.ir.index.build import Builder
 from gradc.ir.index.evaluate import evaluate
-from gradc.ir.index.nodes import Access, Const, Lookup, Program, Reduce
+from gradc.ir.index.nodes import Access, Affine, Const, Lookup, Program, Reduce, fixed
 from gradc.ir.index.numbers import HighPrecision, MachineNumbers
+from gradc.ir.index.rounding import DOUBTS
 from gradc.ir.index.sensitivity import SENSITIVITY
 from gradc.ir.index.templates import template
 from gradc.ir.types import DType
@@ -157,6 +158,10 @@ def test_exact_limits_are_exact(name, operands):
     assert bounded(name, [np.array([x]) for x in operands], [0.0] * len(operands)).error == 0
 
 
+def test_an_error_below_the_last_place_may_still_cross_a_jump():
+    assert bounded("floor", [np.array([3.0])], [1e-17]).error >= 1
+
+
 def test_comparisons_are_certain_outside_the_errors():
     assert bounded("lt", [np.array([1.0]), np.array([1.5])], [0.1, 0.1]).error == 0
     assert bounded("eq", [np.array([np.inf]), np.array([np.inf])], [0.0, 0.0]).error == 0
@@ -167,8 +172,8 @@ def test_truth_is_in_doubt_where_it_may_change(name: str):
     function = MachineNumbers().function(template(name))
     for a, b, doubt_a, doubt_b in np.ndindex(2, 2, 2, 2):
         first, second = np.array([a], bool), np.array([b], bool)
-        pairs = Bounded(first, np.array([1.0 * doubt_a])), Bounded(second, np.array([1.0 * doubt_b]))
-        found = BoundedNumbers()._step(name, list(pairs))
+        pairs = [Bounded(first, np.array([1.0 * doubt_a])), Bounded(second, np.array([1.0 * doubt_b]))]
+        found = BoundedNumbers()._step(name, pairs)
         seen = {
             bool(function(first ^ x, second ^ y)[0])
             for x in {False, bool(doubt_a)}
@@ -233,6 +238,35 @@ def test_accumulation_counts_the_additions():
     assert np.all(bounds > 0.1 * size * count * 2.0**-24)
 
 
+def test_constants_and_literals_may_have_no_number_of_their_dtype():
+    build = Builder()
+    tenth = build.assign("copy", (Const(0.1, F32),), (), F32)
+    _, (bound,) = evaluate(build.finish((tenth,)), {}, bound=True)
+    assert bound == pytest.approx(abs(float(np.float32(0.1)) - 0.1))
+
+
+def test_overflow_of_a_sum_has_no_bound():
+    build = Builder()
+    x = build.input("x", F32, (N,))
+    out = build.declare("y", F32, (1,))
+    build.accumulate(out, template("copy"), (Access(x, (0,)),), (N,), (fixed(0),))
+    total = build.assign("copy", (build.access(x),), (N,), F32, rank=0, reduce=Reduce("sum", F32))
+    _, bounds = evaluate(build.finish((out, total)), {"x": np.full(3, 2e38, np.float32)}, bound=True)
+    assert [float(np.max(bound)) for bound in bounds] == [np.inf, np.inf]
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_recurrences_gather_rounding_from_step_to_step(reverse: bool):
+    build = Builder()
+    a, b = build.input("a", F32, (N, 2)), build.input("b", F32, (N, 2))
+    out = build.call("affine_scan", (a, b), {"axis": 0, "reverse": reverse})
+    rng = np.random.default_rng(6)
+    relative = assert_bounded(
+        build.finish(out), {"a": rng.uniform(0.9, 1.1, (200, 2)), "b": rng.uniform(0.5, 1.0, (200, 2))}
+    )
+    assert max(relative) < 1e-3
+
+
 def test_a_choice_in_doubt_covers_both_arms():
     build = Builder()
     x = build.input("x", F64, (N,))
@@ -244,6 +278,24 @@ def test_a_choice_in_doubt_covers_both_arms():
     assert list(doubt) == [1.0, 0.0]
     assert bound[0] == pytest.approx(5.0)
     assert bound[1] == 0.0
+
+
+@pytest.mark.parametrize("op", ["max", "min"])
+def test_the_winner_is_certain_where_it_wins_clearly(op: str):
+    build = Builder()
+    x = build.input("x", F64, (3, N))
+    root = build.pointwise("square", build.pointwise("sqrt", x))
+    best = build.assign("copy", (build.access(root),), (3, N), F64, rank=1, reduce=Reduce(op, F64))
+    own, other = Access(best, (0,)), Access(best, (Affine(((-1, 0),), 2),))
+    equal = [build.assign("eq", (build.access(root), each), (3, N), BOOL) for each in (own, other)]
+    row = [2.0, 3.0, 4.0]
+    near = [2.0, np.nextafter(2.0, 3.0), 3.0] if op == "min" else [1.0, 2.0, np.nextafter(2.0, 1.0)]
+    _, (aligned, crossed) = evaluate(
+        build.finish(tuple(equal)), {"x": np.array([near, row, row])}, bound=True
+    )
+    assert np.all(aligned[1:] == 0)
+    assert np.sum(aligned[0]) == 2
+    assert np.all(crossed[1] == 0)  # the row that is compared with itself
 
 
 def test_an_element_at_a_position_in_doubt_has_no_bound():
@@ -279,13 +331,15 @@ def matrix(dtype: DType, size: int = 5) -> np.ndarray:
 
 
 @pytest.mark.parametrize("dtype", [F64, F32])
+@pytest.mark.parametrize("divisor", [1.0, 3.0])
 @pytest.mark.parametrize("operation", ["solve", "inv", "solve_triangular"])
-def test_solved_systems(operation: str, dtype: DType):
-    """Operands are rounded results themselves, so their errors count as well."""
+def test_solved_systems(operation: str, dtype: DType, divisor: float):
+    """Exact operands, and operands that have been rounded, whose errors count as well."""
     build = Builder()
     a, b = build.input("a", dtype, (2, N, N)), build.input("b", dtype, (2, N, 3))
-    third = Const(3.0, dtype)
-    a, b = build.pointwise("div", a, third), build.pointwise("div", b, third)
+    if divisor != 1:
+        third = Const(divisor, dtype)
+        a, b = build.pointwise("div", a, third), build.pointwise("div", b, third)
     ins = (a,) if operation == "inv" else (a, b)
     attributes = {"lower": True, "transposed": True} if operation == "solve_triangular" else {}
     program = build.finish(build.call(operation, ins, attributes))
@@ -294,8 +348,8 @@ def test_solved_systems(operation: str, dtype: DType):
     with mpmath.workdps(50):
         for at in range(2):
             wide = np.tril(left[at]).T if operation == "solve_triangular" else left[at]
-            system = mpmath.matrix(wide.tolist()) / 3
-            rhs = mpmath.eye(5) if operation == "inv" else mpmath.matrix(right[at].tolist()) / 3
+            system = mpmath.matrix(wide.tolist()) / divisor
+            rhs = mpmath.eye(5) if operation == "inv" else mpmath.matrix(right[at].tolist()) / divisor
             true = mpmath.inverse(system) * rhs
             exact = [[true[i, j] for j in range(rhs.cols)] for i in range(5)]
             assert excess(value[at], bound[at], np.array(exact)) <= 1

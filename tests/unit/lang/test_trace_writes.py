@@ -5,7 +5,7 @@ import copy
 import numpy as np
 import pytest
 
-from gradc.errors import DTypeError, TraceError
+from gradc.errors import DTypeError, ShapeError, TraceError
 from gradc.ir.index.evaluate import evaluate
 from gradc.ir.index.nodes import Assemble
 from gradc.ir.index.verify import verify
@@ -233,3 +233,18 @@ def test_integers_do_not_take_floats_in_place():
 
     with pytest.raises(DTypeError, match="in place"):
         trace(function, {"x": X})
+
+
+def write_the_rest_to_one_place(x):
+    y = np.zeros(3)
+    y[1:2] = x[3:]
+    return y
+
+
+def test_a_slice_that_is_written_to_one_place_has_one_element():
+    """Nothing says so before the call: ``n - 3`` becomes 1 as any two extents that meet become equal."""
+    traced = trace(write_the_rest_to_one_place, {"x": X})
+    (found,) = evaluate(traced.program, {"x": X})
+    np.testing.assert_array_equal(found, write_the_rest_to_one_place(X))
+    with pytest.raises(ShapeError, match="do not agree"):
+        trace(write_the_rest_to_one_place, {"x": np.arange(5.0)})

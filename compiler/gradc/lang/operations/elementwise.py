@@ -160,13 +160,8 @@ def _float_power(emit: Emitter, dtype: DType, base: Arg, exponent: Arg) -> Value
 
 
 def _fmod(emit: Emitter, dtype: DType, a: Arg, b: Arg) -> Value:
-    """Emit the remainder with the sign of `a`, exact: `mod` of the absolute values."""
-    a = lift.array(emit, a, dtype)
-    divisor = emit.elementwise("abs", b, dtype=dtype)
-    below = emit.elementwise("neg", emit.elementwise("mod", emit.elementwise("neg", a), divisor))
-    return emit.elementwise(
-        "select", emit.elementwise("lt", a, 0), below, emit.elementwise("mod", a, divisor), dtype=dtype
-    )
+    """Emit the remainder with the sign of `a`, that of a zero included."""
+    return emit.elementwise("fmod", a, b, dtype=dtype)
 
 
 def _divmod(emit: Emitter, dtype: DType, a: Arg, b: Arg) -> tuple[Value, Value]:
