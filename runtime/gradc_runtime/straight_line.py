@@ -167,7 +167,9 @@ class _Emitter:
         """A function of `math` or the scalar runtime, by symbol: inlined a thousand times it would swamp LLVM."""
         declared = ir.FunctionType(_DOUBLE, [_DOUBLE] * len(operands))
         symbol = _function_symbol(function, len(operands))
-        return self.builder.call(cgutils.get_or_insert_function(self.builder.module, declared, symbol), operands)
+        return self.builder.call(
+            cgutils.get_or_insert_function(self.builder.module, declared, symbol), operands
+        )
 
 
 @cache

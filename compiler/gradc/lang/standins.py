@@ -91,7 +91,9 @@ class StandIns:
         """Return the name of a list or dictionary argument that the function changed; empty if there is none."""
         for what, copy, before in self._containers:
             after = tuple(copy.items() if isinstance(copy, dict) else copy)
-            if len(after) != len(before) or any(not _same_entry(a, b) for a, b in zip(after, before, strict=True)):
+            if len(after) != len(before) or any(
+                not _same_entry(a, b) for a, b in zip(after, before, strict=True)
+            ):
                 return what
         return ""
 
@@ -236,7 +238,6 @@ def _unwrapped(value: Any) -> Any:
     if inner is None and type(value).__name__ == "_lru_cache_wrapper":
         inner = value.__wrapped__
     return inner if isinstance(inner, types.FunctionType) else None
-
 
 
 def _same_entry(new: Any, old: Any) -> bool:

@@ -261,7 +261,11 @@ class _Stabiliser:
         first, second = self.definitions.get(name), self.definitions.get(other)
         if first is None or second is None:
             return False
-        return (first.template, first.operands, first.space) == (second.template, second.operands, second.space)
+        return (first.template, first.operands, first.space) == (
+            second.template,
+            second.operands,
+            second.space,
+        )
 
     def _exponential(self, total: Assign) -> str:
         operand = total.operands[0]
@@ -351,13 +355,21 @@ def _sums_exponentials(total: Assign, definitions: dict[str, Assign]) -> bool:
 
 
 def _is_shifted(argument: Assign, definitions: dict[str, Assign]) -> bool:
-    """Whether the exponent already is ``x - max(x)``: such code needs no help."""
+    """Whether the exponent already is ``x - max(x)``, perhaps in an arm of a choice: such code needs no help."""
+    if argument.template.name == "select":
+        arms = (definitions.get(o.tensor) for o in argument.operands[1:] if isinstance(o, Access))
+        return any(arm is not None and arm.reduce is None and _is_shifted(arm, definitions) for arm in arms)
     if argument.template.name != "sub" or not isinstance(argument.operands[1], Access):
         return False
     below = definitions.get(argument.operands[1].tensor)
-    while below is not None and below.reduce is None and below.template.name in ("copy", "stop_gradient"):
-        first = below.operands[0]
-        below = definitions.get(first.tensor) if isinstance(first, Access) else None
+    through = {
+        "copy": 0,
+        "stop_gradient": 0,
+        "select": 1,
+    }  # an infinite maximum is replaced by 0 with a select
+    while below is not None and below.reduce is None and below.template.name in through:
+        inner = below.operands[through[below.template.name]]
+        below = definitions.get(inner.tensor) if isinstance(inner, Access) else None
     return below is not None and below.reduce is not None and below.reduce.op == "max"
 
 
