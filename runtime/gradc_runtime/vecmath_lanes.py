@@ -18,7 +18,7 @@ import numpy as np
 from llvmlite import ir
 from numba.core import types
 from numba.core.cgutils import get_or_insert_function
-from numba.core.typing import signature
+from numba.core.typing.templates import signature
 from numba.extending import lower_builtin, type_callable
 
 # In kernels that ask for it, Numba relaxes the instructions that have no flags.  This list has a member that

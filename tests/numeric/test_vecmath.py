@@ -124,7 +124,7 @@ def points(name: str, dtype: type, count: int, rng: np.random.Generator) -> Arra
 
 
 @cache
-def applied(names: tuple[str, ...], arity: int) -> Callable[..., None]:
+def applied(names: tuple[str, ...], arity: int) -> Any:
     """Compile a kernel that stores function k of its operands in row k of its last argument, in a loop each."""
     operands = ("a", "b")[:arity]
     lines = [f"def kernel({', '.join(operands)}, out):"]

@@ -7,7 +7,7 @@ symbols are unified; the call-time check then follows from one symbol occurring 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 
 from gradc.errors import ShapeError
 from gradc.ir import extents
@@ -180,17 +180,17 @@ class ExtentSolver:
         ]
 
 
-def _strongest(guards: Iterable[Guard]) -> list[Guard]:
+def _strongest(guards: Collection[Guard]) -> list[Guard]:
     """Of several ``n >= number`` for one ``n`` only the largest number says anything."""
     largest: dict[Size, int] = {}
     for guard in guards:
         if guard.relation == ">=" and isinstance(guard.right, int):
             largest[guard.left] = max(guard.right, largest.get(guard.left, guard.right))
-    return [
-        guard
+    weaker = (
+        guard.relation == ">=" and isinstance(guard.right, int) and guard.right < largest[guard.left]
         for guard in guards
-        if guard.relation != ">=" or largest.get(guard.left, guard.right) == guard.right
-    ]
+    )
+    return [guard for guard, implied in zip(guards, weaker, strict=True) if not implied]
 
 
 def _multiplied_out(size: Size, quotient: str, denominator: Size, numerator: Size) -> Size:
