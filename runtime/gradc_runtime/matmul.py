@@ -19,7 +19,7 @@ from gradc_runtime.simd import copy_bytes, element_access, micro_kernel, stack_b
 
 Array = Any
 
-PARALLEL = 2_000_000  # multiply-adds above which threads pay
+PARALLEL = 16_000_000  # multiply-adds above which threads pay even when another program holds a core
 SLICE = 1024  # of the contracted index: a packed panel then stays in the second-level cache
 
 # The table of one product: addresses, strides in elements, extents, and the slice being worked on.
