@@ -50,7 +50,7 @@ def trace_checked(trace: Callable[[], TraceResult]) -> TraceResult:
             where=difference,
             why="random numbers, the time, a counter or another side effect enters it; the compiled function "
             "would repeat the value of one trace in every call",
-            do="pass such values as arguments; gradc.random.normal(seed, shape) draws inside the function",
+            do="pass such values as arguments",
             code="E_TRACE_IMPURE",
         )
     return first
