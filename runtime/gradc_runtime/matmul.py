@@ -19,7 +19,7 @@ from gradc_runtime.simd import copy_bytes, element_access, micro_kernel, stack_b
 
 Array = Any
 
-PARALLEL = 16_000_000  # multiply-adds above which threads pay even when another program holds a core
+PARALLEL = 2_000_000  # multiply-adds above which threads pay
 SLICE = 1024  # of the contracted index: a packed panel then stays in the second-level cache
 
 # The table of one product: addresses, strides in elements, extents, and the slice being worked on.
@@ -81,12 +81,13 @@ def driver(bits: int) -> Any:
         panels, blocks = (n + columns - 1) // columns, (m + rows - 1) // rows
         packed = np.empty(panels * min(SLICE, k) * columns, scalar)
         write(table + PACKED, packed.ctypes.data)
-        share = m * n * k >= PARALLEL
+        work = m * n * k
+        patience = 1_000_000 + work // 2 if work >= PARALLEL else 0  # several times what one thread needs
         for first in range(0, max(k, 1), SLICE):
             write(table + FIRST, first)
             write(table + COUNT, min(SLICE, k - first))
-            launch(pack, pack_address, panels, table, share)
-            launch(block, block_address, blocks, table, share)
+            launch(pack, pack_address, panels, table, patience)
+            launch(block, block_address, blocks, table, patience)
         write(
             table + PACKED, packed.size
         )  # the last use: Numba frees an array after it, whatever holds its address
@@ -125,7 +126,8 @@ def _block_of_rows(bits: int) -> tuple[Any, int]:
     """The task that multiplies one block of rows with all panels."""
     shape, size = tile(bits), bits // 8
     rows, columns = shape.rows, shape.columns
-    micro = micro_kernel(bits)
+    one, two, three = (micro_kernel(bits, vectors) for vectors in (1, 2, 3))
+    lanes = shape.lanes
     load, store = element_access(bits)
     read, _ = element_access(0)
     buffer = stack_buffer(rows * columns * size)
@@ -146,23 +148,24 @@ def _block_of_rows(bits: int) -> tuple[Any, int]:
             # At an edge the tile goes to a buffer; a short block runs row by row: nothing is read past the end.
             whole = height == rows
             for i in range(0, height, rows if whole else 1):
-                if depth > 0:
-                    micro(
-                        left + i * across * size,
-                        across if whole else 0,
-                        along,
-                        right,
-                        out if inner else edge,
-                        n if inner else columns,
-                        depth,
-                        add if inner else 0,
-                    )
+                a, a_row = left + i * across * size, across if whole else 0
+                to, stride = (out, n) if inner else (edge, columns)
+                first = add if inner else 0
+                # The last panel may be narrow: use no more vectors of it than it fills.
+                if depth == 0:
+                    pass
+                elif width > 2 * lanes:
+                    three(a, a_row, along, right, to, stride, depth, first)
+                elif width > lanes:
+                    two(a, a_row, along, right, to, stride, depth, first)
+                else:
+                    one(a, a_row, along, right, to, stride, depth, first)
                 if inner:
                     continue
                 for r in range(rows if whole else 1):
                     for j in range(width):
-                        to = out + ((i + r) * n + j) * size
+                        place = out + ((i + r) * n + j) * size
                         value = load(edge + (r * columns + j) * size) if depth > 0 else zero
-                        store(to, load(to) + value if add > 0 else value)
+                        store(place, load(place) + value if add > 0 else value)
 
     return threads.task(f"gradc_rows_{bits}", block_of_rows)

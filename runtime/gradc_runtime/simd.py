@@ -48,7 +48,7 @@ def tile(bits: int) -> Tile:
     return Tile(8, 3, lanes, bits) if vector_bytes() == 64 else Tile(4, 3, lanes, bits)
 
 
-def _micro_kernel(shape: Tile) -> Any:
+def _micro_kernel(shape: Tile, vectors: int) -> Any:
     element = ir.DoubleType() if shape.bits == 64 else ir.FloatType()
     vector = ir.VectorType(element, shape.lanes)
     index = ir.IntType(64)
@@ -77,7 +77,7 @@ def _micro_kernel(shape: Tile) -> Any:
         builder.position_at_end(loop)
         k = builder.phi(index)
         k.add_incoming(index(0), before)
-        sums = [[builder.phi(vector) for _ in range(shape.vectors)] for _ in range(shape.rows)]
+        sums = [[builder.phi(vector) for _ in range(vectors)] for _ in range(shape.rows)]
         places = [builder.gep(row, [builder.mul(k, a_step)]) for row in rows]
         panel = builder.gep(right, [builder.mul(k, index(shape.columns))])
         new = _step(builder, shape, places, panel, sums, fma, vector, index)
@@ -116,7 +116,7 @@ def _step(
     """One value of the contracted index: load a row of b, broadcast an element of each row of a, multiply, add."""
     right = [
         builder.load(_vector_pointer(builder, panel, at * shape.lanes, vector, index), align=shape.bits // 8)
-        for at in range(shape.vectors)
+        for at in range(len(sums[0]))
     ]
     lane = ir.IntType(32)
     same = ir.Constant(ir.VectorType(lane, shape.lanes), [0] * shape.lanes)
@@ -134,9 +134,9 @@ def _vector_pointer(builder: ir.IRBuilder, start: Any, offset: int, vector: Any,
 
 
 @cache
-def micro_kernel(bits: int) -> Any:
-    """The core for elements of `bits` bits, as a function that Numba code can call with addresses."""
-    return _micro_kernel(tile(bits))
+def micro_kernel(bits: int, vectors: int) -> Any:
+    """The core for elements of `bits` bits and the first `vectors` vectors of a panel; called with addresses."""
+    return _micro_kernel(tile(bits), vectors)
 
 
 @cache

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import time
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -51,8 +52,11 @@ def available() -> bool:
     return True
 
 
-# Kernels read this word at every launch: 0 in a forked child, whose OpenMP threads are gone.
-_enabled = np.ones(1, np.int64)
+# Kernels read these words at every launch: whether threads may be used (0 in a forked child, whose OpenMP threads are
+# gone), and how many launches still run alone because a barrier stalled: on a busy machine one descheduled thread holds
+# up all others for milliseconds.
+_enabled = np.array([1, 0], np.int64)
+BACK_OFF = 200
 
 
 def _forked() -> None:
@@ -80,38 +84,62 @@ def task(symbol: str, function: Callable[[int, int, int, int], None]) -> tuple[A
 
 @cache
 def launcher() -> Any:
-    """``launch(task, address, count, table, share)``: run a task for every index, in parallel if `share`."""
+    """``launch(task, address, count, table, patience)``: run a task for every index.
+
+    In parallel where `patience` is positive: a launch that takes longer, in nanoseconds, makes the next ones run alone.
+    """
     load, store = element_access(0)
     words = stack_buffer(24)
+
+    @njit(error_model="numpy")
+    def alone(function: Any, count: int, table: int) -> None:
+        place = words()
+        for index in range(count):
+            store(place, index)
+            function(place, 0, 0, table)
+
     if not available():
 
         @njit(error_model="numpy")
-        def alone(function: Any, address: int, count: int, table: int, share: bool) -> None:
-            place = words()
-            for index in range(count):
-                store(place, index)
-                function(place, 0, 0, table)
+        def launch_alone(function: Any, address: int, count: int, table: int, patience: int) -> None:
+            alone(function, count, table)
 
-        return alone
+        return launch_alone
     from numba.np.ufunc import omppool  # noqa: PLC0415  # pyright: ignore[reportAttributeAccessIssue]
 
     size = ctypes.c_size_t
     pool: Any = ctypes.CFUNCTYPE(None, *[size] * 7, ctypes.c_int)(omppool.parallel_for)
+    libc = ctypes.CDLL(None).clock_gettime
+    clock: Any = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, size)(
+        ctypes.cast(libc, ctypes.c_void_p).value or 0
+    )
+    monotonic = time.CLOCK_MONOTONIC
     enabled = _enabled.ctypes.data
 
     @njit(error_model="numpy")
-    def launch(function: Any, address: int, count: int, table: int, share: bool) -> None:
-        if share and load(enabled) == 1:
-            # The pool adds index * step to each base address: base 0 and step 1 hand over the index itself.
-            start = words()
-            store(start, 0)
-            store(start + 8, count)
-            store(start + 16, 1)
-            pool(address, start, start + 8, start + 16, table, 0, 1, get_num_threads())
-        else:
-            place = words()
-            for index in range(count):
-                store(place, index)
-                function(place, 0, 0, table)
+    def now() -> int:
+        place = words()
+        clock(monotonic, place)
+        return load(place) * 1_000_000_000 + load(place + 8)
+
+    @njit(error_model="numpy")
+    def launch(function: Any, address: int, count: int, table: int, patience: int) -> None:
+        if patience <= 0 or load(enabled) != 1:
+            alone(function, count, table)
+            return
+        waiting = load(enabled + 8)
+        if waiting > 0:
+            store(enabled + 8, waiting - 1)
+            alone(function, count, table)
+            return
+        # The pool adds index * step to each base address: base 0 and step 1 hand over the index itself.
+        start = words()
+        store(start, 0)
+        store(start + 8, count)
+        store(start + 16, 1)
+        begin = now()
+        pool(address, start, start + 8, start + 16, table, 0, 1, get_num_threads())
+        if now() - begin > patience:
+            store(enabled + 8, BACK_OFF)
 
     return launch
