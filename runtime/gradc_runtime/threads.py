@@ -35,7 +35,7 @@ _TASK = types.void(types.intp, types.intp, types.intp, types.intp)
 @cache
 def available() -> bool:
     """Whether OpenMP is there; Numba's fallback pool aborts when entered from two threads, so it is not used."""
-    if _config.NUMBA_NUM_THREADS < 2:
+    if _config.NUMBA_NUM_THREADS < 2 or os.name == "nt":  # the clock that watches barriers is POSIX's
         return False
     chosen = _config.THREADING_LAYER
     try:
