@@ -46,7 +46,29 @@ def _partial(template: Template, position: int, *, lone: bool, with_result: bool
     if template.name in FUNCTIONS:
         arguments = tuple(placeholder(k) for k in range(template.arity))
         return _row_partials(template.name, arguments, result, lone=lone)[position]
+    inner = under_guard(template)
+    if inner is not None:
+        found = partial(inner, position, lone=lone, with_result=with_result) if position < inner.arity else 0
+        return select(placeholder(inner.arity), found, 0) if found != 0 else sympy.Integer(0)
     return _chain(template.body, placeholder(position))
+
+
+def guard(template: Template) -> Template:
+    """``template`` where one more operand, the last, is true, and 0 elsewhere."""
+    if "guarded" not in template.cache:
+        operands = tuple(placeholder(k) for k in range(template.arity + 1))
+        template.cache["guarded"] = composite(select(operands[-1], template.body, 0), operands)
+    return template.cache["guarded"]  # pyright: ignore[reportReturnType]
+
+
+def under_guard(template: Template) -> Template | None:
+    """The template that `guard` made this one of, or None."""
+    body, last = template.body, placeholder(template.arity - 1)
+    if type(body).__name__ != "select" or body.args[0] is not last or body.args[2] != 0:
+        return None
+    if last in body.args[1].free_symbols:
+        return None
+    return composite(body.args[1], tuple(placeholder(k) for k in range(template.arity - 1)))
 
 
 def _row_partials(

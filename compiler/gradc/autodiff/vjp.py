@@ -24,6 +24,7 @@ from gradc.autodiff.activity import (
 )
 from gradc.autodiff.adjoint import Adjoint
 from gradc.autodiff.calls import VJP
+from gradc.autodiff.guards import guarded
 from gradc.autodiff.local import vjp_template
 from gradc.autodiff.reductions import body_of, exclusive_product, winners
 from gradc.errors import NoDerivativeRule
@@ -205,7 +206,8 @@ def gradient_with_cotangents(program: Program, wrt: Sequence[str]) -> tuple[Prog
 
 def _start(program: Program, wrt: Sequence[str], seeded: Sequence[str]) -> Adjoint:
     require_floats(program, (*wrt, *seeded))
-    return Adjoint(program, varying(program, wrt) & (useful(program, seeded) | set(wrt)))
+    active = varying(program, wrt) & (useful(program, seeded) | set(wrt))
+    return Adjoint(guarded(program, active), active)
 
 
 def _finish(adjoint: Adjoint, wrt: Sequence[str], seeds: Sequence[tuple[str, str]]) -> Program:
