@@ -25,6 +25,7 @@ from gradc.passes.equations.markers import without_markers
 from gradc.passes.equations.simplify import simplify
 from gradc.passes.equations.stabilise import stabilise
 from gradc.schedule.fuse import fuse
+from gradc.schedule.recompute import recompute
 from gradc_runtime.artifact import KernelArtifact
 
 Result = TypeVar("Result")
@@ -115,7 +116,7 @@ def compile_program(program: Program, derivation: Derivation, options: Options) 
     optimised = timed(
         "accumulators", lambda: wide_accumulators(optimised)
     )  # last: products keep their own dtype
-    schedule = timed("schedule", lambda: fuse(optimised))
+    schedule = timed("schedule", lambda: recompute(optimised, fuse(optimised)))
     name = f"{program.name}_{derivation.of}"
     header = (_title(program.name, derivation), f"gradc {VERSION}", "", *show(program).splitlines())
     kernel = timed("lower", lambda: lower(optimised, schedule, name=name, header=header))
