@@ -9,6 +9,7 @@ from typing import Any
 import optree
 
 from gradc.api.built import Built, Inlined
+from gradc.api.collector import collector_resting
 from gradc.lang.annotations import annotated_extents
 from gradc.lang.clone import Source as Place
 from gradc.lang.signature import NAMESPACE, Flat, Signature
@@ -38,7 +39,8 @@ class FunctionSource:
             specs.append(spec)
             return result
 
-        result = trace_checked(once)
+        with collector_resting():
+            result = trace_checked(once)
         count = sum(1 for kind in flat.kinds if kind.kind != "static")
         names = iter(result.program.inputs[:count])
         inputs = tuple(None if kind.kind == "static" else next(names) for kind in flat.kinds)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from gradc.api.built import LEAF, Built
+from gradc.api.collector import collector_resting
 from gradc.errors import ArgumentError, GuardFailed, ShapeError
 from gradc.ir import extents
 from gradc.ir.index.evaluate import bind_extents, evaluate
@@ -173,9 +174,9 @@ class Variant:
         """All stages of a derivation, without calling Numba."""
         with self._lock:
             if derivation not in self.stages:
-                self.stages[derivation] = compile_program(
-                    self.program_of(derivation), derivation, self.options
-                )
+                program = self.program_of(derivation)
+                with collector_resting():
+                    self.stages[derivation] = compile_program(program, derivation, self.options)
             return self.stages[derivation]
 
     def _compiled(self, derivation: Derivation) -> Kernel:

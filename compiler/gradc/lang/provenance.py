@@ -49,18 +49,22 @@ class _Code:
     file: str
     starts: list[int]  # offsets at which a line begins; asking a frame for its line walks the whole table
     lines: list[int]
+    source: list[str]  # the file's lines, asked for once
     places: dict[int, Place] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, code: types.CodeType, file: str) -> _Code:
-        """Read what the decoding needs off a code object."""
+    def of(cls, frame: types.FrameType, file: str) -> _Code:
+        """Read what the decoding needs off the code object of a frame."""
+        code = frame.f_code
         table = [(start, line) for start, _, line in code.co_lines() if line is not None]
         starts, lines = [start for start, _ in table], [line for _, line in table]
-        return cls(code, code.co_code, variable_names(code), file, starts, lines)
+        source = linecache.getlines(code.co_filename, frame.f_globals)
+        return cls(code, code.co_code, variable_names(code), file, starts, lines, source)
 
-    def line(self, at: int) -> int:
-        """Return the line of the instruction at an offset."""
-        return self.lines[max(0, bisect_right(self.starts, at) - 1)]
+    def origin(self, at: int) -> Origin:
+        """Return the place of the instruction at an offset."""
+        line = self.lines[max(0, bisect_right(self.starts, at) - 1)]
+        return Origin(self.file, line, self.source[line - 1].strip() if 0 < line <= len(self.source) else "")
 
 
 class Places:
@@ -78,14 +82,11 @@ class Places:
         code = frame.f_code
         known = self._codes.get(id(code))
         if known is None:
-            known = self._codes[id(code)] = _Code.of(code, self.relative(code.co_filename))
+            known = self._codes[id(code)] = _Code.of(frame, self.relative(code.co_filename))
         at = frame.f_lasti
         found = known.places.get(at)
         if found is None:
-            line = known.line(at)
-            text = linecache.getline(code.co_filename, line, frame.f_globals).strip()
-            found = Place(Origin(known.file, line, text), _stored_next(known, at))
-            known.places[at] = found
+            found = known.places[at] = Place(known.origin(at), _stored_next(known, at))
         return found
 
     def unpacked(self, frame: types.FrameType | None) -> tuple[str, ...]:
