@@ -46,7 +46,9 @@ class Differentiated(Core, Generic[P, R]):
         self.checked = True  # False: the first gradient asked for runs the gradient check
 
     def __repr__(self) -> str:
-        return f"<differentiated {self.signature.name}{self.signature.python}>"
+        made = getattr(self.source, "made_by", None) is not None
+        text = f": {'; '.join((self.__wrapped__.__doc__ or '').split(chr(10)))}" if made else ""
+        return f"<differentiated {self.signature.name}{self.signature.python}{text}>"
 
     # --- first derivatives --------------------------------------------------------------------------------
 
@@ -282,7 +284,13 @@ class Differentiated(Core, Generic[P, R]):
         return Method(self, instance)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return by_name, (self.__wrapped__.__module__, self.__wrapped__.__qualname__)
+        made_by = getattr(self.source, "made_by", None)
+        if made_by is None:
+            return by_name, (self.__wrapped__.__module__, self.__wrapped__.__qualname__)
+        signature = self.signature
+        wrt = signature.wrt[0] if signature.bare and len(signature.wrt) == 1 else signature.wrt
+        chosen = (wrt if signature.named else None, tuple(signature.static), self.options, self.has_aux)
+        return made_again, (*made_by, *chosen)
 
 
 def refuse_inside(trace: Trace, name: str) -> GradcError:
@@ -297,6 +305,21 @@ def _spread(variant: AnyVariant, tangents: Sequence[Any]) -> list[Any]:
     program = variant.built.value_program
     given = iter(tangents)
     return [next(given) if program.types[name].dtype.is_float else None for name in program.outputs]
+
+
+def made_again(
+    maker: Callable[..., tuple[Callable[..., Any], Source]],
+    arguments: tuple[Any, ...],
+    wrt: Any,
+    static: tuple[str, ...],
+    options: Options,
+    has_aux: bool,
+) -> Differentiated[..., Any]:
+    """Make the function of a formula again, from what pickling kept."""
+    function, source = maker(*arguments)
+    found = Differentiated(source, Signature(function, wrt, static), function, options)
+    found.has_aux = has_aux
+    return found
 
 
 def by_name(module: str, qualname: str) -> Any:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import optree
 
 from gradc.api.built import LEAF, Built, Inlined
 from gradc.api.differentiated import Differentiated
-from gradc.api.expression_source import declare, extent_hints, made_up_function, parameter_names
+from gradc.api.expression_source import (
+    MadeBy,
+    declare,
+    extent_hints,
+    made_up_function,
+    parameter_names,
+)
 from gradc.errors import ArgumentError
 from gradc.ir.index.build import Builder
 from gradc.lang.emit import Emitter, SizeValue, Value
@@ -28,6 +34,7 @@ class EquationSource:
     def __init__(self, equation: Equation) -> None:
         self.equation = equation
         self.name = equation.outputs[0]
+        self.made_by: MadeBy = equation_parts, (equation,)
 
     def with_signature(self, signature: Signature) -> EquationSource:
         """Return itself: an equation's meaning does not depend on what is differentiated."""
@@ -120,11 +127,16 @@ def equation(
 
 def equation_function(parsed: Equation, *, wrt: Any = None, **options: Any) -> Differentiated[..., Any]:
     """Return the differentiable function of parsed equations."""
+    function, source = equation_parts(parsed)
+    return Differentiated(source, Signature(function, wrt, parsed.sizes), function, Options(**options))
+
+
+def equation_parts(parsed: Equation) -> tuple[Callable[..., Any], EquationSource]:
+    """Return the function and source of parsed equations."""
     names = (*parsed.parameters, *parsed.sizes)
     if parameter_names(names) != names:
         raise ArgumentError(
             f"{parsed!r} reads a tensor whose name is a word of Python", do="rename the tensor"
         )
     source = EquationSource(parsed)
-    function = made_up_function(source.name, names, parsed.text)
-    return Differentiated(source, Signature(function, wrt, parsed.sizes), function, Options(**options))
+    return made_up_function(source.name, names, parsed.text), source

@@ -21,6 +21,8 @@ from gradc.lang.unify import ExtentSolver
 if TYPE_CHECKING:
     from gradc.lang.session import Trace
 
+# How a function that has no name of its own is made again: pickling refers to it by its formula.
+MadeBy: TypeAlias = tuple[Callable[..., tuple[Callable[..., Any], Any]], tuple[Any, ...]]
 Lower: TypeAlias = Callable[[Emitter, dict[str, Value]], Value | list[Value]]
 
 
@@ -37,6 +39,7 @@ class ExpressionSource:
         self.arguments = tuple(arguments)
         self.lower = lower
         self.scalar = scalar
+        self.made_by: MadeBy | None = None
 
     def with_signature(self, signature: Signature) -> ExpressionSource:
         """Return itself: an expression's meaning does not depend on what is differentiated."""
@@ -168,6 +171,7 @@ def text_function(text: str, name: str = "expression") -> tuple[Callable[..., An
         return lower_formula(parsed, emit, inputs)
 
     source = ExpressionSource(name, parsed.variables, lower, scalar=True)
+    source.made_by = text_function, (text, name)
     return made_up_function(name, parsed.variables, text), source
 
 
@@ -197,6 +201,7 @@ def expression_function(
     numbers = all(getattr(part, "is_scalar", True) and not hasattr(part, "shape") for part in parts)
     scalar = numbers and all(isinstance(item, sympy.Symbol) for item in symbols)
     source = ExpressionSource("expression", names, lower, scalar=scalar)
+    source.made_by = expression_function, (expression, symbols)
     return made_up_function("expression", names, _short(expression)), source
 
 

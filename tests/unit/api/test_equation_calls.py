@@ -95,7 +95,7 @@ def test_several_outputs_padding_and_sizes():
 def test_options():
     layer = gradc.equation("y = sum[i] w[i] * x[i]", wrt="w", target="interpret")
     np.testing.assert_allclose(layer.grad(np.ones(3), np.arange(3.0)), np.arange(3.0))
-    assert repr(layer) == "<differentiated y(w, x)>"
+    assert repr(layer) == "<differentiated y(w, x): y = sum[i] w[i] * x[i]>"
 
 
 def test_refusals():
