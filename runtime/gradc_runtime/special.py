@@ -11,6 +11,7 @@ import math
 from typing import Any
 
 import llvmlite.binding
+import numpy as np
 from numba.core import types
 from numba.extending import get_cython_function_address
 
@@ -124,7 +125,7 @@ def _hurwitz_zeta(s: float, q: float) -> float:
     """Continue `_zeta_of_positive` to negative `q` for integers `s`; infinite at the poles 0, -1, -2, ..."""
     if not q <= 0.0:
         return _zeta_of_positive(s, q)
-    above = q - math.floor(q)
+    above = q - np.floor(q)  # not math.floor, an integer: beyond 2**63 `above` would be far below 0
     if above == 0.0:
         return math.inf
     below = _zeta_of_positive(s, 1.0 - above) - _zeta_of_positive(s, 1.0 - q)

@@ -169,8 +169,10 @@ def test_polygamma_left_of_the_origin():
         orders, 1 - x
     )
     assert np.allclose(found[0], mirrored, rtol=1e-12, atol=0)
-    ordered()(orders[:3], np.array([0.0, -1.0, np.inf]), found[:, :3])
-    assert found[0, :3].tolist() == [np.inf, np.inf, 0.0]
+    places = np.array([0.0, -1.0, np.inf, -1e300, -np.inf])
+    ordered()(orders, places, found)
+    assert found[0, :4].tolist() == [np.inf, np.inf, 0.0, np.inf]  # every float beyond 2**53 is a pole
+    assert np.isnan(found[0, 4])
 
 
 INTEGERS = (
