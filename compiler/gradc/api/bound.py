@@ -7,15 +7,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import optree
 
-from gradc.api.variant import Variant, require_scalar
-from gradc.errors import ArgumentError
+from gradc.api.variant import Variant
 from gradc.explain.inspection import Inspection
 from gradc.ir.index.evaluate import Interpreter
 from gradc.ir.index.nodes import Call, Program, outputs_of
 from gradc.ir.index.show import show_equation
-from gradc.lang.signature import Flat, Signature
+from gradc.lang.signature import Signature
 from gradc.pipeline import Derivation
 
 if TYPE_CHECKING:
@@ -114,76 +112,33 @@ class At:
         variant, derivation = self.derivation(of)
         return variant.dispatcher(derivation)
 
-    def check(self, *, probes: int = 3, seed: int = 0) -> Report:
-        """Compare the gradient with numerical differences of the compiled function.
+    def check(self, *, order: int = 1, probes: int = 3, seed: int = 0) -> Report:
+        """Check the gradient, or with ``order=2`` the Hessian along random directions.
+
+        The compiled kernel is compared with numerical differences, with the interpreter, and with 50-digit
+        differences of the program where that is affordable.  A wrong gradient is traced to its gate.
+
+        Parameters
+        ----------
+        order : {1, 2}
+            Which derivatives.
+        probes : int
+            Random directions for each large argument.
+        seed : int
+            Seed of the directions.
 
         Returns
         -------
         Report
             Truthy when every verdict is PASS, KINK-OK or EDGE.
         """
-        from gradc_runtime.gradcheck import check_gradient  # noqa: PLC0415
+        from gradc.api.checks import GradientCheck  # noqa: PLC0415  (SciPy and mpmath)
 
         variant, values, leaves = self._prepared()
-        require_scalar(variant.built, "check")
-        if variant.built.elementwise:
-            raise ArgumentError(
-                "check of an elementwise expression needs scalar arguments", do="check it at one point"
-            )
-        function = self._function
-
-        def with_leaves(moved: Sequence[Any]) -> list[Any]:
-            result = list(values)
-            for leaf, value in zip(leaves, moved, strict=True):
-                kind = variant.kinds[leaf]
-                result[leaf] = (
-                    float(value)
-                    if kind.kind == "float"
-                    else np.asarray(value, kind.dtype and kind.dtype.numpy)
-                )
-                if kind.kind == "array" and kind.rank == 0:
-                    result[leaf] = result[leaf][()]
-            return result
-
-        def value(*moved: Any) -> float:
-            return float(function._run(variant, Derivation("value"), with_leaves(moved))[0])
-
-        def gradient(*moved: Any) -> list[Any]:
-            derivation = Derivation("grad", variant.gradient_inputs(leaves))
-            results = function._run(variant, derivation, with_leaves(moved))
-            dtypes = [variant.kinds[leaf].dtype for leaf in leaves]
-            return [
-                np.asarray(result, dtype.numpy) if dtype else result
-                for result, dtype in zip(results, dtypes, strict=True)
-            ]
-
-        names = [variant.names[leaf] for leaf in leaves]
-        return check_gradient(
-            value,
-            gradient,
-            [values[leaf] for leaf in leaves],
-            names=names,
-            probes=probes,
-            seed=seed,
-            wide=self._wide(variant, values, leaves),
+        _, _, flat = self._function._prepare(self._args, self._kwargs)
+        return GradientCheck(self._function, variant, values, leaves, flat).run(
+            order=order, probes=probes, seed=seed
         )
-
-    def _wide(self, variant: Variant, values: Sequence[Any], leaves: Sequence[int]) -> Any:
-        """Return the function in float64, for float32 arguments; None where nothing is float32."""
-        if not any(kind.dtype is not None and kind.dtype.value == "float32" for kind in variant.kinds):
-            return None
-        function = self._function
-        _, _, flat = function._prepare(self._args, self._kwargs)
-
-        def value(*moved: Any) -> float:
-            wide = [np.asarray(v, np.float64) if _is_float32(v) else v for v in values]
-            for leaf, new in zip(leaves, moved, strict=True):
-                wide[leaf] = np.asarray(new, np.float64)[()]
-            args, kwargs = (wide, {}) if flat is None else _rebuilt(function.signature, flat, wide)
-            wider, wide_leaves, _ = function._prepare(tuple(args), kwargs)
-            return float(function._run(wider, Derivation("value"), wide_leaves)[0])
-
-        return value
 
     def find_nan(self, of: str = "value_and_grad") -> str:
         """Find the first equation that yields NaN or an infinity, with its line; empty if none does."""
@@ -204,16 +159,6 @@ class At:
                     place = f"{origin.file}:{origin.line}: " if origin else ""
                     return f"{place}{show_equation(equation)}"
         return ""
-
-
-def _rebuilt(signature: Signature, flat: Flat, values: Sequence[Any]) -> tuple[Sequence[Any], dict[str, Any]]:
-    """Return the arguments of a call with other leaves."""
-    tree: Any = optree.tree_unflatten(flat.spec, values)
-    return signature.call_arguments(tree)
-
-
-def _is_float32(value: Any) -> bool:
-    return getattr(value, "dtype", None) == np.float32
 
 
 class Method:

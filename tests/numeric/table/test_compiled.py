@@ -123,7 +123,8 @@ def compare(family: Family, dtype: Any, arguments: Arrays) -> tuple[Any, Any]:
         value, gradients = compiled.value_and_grad(*arguments)
         expected, slopes = interpreted.value_and_grad(*arguments)
     assert [a.tobytes() for a in arguments] == before
-    close(value, expected, TOLERANCE[dtype])
+    narrow = any("float32" in row.name for row in family.rows)  # the value is a sum over all rows
+    close(value, expected, TOLERANCE[np.float32 if narrow else dtype])
     for (row, found), (_, wanted) in zip(family.parts(gradients), family.parts(slopes), strict=True):
         for one, other in zip(found, wanted, strict=True):
             _compare_one(row, one, other, TOLERANCE[dtype])

@@ -1,0 +1,204 @@
+"""``loss.check(...)``: numerical differences of the kernel, and what the program itself can say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import optree
+
+from gradc.api.variant import require_scalar
+from gradc.autodiff.vjp import gradient
+from gradc.checking.examine import Subject, blame, examine
+from gradc.checking.oracle import frozen, points
+from gradc.errors import ArgumentError
+from gradc.ir.index.build import Builder
+from gradc.ir.index.evaluate import Interpreter
+from gradc.ir.index.nodes import Program, Reduce
+from gradc.lang.signature import Flat, Signature
+from gradc.pipeline import Derivation
+from gradc_runtime.gradcheck import Report, Verdict, check_gradient
+
+if TYPE_CHECKING:
+    from gradc.api.bound import Bindable
+    from gradc.api.variant import Variant
+
+MOST_POINTS = 2_000_000  # of the interpreter, a second or two
+REFUTED = frozenset((Verdict.WRONG, Verdict.KINK_WRONG))
+
+
+class GradientCheck:
+    """One check of a function at one point."""
+
+    def __init__(
+        self,
+        function: Bindable,
+        variant: Variant,
+        values: Sequence[Any],
+        leaves: tuple[int, ...],
+        flat: Flat | None,
+    ) -> None:
+        require_scalar(variant.built, "check")
+        if variant.built.elementwise:
+            raise ArgumentError(
+                "check of an elementwise expression needs scalar arguments", do="check it at one point"
+            )
+        self.function = function
+        self.variant = variant
+        self.values = values
+        self.leaves = leaves
+        self.flat = flat
+        self.wrt = variant.gradient_inputs(leaves)
+        self.names = [variant.names[leaf] for leaf in leaves]
+
+    def run(self, *, order: int, probes: int, seed: int) -> Report:
+        """Compare the derivative of an order with everything that can be held against it."""
+        if order not in (1, 2):
+            raise ArgumentError(f"order={order!r} cannot be checked", do="check order=1 or order=2")
+        of = "grad" if order == 1 else "hvp"
+        extra = [] if order == 1 else self._directions(seed)
+        report = check_gradient(
+            self._value(extra),
+            lambda *moved: self._derived(of, moved, extra),
+            [self.values[leaf] for leaf in self.leaves],
+            names=self.names,
+            probes=probes,
+            seed=seed,
+            wide=self._wide() if order == 1 else None,
+        )
+        subject = self._subject(of, extra)
+        if points(subject.program, subject.inputs) > MOST_POINTS:
+            return report
+        entries = [*report.entries, *examine(subject, seed)]
+        gates = [entry for entry in entries if entry.index == "gate"]
+        if not gates and any(entry.verdict in REFUTED for entry in entries):
+            gates = blame(subject, seed)
+        rest = [entry for entry in entries if entry.index != "gate"]
+        return replace(report, entries=(*gates, *rest))  # a report shows what comes first
+
+    # --- the kernel as a function of the differentiated leaves --------------------------------------------
+
+    def _with_leaves(self, moved: Sequence[Any]) -> list[Any]:
+        result = list(self.values)
+        for leaf, value in zip(self.leaves, moved, strict=True):
+            kind = self.variant.kinds[leaf]
+            if kind.kind == "float":
+                result[leaf] = float(value)
+                continue
+            result[leaf] = np.asarray(value, kind.dtype and kind.dtype.numpy)
+            if kind.kind == "array" and kind.rank == 0:
+                result[leaf] = result[leaf][()]
+        return result
+
+    def _directions(self, seed: int) -> list[Any]:
+        """Return one direction per leaf, in the leaf's dtype: second derivatives are checked along them."""
+        generator = np.random.default_rng(seed)
+        types = self.variant.built.program.types
+        found = []
+        for name, leaf in zip(self.wrt, self.leaves, strict=True):
+            direction = generator.uniform(0.5, 1.5, np.shape(self.values[leaf]))
+            found.append(direction.astype(types[name].dtype.numpy)[()])
+        return found
+
+    def _value(self, directions: Sequence[Any]) -> Callable[..., float]:
+        """Return the function to difference: the value, or the slope along directions."""
+        still = frozen(self.variant.built.program)
+        if not directions and still is not self.variant.built.program:
+            return self._held_value(still)
+
+        def value(*moved: Any) -> float:
+            if not directions:
+                run = self.function._run(self.variant, Derivation("value"), self._with_leaves(moved))
+                return float(run[0])
+            slopes = self._derived("grad", moved, ())
+            return sum(
+                float(np.sum(np.asarray(g, np.float64) * v)) for g, v in zip(slopes, directions, strict=True)
+            )
+
+        return value
+
+    def _held_value(self, still: Program) -> Callable[..., float]:
+        """Return the value with what is under ``stop_gradient`` held, by the interpreter: no kernel does that."""
+        program = self.variant.built.program
+        here = Interpreter().run(program, self._inputs(self.values))
+        held = {name: here[name] for name in still.inputs[len(program.inputs) :]}
+
+        def value(*moved: Any) -> float:
+            found = Interpreter().run(still, {**self._inputs(self._with_leaves(moved)), **held})
+            return float(found[program.outputs[0]])
+
+        return value
+
+    def _inputs(self, values: Sequence[Any]) -> dict[str, Any]:
+        return dict(zip(self.variant.built.program.inputs, self.variant.inputs(values), strict=True))
+
+    def _derived(self, of: str, moved: Sequence[Any], extra: Sequence[Any]) -> list[Any]:
+        """Return the gradient, or the Hessian times directions, at moved leaves."""
+        derivation = Derivation(of, self.wrt)
+        results = self.function._run(self.variant, derivation, self._with_leaves(moved), extra)
+        dtypes = [self.variant.kinds[leaf].dtype for leaf in self.leaves]
+        return [
+            np.asarray(result, dtype.numpy) if dtype else result
+            for result, dtype in zip(results[-len(dtypes) :], dtypes, strict=True)
+        ]
+
+    def _wide(self) -> Callable[..., float] | None:
+        """Return the function in float64, for float32 arguments; None where nothing is float32."""
+        kinds = self.variant.kinds
+        if not any(kind.dtype is not None and kind.dtype.value == "float32" for kind in kinds):
+            return None
+        function, values, flat = self.function, self.values, self.flat
+
+        def value(*moved: Any) -> float:
+            wide = [np.asarray(v, np.float64) if _is_float32(v) else v for v in values]
+            for leaf, new in zip(self.leaves, moved, strict=True):
+                wide[leaf] = np.asarray(new, np.float64)[()]
+            args, kwargs = (wide, {}) if flat is None else _rebuilt(function.signature, flat, wide)
+            wider, wide_leaves, _ = function._prepare(tuple(args), kwargs)
+            return float(function._run(wider, Derivation("value"), wide_leaves)[0])
+
+        return value
+
+    # --- the program ------------------------------------------------------------------------------------
+
+    def _subject(self, of: str, directions: Sequence[Any]) -> Subject:
+        """Return what `examine` looks at: for second derivatives, the slope along directions is the function."""
+        program = self.variant.built.program
+        inputs = self._inputs(self.values)
+        optimised = self.variant.compiled(Derivation(of, self.wrt)).optimised
+        claims = tuple(self._derived(of, [self.values[leaf] for leaf in self.leaves], directions))
+        if directions:
+            program, names = _slope_along(program, self.wrt)
+            inputs.update(zip(names, directions, strict=True))
+        count = len(self.wrt)
+        optimised = replace(optimised, outputs=optimised.outputs[-count:])
+        return Subject(program, optimised, inputs, tuple(self.wrt), tuple(self.names), claims)
+
+
+def _slope_along(program: Program, wrt: Sequence[str]) -> tuple[Program, tuple[str, ...]]:
+    """Return the program of ``<gradient, direction>`` and the names of the directions, which are inputs."""
+    first = gradient(program, wrt)
+    builder = Builder.resume(first)
+    total, names = "", []
+    for name, slope in zip(wrt, first.outputs[len(program.outputs) :], strict=True):
+        type_ = program.types[name]
+        names.append(builder.input(f"{name}_dot", type_.dtype, type_.shape))
+        product = builder.pointwise("mul", slope, names[-1])
+        if type_.shape:
+            reduce = Reduce("sum", type_.dtype)
+            access = (builder.access(product),)
+            product = builder.assign("copy", access, type_.shape, type_.dtype, rank=0, reduce=reduce)
+        total = builder.pointwise("add", total, product) if total else product
+    return builder.finish((total,)), tuple(names)
+
+
+def _rebuilt(signature: Signature, flat: Flat, values: Sequence[Any]) -> tuple[Sequence[Any], dict[str, Any]]:
+    """Return the arguments of a call with other leaves."""
+    tree: Any = optree.tree_unflatten(flat.spec, values)
+    return signature.call_arguments(tree)
+
+
+def _is_float32(value: Any) -> bool:
+    return getattr(value, "dtype", None) == np.float32

@@ -1,0 +1,147 @@
+"""Naming the gate: which equation's local derivative disagrees with the oracle.
+
+For an equation with output `y` and operands `t` the pullback of any cotangent `u` must satisfy
+
+    <u, y_dot> = sum over operands of <pullback(u)_t, t_dot>
+
+along the tangents that the oracle measured.  Equation by equation this needs nothing of the rest of the
+program, so the first equation that breaks it is the guilty one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from gradc.autodiff.activity import useful, varying
+from gradc.autodiff.rules import RULES
+from gradc.autodiff.vjp import vjp
+from gradc.checking.oracle import DIGITS, Oracle
+from gradc.errors import GradcError
+from gradc.ir.index.evaluate import Interpreter
+from gradc.ir.index.nodes import Assign, Equation, Origin, Program, outputs_of, reads_of
+from gradc.ir.index.show import show_equation
+
+RELATIVE = 1e-9  # of the size of the terms: far above 50 digits, far below any mistake
+
+Array = Any
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """An equation whose local derivative is wrong: `claimed` by the pullback, `measured` by the oracle."""
+
+    equation: str
+    origin: Origin | None
+    claimed: float
+    measured: float
+
+    @property
+    def place(self) -> str:
+        """The user's line, or empty."""
+        return f"{self.origin.file}:{self.origin.line}" if self.origin and self.origin.file else ""
+
+    def __str__(self) -> str:
+        at = f" at {self.place}" if self.place else ""
+        text = f": {self.origin.text}" if self.origin and self.origin.text else ""
+        return (
+            f"the derivative of the gate {self.equation}{at}{text} is {self.claimed:.10g} along the direction "
+            f"checked; it should be {self.measured:.10g}"
+        )
+
+
+def faults(oracle: Oracle, wrt: Sequence[str], seed: int = 0) -> Iterator[Fault]:
+    """The equations between `wrt` and the outputs whose local derivative is wrong, in program order.
+
+    Equations at a kink along the oracle's direction are passed over: there is no slope to compare with.
+    Contributions to one tensor are looked at together.
+    """
+    program = oracle.program
+    active = varying(program, wrt) & (useful(program, program.outputs) | set(wrt))
+    generator = np.random.default_rng(seed)
+    parts: dict[tuple[str, ...], list[Equation]] = {}
+    for equation in program.equations:
+        parts.setdefault(outputs_of(equation), []).append(equation)
+    for outs, equations in parts.items():
+        wanted = [name for name in outs if name in active]
+        if wanted and all(name in oracle.left and oracle.is_smooth(name) for name in wanted):
+            found = _local(oracle, equations, wanted, active, generator)
+            if found is not None:
+                yield found
+
+
+def kinked_gate(oracle: Oracle) -> str:
+    """The first equation with a kink along the direction, its operands having none; empty if there is none."""
+    for equation in oracle.program.equations:
+        for name in outputs_of(equation):
+            if name not in oracle.left or oracle.is_smooth(name):
+                continue
+            element = oracle.first_kink(name)
+            origin = equation.origin
+            place = f" at {origin.file}:{origin.line}: {origin.text}" if origin and origin.file else ""
+            where = f", element {list(element)}" if element else ""
+            return f"the kink is in {show_equation(equation)}{where}{place}{_convention(equation)}"
+    return ""
+
+
+def _convention(equation: Equation) -> str:
+    """What the rules say about the kinks of an equation."""
+    steps = equation.template.tape.instructions if isinstance(equation, Assign) else ()
+    kinks = dict.fromkeys(RULES[step.function].kink for step in steps if RULES[step.function].kink)
+    return "".join(f"; convention: {kink}" for kink in kinks)
+
+
+def _local(
+    oracle: Oracle,
+    equations: Sequence[Equation],
+    outs: Sequence[str],
+    active: set[str],
+    generator: np.random.Generator,
+) -> Fault | None:
+    """Check the local identity of one definition; None where it holds, or where nothing flows into it."""
+    one = _alone(oracle.program, equations, outs)
+    operands = tuple(name for name in one.inputs if name in active)
+    if not operands or not all(name in oracle.left for name in operands):
+        return None
+    try:
+        pullback = vjp(one, operands)
+        seeds = {
+            name: _random(generator, oracle.values[out])
+            for name, out in zip(pullback.inputs[len(one.inputs) :], outs, strict=True)
+        }
+        inputs = {name: oracle.values[name] for name in one.inputs}
+        results = Interpreter("mp", DIGITS).run(pullback, {**inputs, **seeds})
+    except (GradcError, ArithmeticError, ValueError, TypeError):
+        return None
+    measured = [_dot(u, oracle.tangent(out)) for u, out in zip(seeds.values(), outs, strict=True)]
+    cotangents = pullback.outputs[len(one.outputs) :]
+    claimed = [_dot(results[c], oracle.tangent(t)) for c, t in zip(cotangents, operands, strict=True)]
+    size = sum(float(abs(term)) for term in (*measured, *claimed))
+    if abs(float(sum(claimed) - sum(measured))) <= RELATIVE * size:
+        return None
+    last = equations[-1]
+    return Fault(show_equation(last), last.origin, float(sum(claimed)), float(sum(measured)))
+
+
+def _alone(program: Program, equations: Sequence[Equation], outs: Sequence[str]) -> Program:
+    """The program of one definition: what it reads are inputs."""
+    defined = outputs_of(equations[0])
+    read = dict.fromkeys(name for equation in equations for name in reads_of(equation) if name not in defined)
+    types = {name: program.types[name] for name in (*read, *defined)}
+    return Program("gate", tuple(read), tuple(equations), tuple(outs), types)
+
+
+def _random(generator: np.random.Generator, like: Array) -> Array:
+    shape = np.shape(like)
+    return (generator.uniform(0.5, 1.5, shape) * generator.choice([-1.0, 1.0], shape))[()]
+
+
+def _dot(first: Array, second: Array) -> Any:
+    import mpmath  # noqa: PLC0415
+
+    with mpmath.workdps(DIGITS):
+        terms = np.ravel(np.asarray(first, object)) * np.ravel(np.asarray(second, object))
+        return mpmath.fsum(terms.tolist())

@@ -1,0 +1,272 @@
+"""What a check adds to numerical differences when the program is known: entries for the report.
+
+* The kernel's gradient against the interpreter's, within the rounding bounds of both.
+* The kernel's gradient against 50-digit differences, along a random direction of each argument; the terms of
+  a sum each by itself, so that a small regulariser is not drowned by the data.
+* Identities that hold without any step: ``<u, J v> = <J^T u, v>``; a pullback of 0 is 0, of ``2u`` twice that
+  of ``u``, bit for bit.
+* The gate to blame, and the gate that has the kink.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from gradc.autodiff.jvp import jvp
+from gradc.autodiff.vjp import gradient, vjp
+from gradc.checking.blame import faults, kinked_gate
+from gradc.checking.oracle import Oracle, observe
+from gradc.errors import GradcError
+from gradc.ir.index.bound import BoundedNumbers
+from gradc.ir.index.evaluate import Interpreter, evaluate
+from gradc.ir.index.nodes import Access, Assign, Program
+from gradc_runtime.gradcheck_report import Entry, Verdict
+
+Array = Any
+MOST_TERMS = 8
+MOST_FAULTS = 3
+NONE = float("nan")
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A gradient under examination.
+
+    `program` has the scalar to differentiate as its first output, `optimised` computes the gradients as the
+    kernel does; `labels` names the inputs in `wrt` as the user does, `claims` are the kernel's gradients.
+    """
+
+    program: Program
+    optimised: Program
+    inputs: Mapping[str, Array]
+    wrt: tuple[str, ...]
+    labels: tuple[str, ...]
+    claims: tuple[Array, ...]
+
+
+def examine(subject: Subject, seed: int = 0) -> list[Entry]:
+    """All entries; the gates to blame come last."""
+    program = replace(subject.program, outputs=subject.program.outputs[:1])
+    interpreted, errors = _bounded(_gradients(program, subject.wrt), subject.inputs)
+    entries = list(_kernel(subject, interpreted, errors))
+    entries += _identities(program, subject, seed)
+    oracles: list[Oracle] = []
+    for position, name in enumerate(subject.wrt):
+        direction = _direction(seed, subject.labels[position], np.shape(subject.claims[position]))
+        oracle = observe(program, subject.inputs, {name: direction})
+        if oracle is None or not _takes_the_same_arms(oracle, program, subject.inputs):
+            continue
+        oracles.append(oracle)
+        entries.append(_against(oracle, subject, position, direction, errors[position]))
+        entries += _terms(oracle, subject, position, direction)
+    if any(entry.verdict is Verdict.WRONG for entry in entries):
+        entries += _blamed(oracles, subject, seed)
+    return entries
+
+
+def blame(subject: Subject, seed: int = 0) -> list[Entry]:
+    """The entries that name wrong gates, for a gradient that something else has found to be wrong."""
+    program = replace(subject.program, outputs=subject.program.outputs[:1])
+    oracles = []
+    for label, name, claim in zip(subject.labels, subject.wrt, subject.claims, strict=True):
+        oracle = observe(program, subject.inputs, {name: _direction(seed, label, np.shape(claim))})
+        oracles += [oracle] if oracle is not None else []
+    return _blamed(oracles, subject, seed)
+
+
+# --- against the interpreter --------------------------------------------------------------------------------
+
+
+def _gradients(program: Program, wrt: Sequence[str]) -> Program:
+    found = gradient(program, wrt)
+    return replace(found, outputs=found.outputs[len(program.outputs) :])
+
+
+def _bounded(program: Program, inputs: Mapping[str, Array]) -> tuple[list[Array], list[Array]]:
+    """Outputs and the bounds on their rounding errors."""
+    found = Interpreter(BoundedNumbers()).run(program, inputs)
+    return [found[name].value for name in program.outputs], [found[name].error for name in program.outputs]
+
+
+def _kernel(subject: Subject, interpreted: Sequence[Array], errors: Sequence[Array]) -> Iterator[Entry]:
+    """Compare the kernel with what defines it."""
+    _, own = _bounded(subject.optimised, subject.inputs)
+    for label, claim, value, error, mine in zip(
+        subject.labels, subject.claims, interpreted, errors, own, strict=True
+    ):
+        claims, values = (np.ravel(np.asarray(a, np.float64)) for a in (claim, value))
+        allowed = np.ravel(np.asarray(error + mine, np.float64))
+        if not claims.size:
+            continue
+        with np.errstate(invalid="ignore"):
+            off = np.abs(claims - values)
+            excess = np.where((claims == values) | (np.isnan(claims) & np.isnan(values)), 0.0, off - allowed)
+        worst = int(np.argmax(np.where(np.isnan(excess), np.inf, excess)))
+        place = np.unravel_index(worst, np.shape(claim)) if np.shape(claim) else ()
+        verdict = Verdict.PASS if excess[worst] <= 0 else Verdict.WRONG
+        detail = "the kernel equals the interpreter"
+        if verdict is Verdict.WRONG:
+            detail = f"element {[int(i) for i in place]}: the kernel and the interpreter disagree"
+        yield Entry(label, "kernel", claims[worst], values[worst], float(allowed[worst]), verdict, detail)
+
+
+# --- identities ---------------------------------------------------------------------------------------------
+
+
+def _identities(program: Program, subject: Subject, seed: int) -> list[Entry]:
+    """Pullback and push-forward are transposes of each other, and the pullback is linear."""
+    pull, push = vjp(program, subject.wrt), jvp(program, subject.wrt)
+    (bar,) = pull.inputs[len(program.inputs) :]
+    dots = push.inputs[len(program.inputs) :]
+    dtype = program.types[program.outputs[0]].dtype.numpy
+
+    def pulled(u: float) -> list[Array]:
+        return list(evaluate(pull, {**subject.inputs, bar: dtype.type(u)}))[1:]
+
+    directions = [
+        _direction(seed, label, np.shape(claim)).astype(np.asarray(claim).dtype)
+        for label, claim in zip(subject.labels, subject.claims, strict=True)
+    ]
+    one, two, nothing = pulled(1.0), pulled(2.0), pulled(0.0)
+    tangents = dict(zip(dots, directions, strict=True))
+    value, error = _bounded(replace(push, outputs=push.outputs[1:]), {**subject.inputs, **tangents})
+    entries = []
+    if all(np.isfinite(g).all() for g in one):
+        _, errors = _bounded(
+            replace(pull, outputs=pull.outputs[1:]), {**subject.inputs, bar: dtype.type(1.0)}
+        )
+        claimed = sum(
+            float(np.sum(np.asarray(g, np.float64) * v)) for g, v in zip(one, directions, strict=True)
+        )
+        bound = float(error[0]) + sum(
+            float(np.sum(e * np.abs(v)))
+            + float(np.sum(np.abs(g * v))) * np.size(v) * float(np.finfo(float).eps)
+            for g, e, v in zip(one, errors, directions, strict=True)
+        )
+        pushed = float(value[0])
+        same = not abs(claimed - pushed) > bound
+        detail = "<u, J v> = <J'u, v>" if same else "reverse and forward mode disagree"
+        verdict = Verdict.PASS if same else Verdict.WRONG
+        entries.append(Entry("f", "transpose", claimed, pushed, bound, verdict, detail))
+    zero = all(not np.any(g) for g in nothing)
+    twice = all(np.array_equal(2 * a, b, equal_nan=True) for a, b in zip(one, two, strict=True))
+    if not (zero and twice):
+        detail = (
+            "twice the cotangent does not give twice the gradient"
+            if zero
+            else "a cotangent of 0 does not give 0"
+        )
+        entries.append(Entry("f", "linearity", NONE, NONE, float("inf"), Verdict.WRONG, detail))
+    return entries
+
+
+# --- against the oracle -------------------------------------------------------------------------------------
+
+
+def _direction(seed: int, label: str, shape: tuple[int, ...]) -> Array:
+    generator = np.random.default_rng([seed, *label.encode()])
+    return (generator.uniform(0.5, 1.5, shape) * generator.choice([-1.0, 1.0], shape))[()]
+
+
+def _takes_the_same_arms(oracle: Oracle, program: Program, inputs: Mapping[str, Array]) -> bool:
+    """Whether 50 digits decide every comparison as machine numbers do."""
+    machine = Interpreter().run(program, inputs)
+    return all(
+        np.array_equal(np.asarray(value, bool), np.asarray(machine[name], bool))
+        for name, value in oracle.values.items()
+        if name in program.types and program.types[name].dtype.is_bool
+    )
+
+
+def _against(oracle: Oracle, subject: Subject, position: int, direction: Array, error: Array) -> Entry:
+    """Compare the claimed slope along a direction with the measured one."""
+    claim = np.asarray(subject.claims[position], np.float64)
+    terms = np.ravel(claim * direction)
+    claimed = float(np.sum(terms))
+    rounding = float(np.sum(np.asarray(error) * np.abs(direction)))
+    rounding += terms.size * float(np.finfo(float).eps) * float(np.sum(np.abs(terms)))
+    return _judged(oracle, oracle.program.outputs[0], subject.labels[position], "oracle", claimed, rounding)
+
+
+def _judged(oracle: Oracle, output: str, label: str, index: str, claimed: float, rounding: float) -> Entry:
+    left, right = float(oracle.left[output]), float(oracle.right[output])
+    if oracle.is_smooth(output):
+        measured = float(oracle.tangent(output))
+        bound = 2 * rounding + 4 * float(np.spacing(abs(measured)))
+        if not np.isfinite(rounding):
+            return Entry(
+                label, index, claimed, measured, bound, Verdict.INCONCLUSIVE, "no bound on the rounding"
+            )
+        good = abs(claimed - measured) <= bound
+        detail = "50-digit differences along a random direction"
+        return Entry(label, index, claimed, measured, bound, Verdict.PASS if good else Verdict.WRONG, detail)
+    if not (np.isfinite(left) and np.isfinite(right)):
+        detail = "no slope at 50 digits"
+        return Entry(label, index, claimed, left, float("inf"), Verdict.INCONCLUSIVE, detail)
+    low, high = sorted((left, right))
+    inside = low - 2 * rounding <= claimed <= high + 2 * rounding
+    gate = kinked_gate(oracle)
+    detail = f"kink: slope {left:.6g} to one side, {right:.6g} to the other" + (f"; {gate}" if gate else "")
+    verdict = Verdict.KINK_OK if inside else Verdict.KINK_WRONG
+    return Entry(label, index, claimed, (left + right) / 2, abs(right - left) / 2, verdict, detail)
+
+
+def _terms(oracle: Oracle, subject: Subject, position: int, direction: Array) -> Iterator[Entry]:
+    """Where the value is a sum of numbers, check the gradient of each of them by itself."""
+    program = oracle.program
+    names = summands(program)
+    if not 2 <= len(names) <= MOST_TERMS:
+        return
+    name, label = subject.wrt[position], subject.labels[position]
+    for term in names:
+        one = replace(program, outputs=(term,))
+        values, errors = _bounded(_gradients(one, (name,)), subject.inputs)
+        claimed = float(np.sum(np.asarray(values[0], np.float64) * direction))
+        rounding = float(np.sum(np.asarray(errors[0]) * np.abs(direction)))
+        rounding += (
+            float(np.finfo(float).eps) * float(np.sum(np.abs(values[0] * direction))) * np.size(direction)
+        )
+        found = _judged(oracle, term, label, f"term {term}", claimed, rounding)
+        if term in oracle.left:
+            yield found
+
+
+def summands(program: Program) -> list[str]:
+    """The numbers whose sum or difference is the first output, left to right."""
+    equations = {equation.out: equation for equation in program.equations if isinstance(equation, Assign)}
+    found: list[str] = []
+    pending = [program.outputs[0]]
+    while pending:
+        name = pending.pop()
+        equation = equations.get(name)
+        adds = (
+            equation is not None
+            and equation.reduce is None
+            and not equation.space
+            and equation.template.name in ("add", "sub", "copy", "neg")
+        )
+        if equation is None or not adds:
+            found.append(name)
+            continue
+        operands = [operand.tensor for operand in equation.operands if isinstance(operand, Access)]
+        pending += reversed(operands)
+    return list(dict.fromkeys(found))
+
+
+def _blamed(oracles: Sequence[Oracle], subject: Subject, seed: int) -> list[Entry]:
+    """One entry for each gate whose local derivative is wrong."""
+    named: dict[str, Entry] = {}
+    for oracle in oracles:
+        try:
+            for fault in faults(oracle, subject.wrt, seed):
+                entry = Entry("f", "gate", fault.claimed, fault.measured, 0.0, Verdict.WRONG, str(fault))
+                named.setdefault(fault.equation, entry)
+                if len(named) == MOST_FAULTS:
+                    return list(named.values())
+        except GradcError:
+            continue
+    return list(named.values())
