@@ -10,7 +10,7 @@ program, so the first equation that breaks it is the guilty one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,6 +71,33 @@ def faults(oracle: Oracle, wrt: Sequence[str], seed: int = 0) -> Iterator[Fault]
             found = _local(oracle, equations, wanted, active, generator)
             if found is not None:
                 yield found
+
+
+def changed_equation(adjoint: Program, optimised: Program, inputs: Mapping[str, Array]) -> Fault | None:
+    """The first tensor of `optimised` that differs from its namesake in `adjoint`; None if none does.
+
+    Passes keep the names of the tensors they keep; what they merge or drop has no namesake.
+    """
+    wanted, found = (Interpreter().run(program, inputs) for program in (adjoint, optimised))
+    outputs = dict(zip(optimised.outputs, adjoint.outputs, strict=True))
+    done: set[str] = set()
+    last = {name: equation for equation in optimised.equations for name in outputs_of(equation)}
+    for equation in optimised.equations:
+        for name in outputs_of(equation):
+            namesake = outputs.get(name, name)
+            if last[name] is not equation or name in done or namesake not in wanted:
+                continue
+            done.add(name)
+            mine, theirs = np.asarray(found[name]), np.asarray(wanted[namesake])
+            if mine.dtype.kind != "f" or mine.shape != theirs.shape:
+                continue
+            scale = float(np.max(np.abs(theirs), initial=0.0)) or 1.0
+            off = np.abs(mine - theirs)
+            if np.nanmax(off, initial=0.0) > np.sqrt(np.finfo(mine.dtype).eps) * scale:
+                worst = np.unravel_index(int(np.nanargmax(off)), off.shape) if off.shape else ()
+                place = (float(mine[worst]), float(theirs[worst]))
+                return Fault(show_equation(equation), equation.origin, *place)
+    return None
 
 
 def kinked_gate(oracle: Oracle) -> str:

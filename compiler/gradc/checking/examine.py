@@ -18,9 +18,9 @@ import numpy as np
 
 from gradc.autodiff.jvp import jvp
 from gradc.autodiff.vjp import gradient, vjp
-from gradc.checking.blame import faults, kinked_gate
-from gradc.checking.oracle import Oracle, observe
-from gradc.errors import GradcError
+from gradc.checking.blame import changed_equation, faults
+from gradc.checking.oracle import DIGITS, Oracle, observe
+from gradc.checking.slopes import Claim, judged
 from gradc.ir.index.bound import BoundedNumbers
 from gradc.ir.index.evaluate import Interpreter, evaluate
 from gradc.ir.index.nodes import Access, Assign, Program
@@ -61,8 +61,7 @@ def examine(subject: Subject, seed: int = 0) -> list[Entry]:
         if oracle is None or not _takes_the_same_arms(oracle, program, subject.inputs):
             continue
         oracles.append(oracle)
-        entries.append(_against(oracle, subject, position, direction, errors[position]))
-        entries += _terms(oracle, subject, position, direction)
+        entries += _slopes(oracle, subject, position, direction, errors[position])
     if any(entry.verdict is Verdict.WRONG for entry in entries):
         entries += _blamed(oracles, subject, seed)
     return entries
@@ -111,7 +110,8 @@ def _kernel(subject: Subject, interpreted: Sequence[Array], errors: Sequence[Arr
         detail = "the kernel equals the interpreter"
         if verdict is Verdict.WRONG:
             detail = f"element {[int(i) for i in place]}: the kernel and the interpreter disagree"
-        yield Entry(label, "kernel", claims[worst], values[worst], float(allowed[worst]), verdict, detail)
+        numbers = (float(claims[worst]), float(values[worst]), float(allowed[worst]))
+        yield Entry(label, "kernel", *numbers, verdict, detail)
 
 
 # --- identities ---------------------------------------------------------------------------------------------
@@ -182,57 +182,29 @@ def _takes_the_same_arms(oracle: Oracle, program: Program, inputs: Mapping[str, 
     )
 
 
-def _against(oracle: Oracle, subject: Subject, position: int, direction: Array, error: Array) -> Entry:
-    """Compare the claimed slope along a direction with the measured one."""
-    claim = np.asarray(subject.claims[position], np.float64)
-    terms = np.ravel(claim * direction)
-    claimed = float(np.sum(terms))
-    rounding = float(np.sum(np.asarray(error) * np.abs(direction)))
-    rounding += terms.size * float(np.finfo(float).eps) * float(np.sum(np.abs(terms)))
-    return _judged(oracle, oracle.program.outputs[0], subject.labels[position], "oracle", claimed, rounding)
-
-
-def _judged(oracle: Oracle, output: str, label: str, index: str, claimed: float, rounding: float) -> Entry:
-    left, right = float(oracle.left[output]), float(oracle.right[output])
-    if oracle.is_smooth(output):
-        measured = float(oracle.tangent(output))
-        bound = 2 * rounding + 4 * float(np.spacing(abs(measured)))
-        if not np.isfinite(rounding):
-            return Entry(
-                label, index, claimed, measured, bound, Verdict.INCONCLUSIVE, "no bound on the rounding"
-            )
-        good = abs(claimed - measured) <= bound
-        detail = "50-digit differences along a random direction"
-        return Entry(label, index, claimed, measured, bound, Verdict.PASS if good else Verdict.WRONG, detail)
-    if not (np.isfinite(left) and np.isfinite(right)):
-        detail = "no slope at 50 digits"
-        return Entry(label, index, claimed, left, float("inf"), Verdict.INCONCLUSIVE, detail)
-    low, high = sorted((left, right))
-    inside = low - 2 * rounding <= claimed <= high + 2 * rounding
-    gate = kinked_gate(oracle)
-    detail = f"kink: slope {left:.6g} to one side, {right:.6g} to the other" + (f"; {gate}" if gate else "")
-    verdict = Verdict.KINK_OK if inside else Verdict.KINK_WRONG
-    return Entry(label, index, claimed, (left + right) / 2, abs(right - left) / 2, verdict, detail)
-
-
-def _terms(oracle: Oracle, subject: Subject, position: int, direction: Array) -> Iterator[Entry]:
-    """Where the value is a sum of numbers, check the gradient of each of them by itself."""
-    program = oracle.program
+def _slopes(
+    oracle: Oracle, subject: Subject, position: int, direction: Array, error: Array
+) -> Iterator[Entry]:
+    """Compare the slope along a direction with the measured one; where the value is a sum, of every term."""
+    program, label, wrt = oracle.program, subject.labels[position], subject.wrt[position]
+    whole = Claim.along(direction, subject.claims[position], error, label, "oracle", program.outputs[0])
+    found = judged(oracle, whole, lambda: _formula(program, wrt, subject.inputs, direction))
+    if found is not None:
+        yield found
     names = summands(program)
-    if not 2 <= len(names) <= MOST_TERMS:
-        return
-    name, label = subject.wrt[position], subject.labels[position]
-    for term in names:
+    for term in names if 2 <= len(names) <= MOST_TERMS else ():
         one = replace(program, outputs=(term,))
-        values, errors = _bounded(_gradients(one, (name,)), subject.inputs)
-        claimed = float(np.sum(np.asarray(values[0], np.float64) * direction))
-        rounding = float(np.sum(np.asarray(errors[0]) * np.abs(direction)))
-        rounding += (
-            float(np.finfo(float).eps) * float(np.sum(np.abs(values[0] * direction))) * np.size(direction)
-        )
-        found = _judged(oracle, term, label, f"term {term}", claimed, rounding)
-        if term in oracle.left:
+        values, errors = _bounded(_gradients(one, (wrt,)), subject.inputs)
+        claim = Claim.along(direction, values[0], errors[0], label, f"term {term}", term)
+        found = judged(oracle, claim, lambda one=one: _formula(one, wrt, subject.inputs, direction))
+        if found is not None:
             yield found
+
+
+def _formula(program: Program, wrt: str, inputs: Mapping[str, Array], direction: Array) -> float:
+    """The slope that the rules give, without rounding."""
+    (found,) = evaluate(_gradients(program, (wrt,)), inputs, numbers="mp", digits=DIGITS)
+    return float(np.sum(np.asarray(found, object) * direction))
 
 
 def summands(program: Program) -> list[str]:
@@ -258,15 +230,24 @@ def summands(program: Program) -> list[str]:
 
 
 def _blamed(oracles: Sequence[Oracle], subject: Subject, seed: int) -> list[Entry]:
-    """One entry for each gate whose local derivative is wrong."""
+    """One entry for each gate whose local derivative is wrong; without one, for the equation a pass changed."""
     named: dict[str, Entry] = {}
     for oracle in oracles:
-        try:
-            for fault in faults(oracle, subject.wrt, seed):
-                entry = Entry("f", "gate", fault.claimed, fault.measured, 0.0, Verdict.WRONG, str(fault))
-                named.setdefault(fault.equation, entry)
-                if len(named) == MOST_FAULTS:
-                    return list(named.values())
-        except GradcError:
-            continue
-    return list(named.values())
+        for fault in faults(oracle, subject.wrt, seed):
+            entry = Entry("f", "gate", fault.claimed, fault.measured, 0.0, Verdict.WRONG, str(fault))
+            named.setdefault(fault.equation, entry)
+            if len(named) == MOST_FAULTS:
+                return list(named.values())
+    return list(named.values()) or _changed(subject)
+
+
+def _changed(subject: Subject) -> list[Entry]:
+    """The first equation of the optimised program that computes another value than the one it came from."""
+    program = replace(subject.program, outputs=subject.program.outputs[:1])
+    found = changed_equation(_gradients(program, subject.wrt), subject.optimised, subject.inputs)
+    if found is None:
+        return []
+    text = f"the rules are right, but {found.equation} is {found.claimed:.10g} where it should be {found.measured:.10g}"
+    place = f" (for {found.place})" if found.place else ""
+    detail = f"{text}: it was changed between differentiation and the kernel{place}"
+    return [Entry("f", "gate", found.claimed, found.measured, 0.0, Verdict.WRONG, detail)]

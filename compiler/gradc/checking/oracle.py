@@ -51,6 +51,12 @@ class Oracle:
         """Whether the slopes from both sides are finite and agree in every element."""
         return self.first_kink(name) is None
 
+    def jumps(self, name: str) -> bool:
+        """Whether the value changes visibly over the oracle's step, which no slope explains."""
+        step, value = float(STEP), np.abs(np.asarray(self.values[name], float))
+        sides = (np.abs(np.asarray(side[name], float)) * step for side in (self.left, self.right))
+        return any(bool(np.any(rise > 1e-9 * np.maximum(value, 1e-9))) for rise in sides)
+
     def first_kink(self, name: str) -> tuple[int, ...] | None:
         """The first element whose slopes differ; None if there is none."""
         left, right = np.asarray(self.left[name], object), np.asarray(self.right[name], object)

@@ -1,0 +1,203 @@
+"""Wrong gradients are caught, and the wrong equation is named."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from tests.gradcheck.mutants import (
+    RuleFault,
+    is_discrete,
+    pass_faults,
+    program_of,
+    rule_faults,
+    seeded,
+)
+
+import gradc
+from gradc import differentiate
+from gradc.autodiff.vjp import gradient
+from gradc.checking.examine import Subject, examine
+from gradc.ir.index.evaluate import evaluate
+from gradc.ir.index.nodes import Assign, Program
+from gradc.ir.index.show import show_equation
+from gradc_runtime.gradcheck_report import Entry, Verdict
+
+FAULTS = rule_faults()
+FUNCTIONS = sorted({fault.function for fault in FAULTS})
+WRONG = (Verdict.WRONG, Verdict.KINK_WRONG)
+
+
+def subject_of(program: Program, inputs: dict[str, np.ndarray], derived: Program | None = None) -> Subject:
+    """The gradient to the operands of the gate, as the interpreter computes it."""
+    gate = next(e for e in program.equations if isinstance(e, Assign) and e.out == "gate").template.name
+    operands = [name for name in program.inputs if name != "w"]
+    wrt = tuple(name for at, name in enumerate(operands) if not is_discrete(gate, at))
+    derived = derived or replace(gradient(program, wrt), outputs=gradient(program, wrt).outputs[1:])
+    with np.errstate(all="ignore"):
+        claims = evaluate(derived, inputs)
+    return Subject(program, derived, inputs, wrt, wrt, claims)
+
+
+def gates(entries: Sequence[Entry]) -> list[str]:
+    return [entry.detail for entry in entries if entry.index == "gate"]
+
+
+def test_there_are_enough_mutants():
+    assert len(FAULTS) >= 500
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_the_true_rules_pass(function: str):
+    entries = examine(subject_of(*program_of(function)))
+    assert all(entry.verdict is Verdict.PASS for entry in entries), [
+        e for e in entries if e.verdict != "PASS"
+    ]
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_every_changed_rule_is_caught_and_its_gate_named(function: str):
+    program, inputs = program_of(function)
+    gate = next(e for e in program.equations if getattr(e, "out", "") == "gate")
+    for fault in FAULTS:
+        if fault.function == function:
+            with seeded(fault):
+                entries = examine(subject_of(program, inputs))
+            assert any(entry.verdict in WRONG for entry in entries), str(fault)
+            named = gates(entries)
+            assert named, str(fault)
+            assert show_equation(gate) in named[0], str(fault)
+
+
+def test_the_table_is_whole_again():
+    fault = RuleFault("exp", 0, "sign")
+    program, inputs = program_of("exp")
+    with seeded(fault):
+        assert not all(entry.verdict is Verdict.PASS for entry in examine(subject_of(program, inputs)))
+    assert all(entry.verdict is Verdict.PASS for entry in examine(subject_of(program, inputs)))
+
+
+# --- passes -------------------------------------------------------------------------------------------------
+
+
+def network() -> tuple[Program, dict[str, np.ndarray]]:
+    @differentiate
+    def loss(w: np.ndarray, b: np.ndarray, x: np.ndarray) -> object:
+        h = np.tanh(x @ w + b)
+        return np.mean(h * h * np.exp(-h)) + 0.1 * np.sum(w * w)
+
+    rng = np.random.default_rng(3)
+    arrays = (rng.normal(size=(3, 2)), rng.normal(size=2), rng.normal(size=(4, 3)))
+    program = loss.inspect(*arrays).stages.program
+    return program, dict(zip(program.inputs, arrays, strict=True))
+
+
+def test_changed_equations_after_differentiation_are_caught_and_named():
+    program, inputs = network()
+    wrt = ("w", "b")
+    whole = gradient(program, wrt)
+    derived = replace(whole, outputs=whole.outputs[1:])
+    truth = evaluate(derived, inputs)
+    caught = named = count = 0
+    for out, mutant in pass_faults(derived):
+        with np.errstate(all="ignore"):
+            claims = evaluate(mutant, inputs)
+        if all(np.allclose(a, b, rtol=1e-6, atol=0) for a, b in zip(claims, truth, strict=True)):
+            continue  # the equation does not matter for the gradient
+        count += 1
+        entries = examine(Subject(program, mutant, inputs, wrt, wrt, claims))
+        caught += any(entry.verdict in WRONG for entry in entries)
+        named += any(f"but {out}" in text for text in gates(entries))
+    assert count >= 25
+    assert caught == count
+    assert named >= 0.9 * count
+
+
+# --- what users write ---------------------------------------------------------------------------------------
+
+
+@gradc.custom_gradient
+def cube(x):
+    return x**3, lambda bar: bar * 2 * x**2
+
+
+@gradc.custom_gradient
+def good_cube(x):
+    return x**3, lambda bar: bar * 3 * x**2
+
+
+def test_a_users_wrong_gradient_is_named_with_its_line():
+    def loss(x: np.ndarray) -> object:
+        return np.sum(np.sin(cube(np.exp(x))))
+
+    report = differentiate(loss, target="interpret").check(np.array([0.1, -0.4]))
+    (entry,) = [entry for entry in report.entries if entry.index == "gate"]
+    assert report.entries[0] is entry  # first, so that the table shows it
+    assert "return x**3, lambda bar: bar * 2 * x**2" in entry.detail
+    assert "test_blame.py" in entry.detail
+    np.testing.assert_allclose(entry.analytic, 2 / 3 * entry.numeric, rtol=1e-9)
+    assert report.verdict is Verdict.WRONG
+
+
+def test_a_right_one_passes_and_so_does_what_is_stopped():
+    def loss(x: np.ndarray) -> object:
+        return np.sum(np.sin(good_cube(np.exp(x)))) + np.sum(x * gradc.stop_gradient(x * x))
+
+    report = differentiate(loss, target="interpret").check(np.array([0.1, -0.4]))
+    report.assert_ok()
+    assert {entry.index for entry in report.entries} >= {"oracle", "kernel", "transpose"}
+
+
+def test_a_kink_is_named_with_its_line_and_convention():
+    def loss(x: np.ndarray) -> object:
+        return np.sum(np.maximum(x, 0.0) * x.shape[0])
+
+    report = differentiate(loss, target="interpret").check(np.array([1.0, 0.0, -1.0]))
+    assert report.verdict is Verdict.KINK_OK
+    (entry,) = [entry for entry in report.entries if entry.index == "oracle"]
+    for text in ("maximum", "element [1]", "test_blame.py", "np.maximum(x, 0.0)", "0 to the variable"):
+        assert text in entry.detail
+
+
+def test_terms_of_a_sum_are_checked_by_themselves():
+    @gradc.custom_gradient
+    def small(w):
+        return np.sum(w * w) * 1e-12, lambda bar: bar * 1e-12 * w  # should be 2e-12 * w
+
+    def loss(w: np.ndarray, x: np.ndarray) -> object:
+        return np.sum(np.square(x @ w)) + small(w)
+
+    rng = np.random.default_rng(0)
+    function = differentiate(loss, wrt="w", target="interpret")
+    report = function.check(rng.normal(size=3), rng.normal(size=(4, 3)))
+    wrong = {entry.index for entry in report.entries if entry.verdict is Verdict.WRONG}
+    assert any(str(index).startswith("term") for index in wrong)
+    assert "gate" in wrong
+
+
+def test_second_order():
+    def loss(x: np.ndarray, y: np.ndarray) -> object:
+        return np.sum(np.tanh(x * y)) + np.sum(x**3)
+
+    rng = np.random.default_rng(5)
+    function = differentiate(loss, target="interpret")
+    report = function.at(rng.normal(size=3), rng.normal(size=3)).check(order=2)
+    report.assert_ok()
+    assert any(entry.index == "oracle" for entry in report.entries)
+    with seeded(RuleFault("tanh", 0, "factor 2")):
+        again = differentiate(loss, target="interpret")
+        assert not again.at(rng.normal(size=3), rng.normal(size=3)).check(order=2)
+
+
+def test_float32_is_held_to_its_own_rounding():
+    def loss(w: np.ndarray, x: np.ndarray) -> object:
+        return np.sum(np.log1p(np.exp(x @ w)))
+
+    rng = np.random.default_rng(6)
+    arrays = (rng.normal(size=4).astype(np.float32), rng.normal(size=(5, 4)).astype(np.float32))
+    report = differentiate(loss, target="interpret").check(*arrays)
+    report.assert_ok()
+    bounds = [entry.bound / abs(entry.numeric) for entry in report.entries if entry.index == "oracle"]
+    assert all(1e-8 < bound < 1e-3 for bound in bounds)
