@@ -1,4 +1,4 @@
-"""A gradient written by hand can be wrong; the gradient check finds it, because it only asks for values.
+"""A gradient written by hand can be wrong; the gradient check finds it, and names the gate and its line.
 
 `custom_gradient` replaces what gradc would derive by a pullback of your own.
 """
@@ -47,7 +47,12 @@ def main() -> None:
     report = bad.check(x)
     print(report)
     assert not report
-    assert {str(entry.verdict) for entry in report.entries} == {"WRONG"}
+    gate = report.entries[0]
+    assert gate.index == "gate"
+    assert "# a sign is wrong" in gate.detail
+    elements = [entry for entry in report.entries if isinstance(entry.index, tuple)]
+    assert len(elements) == 4
+    assert all(entry.verdict == "WRONG" for entry in elements)
 
 
 if __name__ == "__main__":

@@ -3,51 +3,21 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gradc.api.bindable import Bindable
 from gradc.api.variant import Variant
 from gradc.explain.inspection import Inspection
 from gradc.ir.index.evaluate import Interpreter
 from gradc.ir.index.nodes import Call, Program, outputs_of
 from gradc.ir.index.show import show_equation
-from gradc.lang.signature import Signature
 from gradc.pipeline import Derivation
 
 if TYPE_CHECKING:
     from gradc.lang.session import Trace
     from gradc_runtime.gradcheck import Report
-
-
-class Bindable(Protocol):
-    """What `At` and `Method` need of a differentiated function."""
-
-    @property
-    def signature(self) -> Signature:
-        """The arguments."""
-        ...
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Return the value."""
-        ...
-
-    def grad(self, *args: Any, **kwargs: Any) -> Any:
-        """Return the gradient."""
-        ...
-
-    def value_and_grad(self, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
-        """Value and gradient."""
-        ...
-
-    def _prepare(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Sequence[Any], Any]: ...
-
-    def _leaves(self, variant: Any) -> tuple[int, ...]: ...
-
-    def _run(
-        self, variant: Any, derivation: Derivation, values: Sequence[Any], extra: Sequence[Any] = ()
-    ) -> tuple[Any, ...]: ...
 
 
 class At:

@@ -22,7 +22,7 @@ from gradc.pipeline import Derivation
 from gradc_runtime.gradcheck import Report, Verdict, check_gradient
 
 if TYPE_CHECKING:
-    from gradc.api.bound import Bindable
+    from gradc.api.bindable import Bindable
     from gradc.api.variant import Variant
 
 MOST_POINTS = 2_000_000  # of the interpreter, a second or two

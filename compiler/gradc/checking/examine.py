@@ -185,20 +185,27 @@ def _takes_the_same_arms(oracle: Oracle, program: Program, inputs: Mapping[str, 
 def _slopes(
     oracle: Oracle, subject: Subject, position: int, direction: Array, error: Array
 ) -> Iterator[Entry]:
-    """Compare the slope along a direction with the measured one; where the value is a sum, of every term."""
+    """Compare the slope along a direction with the measured one, and terms whose slopes are not right."""
     program, label, wrt = oracle.program, subject.labels[position], subject.wrt[position]
     whole = Claim.along(direction, subject.claims[position], error, label, "oracle", program.outputs[0])
     found = judged(oracle, whole, lambda: _formula(program, wrt, subject.inputs, direction))
+    terms = [entry for entry in _terms(oracle, subject, position, direction) if entry is not None]
+    bad = [entry for entry in terms if entry.verdict is not Verdict.PASS]
     if found is not None:
-        yield found
+        each = f"; so for each of its {len(terms)} terms" if terms and not bad else ""
+        yield replace(found, detail=found.detail + each)
+    yield from bad
+
+
+def _terms(oracle: Oracle, subject: Subject, position: int, direction: Array) -> Iterator[Entry | None]:
+    """Where the value is a sum of numbers, check the slope of each of them by itself."""
+    program, label, wrt = oracle.program, subject.labels[position], subject.wrt[position]
     names = summands(program)
     for term in names if 2 <= len(names) <= MOST_TERMS else ():
         one = replace(program, outputs=(term,))
         values, errors = _bounded(_gradients(one, (wrt,)), subject.inputs)
         claim = Claim.along(direction, values[0], errors[0], label, f"term {term}", term)
-        found = judged(oracle, claim, lambda one=one: _formula(one, wrt, subject.inputs, direction))
-        if found is not None:
-            yield found
+        yield judged(oracle, claim, lambda one=one: _formula(one, wrt, subject.inputs, direction))
 
 
 def _formula(program: Program, wrt: str, inputs: Mapping[str, Array], direction: Array) -> float:

@@ -238,6 +238,20 @@ def test_accumulation_counts_the_additions():
     assert np.all(bounds > 0.1 * size * count * 2.0**-24)
 
 
+@pytest.mark.parametrize("rank", [0, 1])
+def test_wide_terms_of_a_narrow_tensor_are_rounded_once_each(rank: int):
+    build = Builder()
+    shape = (3,) * rank
+    x = build.input("x", F64, shape)
+    out = build.declare("y", F32, shape)
+    build.accumulate(out, template("copy"), (build.access(x),), shape, tuple(range(rank)))
+    inputs = {"x": np.full(shape, 0.1)}
+    program = build.finish((out,))
+    assert_bounded(program, inputs)
+    (value,), (bound,) = evaluate(program, inputs, bound=True)
+    assert np.all(bound >= np.abs(np.float64(value) - 0.1))
+
+
 def test_constants_and_literals_may_have_no_number_of_their_dtype():
     build = Builder()
     tenth = build.assign("copy", (Const(0.1, F32),), (), F32)

@@ -220,7 +220,10 @@ class BoundedNumbers:
         plain = tuple(index.value if isinstance(index, Bounded) else index for index in position)
         doubt = any(isinstance(index, Bounded) and np.any(index.error > 0) for index in position)
         value = self.machine.add_at(out.value, plain, body.value)
-        terms = self.machine.add_at(out.terms, plain, body.error)
+        rounded = body.error
+        if body.value.dtype != out.value.dtype:  # float64 terms of a float32 tensor
+            rounded = rounded + conversion(np.asarray(body.value), np.asarray(body.value, out.value.dtype))
+        terms = self.machine.add_at(out.terms, plain, rounded)
         size = self.machine.add_at(out.size, plain, np.abs(body.value).astype(np.float64))
         count = self.machine.add_at(out.count, plain, np.ones(body.shape))
         terms = terms + np.inf if doubt else terms
