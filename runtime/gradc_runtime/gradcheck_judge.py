@@ -128,11 +128,12 @@ def _thorough(line: Line, claim: float, slack: float) -> Judgement:
     left, right = _side(line, -1, noise), _side(line, 1, noise)
     kinds = {left.kind, right.kind}
     if "jump" in kinds:
-        return _inconclusive(
-            Estimate(math.nan, math.inf), "f jumps at this point: |f(x+h) - f(x)| does not shrink"
-        )
+        text = "f jumps at this point: |f(x+h) - f(x)| does not shrink"
+        return Judgement(math.nan, math.inf, Verdict.JUMP, text)
     if kinds == {"undefined"}:
-        return _inconclusive(Estimate(math.nan, math.inf), "f is finite at x and nowhere around it")
+        return _inconclusive(
+            Estimate(math.nan, math.inf), "f is finite at x and nowhere around it; check inside its domain"
+        )
     if "infinite" in kinds:
         return _judge_infinite(line, left, right, claim)
     if "undefined" in kinds:
@@ -205,7 +206,9 @@ def _judge_edge(line: Line, side: Side, claim: float, slack: float) -> Judgement
         return _wrong(found, claim, "edge: f is undefined to one side; ")
     if is_supported(line, found, claim, slack):
         return Judgement(*found, Verdict.EDGE, "f is undefined to one side; one-sided slope used")
-    return _inconclusive(found, "f is undefined to one side and the other slope is not resolved")
+    return _inconclusive(
+        found, "f is undefined to one side and the other slope is not resolved; go further inside"
+    )
 
 
 def _judge_infinite(line: Line, left: Side, right: Side, claim: float) -> Judgement:
@@ -222,28 +225,32 @@ def _judge_infinite(line: Line, left: Side, right: Side, claim: float) -> Judgem
             return Judgement(
                 value, 0.0, Verdict.KINK_OK, f"kink, {left.value:.6g} to {right.value:.6g}; {text}"
             )
-        return _inconclusive(Estimate(value, math.inf), f"kink with an infinite side; {text}")
+        return Judgement(value, math.inf, Verdict.INFINITE, f"kink with an infinite side; {text}")
     if abs(claim) <= reached / 2 or claim == -value:
         return Judgement(value, 0.0, Verdict.WRONG, text + "; a convention must be stated by hand")
-    return _inconclusive(Estimate(value, math.inf), f"{text}, no step small enough to refute this")
+    return Judgement(value, math.inf, Verdict.INFINITE, f"{text}, no step small enough to refute this")
 
 
 def _judge_smooth(line: Line, found: list[Estimate], claim: float, slack: float) -> Judgement:
     """`found`: centred, left, right. The sides speak when the centre cannot, and may veto a refusal."""
     centre = min(found, key=lambda e: e.bound) if math.isinf(found[0].bound) else found[0]
     if math.isinf(centre.bound):
-        return _inconclusive(centre, "no estimate agrees with those from smaller steps")
+        return _inconclusive(
+            centre, "no estimate agrees with those from smaller steps; less noise in f would help"
+        )
     if is_supported(line, centre, claim, slack):
         return _agreement(centre)
     if not is_refuted(centre, claim, slack):
-        return _inconclusive(centre, "the bound is too wide to confirm: f is too noisy for its slope here")
+        return _inconclusive(
+            centre, "the bound is too wide: f is too noisy for its slope here; try another point"
+        )
     vetoes = [
         e
         for e in found[1:]
         if is_supported(line, e, claim, slack) and is_refuted(e, centre.value, 2 * centre.bound)
     ]
     if vetoes:
-        return _inconclusive(centre, f"a one-sided slope is {vetoes[0].value:.6g}")
+        return _inconclusive(centre, f"a one-sided slope is {vetoes[0].value:.6g}; move away from this point")
     return _wrong(centre, claim, "")
 
 

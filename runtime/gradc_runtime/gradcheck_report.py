@@ -19,14 +19,17 @@ class Verdict(StrEnum):
 
     `PASS`: inside a computed bound. `EDGE`: f has values to one side only, and the claim is that slope.
     `KINK-OK`: the slopes to the left and right differ and the claim lies between them. `INCONCLUSIVE`:
-    neither confirmed nor refuted. `UNDEFINED`: f(x) is not finite. `NONDETERMINISTIC`: two calls differed.
-    `KINK-WRONG`: outside the slopes of a kink. `WRONG`: refuted.
+    neither confirmed nor refuted. `INFINITE`: the slope grows without limit, and what the claim should be is
+    a convention. `JUMP`: f itself jumps. `UNDEFINED`: f(x) is not finite. `NONDETERMINISTIC`: two calls
+    differed. `KINK-WRONG`: outside the slopes of a kink. `WRONG`: refuted.
     """
 
     PASS = "PASS"
     EDGE = "EDGE"
     KINK_OK = "KINK-OK"
     INCONCLUSIVE = "INCONCLUSIVE"
+    INFINITE = "INFINITE"
+    JUMP = "JUMP"
     UNDEFINED = "UNDEFINED"
     NONDETERMINISTIC = "NONDETERMINISTIC"
     KINK_WRONG = "KINK-WRONG"

@@ -54,7 +54,7 @@ def judged(oracle: Oracle, claim: Claim, formula: Callable[[], float]) -> Entry 
         return _judged_smooth(float(oracle.tangent(claim.output)), claim, formula)
     gate = kinked_gate(oracle)
     if oracle.jumps(claim.output):
-        return claim.entry(NONE, float("inf"), Verdict.INCONCLUSIVE, f"f jumps here; {gate}")
+        return claim.entry(NONE, float("inf"), Verdict.JUMP, f"f jumps here; {gate}")
     low, high = sorted((left, right))
     inside = low - 2 * claim.rounding <= claim.slope <= high + 2 * claim.rounding
     detail = f"kink: slope {left:.6g} to one side, {right:.6g} to the other; {gate}"
