@@ -18,11 +18,13 @@ import numpy as np
 
 from gradc_runtime.gradcheck_arguments import Arguments, Flaw
 from gradc_runtime.gradcheck_estimate import EPS, Line
-from gradc_runtime.gradcheck_judge import Judgement, is_refuted, judge, quick_look, slope
+from gradc_runtime.gradcheck_judge import Judgement, is_refuted, judge, quick_look, rough_slope, slope
 from gradc_runtime.gradcheck_report import Entry, GradientCheckError, Report, Verdict
+from gradc_runtime.gradcheck_trees import Flattened, children
 
 __all__ = ["Entry", "GradientCheckError", "Report", "Verdict", "check_gradient", "derivative"]
 
+BASE = 1024  # how many places one weighted direction tells apart
 CULPRITS = 4  # elements named per failing direction; a fault in every element needs no longer list
 REFUTED = frozenset({Verdict.WRONG, Verdict.KINK_WRONG})
 
@@ -77,7 +79,7 @@ def derivative(f: Callable[[float], float], x: float, *, side: int = 0) -> tuple
 def check_gradient(
     f: Callable[..., Any],
     gradient: Callable[..., Any] | Sequence[Any],
-    arguments: Sequence[Any],
+    arguments: Any,
     *,
     wrt: Sequence[str] | None = None,
     names: Sequence[str] | None = None,
@@ -101,8 +103,9 @@ def check_gradient(
     gradient : callable or sequence
         `gradient(*arguments)`, or its result: one array or float for each name of `wrt`, in that order. With
         a single name it may be the bare array.
-    arguments : sequence of array_like
-        The point; it is copied and never written to.
+    arguments : sequence, or one array
+        The point: arrays, floats, and nested tuples, lists, dicts, namedtuples or dataclasses of them, whose
+        gradients come in the same containers. It is copied and never written to.
     wrt : sequence of str, optional
         Arguments the gradient is taken to; by default all of floating dtype.
     names : sequence of str, optional
@@ -148,6 +151,21 @@ def check_gradient(
     >>> [(entry.argument, entry.index, str(entry.verdict)) for entry in wrong.entries if entry.index == (2,)]
     [('x', (2,), 'WRONG')]
     """
+    if not isinstance(arguments, tuple | list):
+        arguments = [arguments]
+    if any(children(argument) is not None for argument in arguments):
+        flat = Flattened(arguments, names, wrt)
+        return check_gradient(
+            flat.function(f),
+            _of_leaves(flat, gradient),
+            flat.values,
+            wrt=flat.wrt,
+            names=flat.names,
+            probes=probes,
+            seed=seed,
+            elements=elements,
+            wide=None if wide is None else flat.function(wide),
+        )
     point = Arguments(f, wide, arguments, names, wrt)
     flaws, gradients = point.settle(gradient)
     entries = [_flawed(flaw) for flaw in flaws]
@@ -156,6 +174,14 @@ def check_gradient(
             entries += _ArgumentCheck(point, position, claim).run(probes, seed, elements)
         entries += [_flawed(flaw) for flaw in point.final_changes()]
     return Report(tuple(entries), point.evaluations, seed)
+
+
+def _of_leaves(flat: Flattened, gradient: Callable[..., Any] | Sequence[Any]) -> Any:
+    """Return the gradient with respect to leaves, from one with respect to containers."""
+    if not callable(gradient):
+        return flat.gradient(gradient)
+    whole = flat.function(gradient)
+    return lambda *given: flat.gradient(whole(*given))
 
 
 def _flawed(flaw: Flaw) -> Entry:
@@ -229,9 +255,9 @@ class _ArgumentCheck:
         named = [i for i, e in self.judged.items() if e.verdict in REFUTED and rest[i]]
         rest[named] = 0.0
         while len(named) < CULPRITS and self.fails(rest):
-            for careful in (False, True):  # among kinks the quick look can lead astray
-                i = self.descend(rest, careful=careful)
-                if self.element(i).verdict in REFUTED:
+            for find in (self.decode, self.descend, self.descend_carefully):
+                i = find(rest)
+                if i is not None and self.element(i).verdict in REFUTED:
                     break
             else:
                 break
@@ -239,7 +265,34 @@ class _ArgumentCheck:
             rest[i] = 0.0
         return sorted(named)
 
-    def descend(self, v: np.ndarray, *, careful: bool) -> int:
+    def decode(self, v: np.ndarray) -> int | None:
+        """Read the place of a single wrong element off a few weighted directions; None if that fails.
+
+        With one wrong element the excess of the claim along ``w * v`` is its own weight times that along `v`:
+        weights that count up in each digit of the position spell it out.
+        """
+        moving = np.flatnonzero(v)
+        whole = self.excess(v)
+        place, unit = 0, 1
+        while unit < moving.size:
+            weighted = np.zeros_like(v)
+            weighted[moving] = v[moving] * (np.arange(moving.size) // unit % BASE + 1) / BASE
+            digit = self.excess(weighted) / whole * BASE - 1 if whole else float("nan")
+            if not np.isfinite(digit) or abs(digit - round(digit)) > 0.1:
+                return None
+            place += unit * round(digit)
+            unit *= BASE
+        return int(moving[place]) if 0 <= place < moving.size else None
+
+    def excess(self, v: np.ndarray) -> float:
+        """Return by how much the claim exceeds a rough slope along `v`."""
+        return self.slope_along(v)[0] - rough_slope(self.point.along(self.position, v))
+
+    def descend_carefully(self, v: np.ndarray) -> int:
+        """Halve the support without the quick look, which can lead astray among kinks."""
+        return self.descend(v, careful=True)
+
+    def descend(self, v: np.ndarray, *, careful: bool = False) -> int:
         """Halve the support of a failing direction down to one element."""
         left = np.flatnonzero(v)
         while left.size > 1:

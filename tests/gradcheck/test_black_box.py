@@ -5,14 +5,24 @@ import math
 import subprocess
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 
 from gradc_runtime import gradcheck_judge
-from gradc_runtime.gradcheck import Entry, GradientCheckError, Report, Verdict, check_gradient, derivative
+from gradc_runtime.gradcheck import (
+    Entry,
+    GradientCheckError,
+    Report,
+    Verdict,
+    _ArgumentCheck,
+    check_gradient,
+    derivative,
+)
+from gradc_runtime.gradcheck_arguments import Arguments
 from gradc_runtime.gradcheck_estimate import Estimate
+from gradc_runtime.gradcheck_judge import is_refuted, quick_look
 
 Scalar = Callable[[float], float]
 
@@ -124,6 +134,74 @@ def test_one_wrong_element_is_named(n: int, guilty: int, rng: np.random.Generato
     named = {entry.index for entry in report.entries if entry.verdict is Verdict.WRONG}
     assert named == {"direction 0", (guilty,)}, str(report)
     assert f"element [{guilty}] to blame" in report.entries[0].detail
+
+
+@pytest.mark.parametrize("n", [10**4, 10**5, 10**6])
+def test_one_wrong_element_is_found_within_sixty_evaluations(n: int, rng: np.random.Generator):
+    f, right, x = weighted(rng, n)
+    for guilty in (0, 1, 1023, 1024, n // 3, n - 1):
+        claim = right.copy()
+        claim[guilty] *= 1.01
+        point = Arguments(f, None, [x], None, None)
+        point.settle([claim])
+        check = _ArgumentCheck(point, 0, claim)
+        before = point.evaluations
+        found = check.decode(point.direction(0, 0, 0))
+        assert found is not None
+        assert found == guilty
+        assert is_refuted(quick_look(point.coordinate(0, found)), float(claim[found]), 0.0)
+        assert point.evaluations - before <= 60
+
+
+class Layer(NamedTuple):
+    weights: np.ndarray
+    bias: float
+
+
+def test_nested_containers_and_their_names(rng: np.random.Generator):
+    tree = {"layers": [Layer(rng.normal(size=3), 0.5), Layer(rng.normal(size=2), -1.0)], "scale": 2.0}
+
+    def f(tree: Any, x: np.ndarray) -> float:
+        first, second = tree["layers"]
+        return tree["scale"] * float(
+            np.sum(first.weights**2) + first.bias * np.sum(second.weights * x) + second.bias
+        )
+
+    def gradient(tree: Any, x: np.ndarray, *, sign: float = 1.0) -> Any:
+        first, second = tree["layers"]
+        s = tree["scale"]
+        layers = [
+            Layer(2 * s * first.weights, s * float(np.sum(second.weights * x))),
+            Layer(sign * s * first.bias * x, s),
+        ]
+        return {"layers": layers, "scale": f(tree, x) / s}
+
+    x = rng.normal(size=2)
+    report = check_gradient(f, gradient, [tree, x], names=["net", "x"], wrt=["net"])
+    report.assert_ok()
+    named = {entry.argument for entry in report.entries}
+    assert named == {
+        *("net['layers'][0].weights", "net['layers'][0].bias", "net['scale']"),
+        *("net['layers'][1].weights", "net['layers'][1].bias"),
+    }
+    wrong = check_gradient(
+        f, lambda *at: gradient(*at, sign=-1.0), [tree, x], names=["net", "x"], wrt=["net"]
+    )
+    assert {e.argument for e in wrong.entries if e.verdict is Verdict.WRONG} == {"net['layers'][1].weights"}
+    both = check_gradient(lambda a, b: a[0] * b, ([np.array(2.0)], np.array(3.0)), [(3.0,), 2.0])
+    assert {e.argument for e in both.entries} == {"arg0[0]", "arg1"}
+
+
+def test_one_array_needs_no_list_around_it():
+    check_gradient(lambda x: float(np.sum(x**2)), lambda x: 2 * x, np.array([1.0, 2.0])).assert_ok()
+
+
+def test_several_wrong_elements_are_found_by_halving(rng: np.random.Generator):
+    f, right, x = weighted(rng, 5000)
+    right[[17, 4000]] *= 1.5
+    report = check_gradient(f, [right], [x])
+    wrong = {entry.index for entry in report.entries if entry.verdict is Verdict.WRONG}
+    assert {(17,), (4000,)} <= wrong
 
 
 def test_300000_right_elements_pass(rng: np.random.Generator):
