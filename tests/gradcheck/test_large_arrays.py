@@ -1,0 +1,189 @@
+"""Large arrays: few evaluations, no drowned arguments, and the guilty elements named."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gradc_runtime.gradcheck import (
+    Entry,
+    Report,
+    Verdict,
+    _ArgumentCheck,
+    check_gradient,
+)
+from gradc_runtime.gradcheck_arguments import Arguments
+from gradc_runtime.gradcheck_judge import is_refuted, quick_look
+
+Scalar = Callable[[float], float]
+
+
+def expanded(x: float) -> float:
+    return ((((((x - 7) * x + 21) * x - 35) * x + 35) * x - 21) * x + 7) * x - 1
+
+
+def only(report: Report) -> Entry:
+    assert len(report.entries) == 1, str(report)
+    return report.entries[0]
+
+
+def check_at(f: Scalar, claim: float, x: float) -> Entry:
+    return only(check_gradient(f, [claim], [x]))
+
+
+def weighted(rng: np.random.Generator, n: int) -> tuple[Callable[..., float], np.ndarray, np.ndarray]:
+    x, w = rng.normal(size=n), rng.normal(size=n)
+    return lambda x: float(np.sum(w * x / (1 + x * x))), w * (1 - x * x) / (1 + x * x) ** 2, x
+
+
+@pytest.mark.parametrize(("n", "guilty"), [(300_000, 123_456), (5000, 1), (5000, 4998), (65, 33)])
+def test_one_wrong_element_is_named(n: int, guilty: int, rng: np.random.Generator):
+    f, right, x = weighted(rng, n)
+    wrong = right.copy()
+    wrong[guilty] *= 1.01
+    report = check_gradient(f, [wrong], [x], names=["x"], probes=1)
+    named = {entry.index for entry in report.entries if entry.verdict is Verdict.WRONG}
+    assert named == {"direction 0", (guilty,)}, str(report)
+    assert f"element [{guilty}] to blame" in report.entries[0].detail
+
+
+@pytest.mark.parametrize("n", [10**4, 10**5, 10**6])
+def test_one_wrong_element_is_found_within_sixty_evaluations(n: int, rng: np.random.Generator):
+    f, right, x = weighted(rng, n)
+    for guilty in (0, 1, 1023, 1024, n // 3, n - 1):
+        claim = right.copy()
+        claim[guilty] *= 1.01
+        point = Arguments(f, None, [x], None, None)
+        point.settle([claim])
+        check = _ArgumentCheck(point, 0, claim)
+        before = point.evaluations
+        found = check.decode(point.direction(0, 0, 0))
+        assert found is not None
+        assert found == guilty
+        assert is_refuted(quick_look(point.coordinate(0, found)), float(claim[found]), 0.0)
+        assert point.evaluations - before <= 60
+
+
+def test_several_wrong_elements_are_found_by_halving(rng: np.random.Generator):
+    f, right, x = weighted(rng, 5000)
+    right[[17, 4000]] *= 1.5
+    report = check_gradient(f, [right], [x])
+    wrong = {entry.index for entry in report.entries if entry.verdict is Verdict.WRONG}
+    assert {(17,), (4000,)} <= wrong
+
+
+def test_300000_right_elements_pass(rng: np.random.Generator):
+    f, right, x = weighted(rng, 300_000)
+    report = check_gradient(f, [right], [x])
+    assert report, str(report)
+    assert {entry.index for entry in report.entries} == {
+        *(f"direction {k}" for k in range(3)),
+        (0,),
+        (299_999,),
+    }
+    assert report.evaluations < 300
+
+
+def test_a_fault_of_a_millionth_in_every_element_is_seen_and_some_are_named(rng: np.random.Generator):
+    f, right, x = weighted(rng, 5000)
+    report = check_gradient(f, [right * (1 + 1e-6)], [x], probes=1)
+    assert report.entries[0].verdict is Verdict.WRONG
+    assert "to blame and more" in report.entries[0].detail
+
+
+def test_two_wrong_elements_of_a_matrix_are_named_among_kinks(rng: np.random.Generator):
+    A, w = rng.normal(size=(50, 40)), rng.normal(size=(50, 40))
+    right = w * (A > 0)
+    wrong = right.copy()
+    wrong[7, 31] += 0.5
+    wrong[49, 2] -= 1e-3
+
+    def f(A: np.ndarray) -> float:
+        return float(np.sum(w * np.maximum(A, 0)))
+
+    assert check_gradient(f, [right], [A])
+    report = check_gradient(f, [wrong], [A])
+    elements = {entry.index for entry in report.entries if isinstance(entry.index, tuple) and not _ok(entry)}
+    assert elements == {(7, 31), (49, 2)}, str(report)
+
+
+def _ok(entry: Entry) -> bool:
+    return entry.verdict in (Verdict.PASS, Verdict.KINK_OK, Verdict.EDGE)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_wrong_element_is_named_among_thousands_of_kinks(seed: int):
+    rng = np.random.default_rng(seed)
+    x, w = rng.normal(size=(2, 20_000))
+    right = w * (x > 0)
+    wrong = right.copy()
+    guilty = int(rng.integers(x.size))
+    wrong[guilty] += 0.5
+
+    def f(x: np.ndarray) -> float:
+        return float(np.sum(w * np.maximum(x, 0)))
+
+    assert check_gradient(f, [right], [x], seed=seed)
+    report = check_gradient(f, [wrong], [x], seed=seed)
+    assert all(f"element [{guilty}] to blame" in entry.detail for entry in report.entries[:3]), str(report)
+
+
+def test_swapped_elements_and_nan_are_found_in_a_large_array(rng: np.random.Generator):
+    f, right, x = weighted(rng, 2000)
+    swapped = right.copy()
+    swapped[[100, 900]] = swapped[[900, 100]]
+    report = check_gradient(f, [swapped], [x])
+    assert {e.index for e in report.entries if isinstance(e.index, tuple) and not _ok(e)} == {(100,), (900,)}
+    holed = right.copy()
+    holed[500] = np.nan
+    bad = [entry for entry in check_gradient(f, [holed], [x]).entries if not _ok(entry)]
+    assert [entry.index for entry in bad] == [(500,)]
+
+
+def test_a_small_argument_is_not_drowned_by_a_large_one(rng: np.random.Generator):
+    W, b, s = rng.normal(size=(30, 40)), rng.normal(size=3), 0.5
+
+    def f(W: np.ndarray, n: int, b: np.ndarray, s: float) -> float:
+        return float(np.sum(W**2) * s + n * np.sum(np.sin(b)))
+
+    def gradient(W: np.ndarray, n: int, b: np.ndarray, s: float) -> tuple[Any, ...]:
+        return 2 * W * s, n * np.cos(b), float(np.sum(W**2))
+
+    arguments, names = [W, 2, b, s], ["W", "n", "b", "s"]
+    report = check_gradient(f, gradient, arguments, names=names)
+    assert report, str(report)
+    assert {entry.argument for entry in report.entries} == {"W", "b", "s"}
+    claims = list(gradient(W, 2, b, s))
+    claims[1] = claims[1] * np.array([1, 1 + 1e-6, 1])
+    wrong = check_gradient(f, claims, arguments, names=names)
+    assert [(e.argument, e.index) for e in wrong.entries if not _ok(e)] == [("b", (1,))]
+    alone = check_gradient(f, [claims[2]], arguments, names=names, wrt=["s"])
+    assert alone
+    assert only(alone).index == ()
+
+
+def test_directions_depend_on_seed_name_and_probe_alone(rng: np.random.Generator):
+    f, right, x = weighted(rng, 200)
+
+    def slopes(**options: Any) -> list[float]:
+        report = check_gradient(f, [right], [x], **options)
+        return [entry.analytic for entry in report.entries if str(entry.index).startswith("direction")]
+
+    assert slopes(seed=1) == slopes(seed=1)
+    assert len({*slopes(seed=1), *slopes(seed=2), *slopes(seed=1, names=["y"])}) == 9
+
+
+def test_magnitudes_from_tiny_to_huge_in_one_array(rng: np.random.Generator):
+    x = np.exp(rng.uniform(-9, 9, size=300))
+    assert check_gradient(lambda x: float(np.sum(np.log(x))), lambda x: 1 / x, [x])
+    wrong = 1 / x
+    wrong[int(np.argmin(x))] *= 1.01
+    assert not check_gradient(lambda x: float(np.sum(np.log(x))), [wrong], [x])
+
+
+def test_one_huge_element_among_ordinary_ones():
+    x = np.ones(100)
+    x[3] = 1e15
+    report = check_gradient(lambda x: float(np.sum(x)), [np.ones(100)], [x])
+    assert [e.verdict for e in report.entries if str(e.index).startswith("direction")] == [Verdict.PASS] * 3
