@@ -16,20 +16,10 @@ from gradc_runtime.gradcheck import (
 from gradc_runtime.gradcheck_arguments import Arguments
 from gradc_runtime.gradcheck_judge import is_refuted, quick_look
 
-Scalar = Callable[[float], float]
-
-
-def expanded(x: float) -> float:
-    return ((((((x - 7) * x + 21) * x - 35) * x + 35) * x - 21) * x + 7) * x - 1
-
 
 def only(report: Report) -> Entry:
     assert len(report.entries) == 1, str(report)
     return report.entries[0]
-
-
-def check_at(f: Scalar, claim: float, x: float) -> Entry:
-    return only(check_gradient(f, [claim], [x]))
 
 
 def weighted(rng: np.random.Generator, n: int) -> tuple[Callable[..., float], np.ndarray, np.ndarray]:
