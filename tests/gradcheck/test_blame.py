@@ -19,7 +19,7 @@ from tests.gradcheck.mutants import (
 import gradc
 from gradc import differentiate
 from gradc.autodiff.vjp import gradient
-from gradc.checking.examine import Subject, examine
+from gradc.checking.examine import Subject, examine, settled
 from gradc.ir.index.evaluate import evaluate
 from gradc.ir.index.nodes import Assign, Program
 from gradc.ir.index.show import show_equation
@@ -189,6 +189,30 @@ def test_second_order():
     with seeded(RuleFault("tanh", 0, "factor 2")):
         again = differentiate(loss, target="interpret")
         assert not again.at(rng.normal(size=3), rng.normal(size=3)).check(order=2)
+
+
+def test_what_is_rounded_to_float32_on_the_way_is_not_differenced():
+    def loss(x: np.ndarray) -> object:
+        return np.sum(np.sin(x).astype(np.float32) * x)
+
+    x = np.random.default_rng(8).normal(size=6)
+    differentiate(loss, target="interpret").check(x).assert_ok()
+
+
+@pytest.mark.parametrize(("factor", "expected"), [(1.0, Verdict.PASS), (1.0 + 1e-9, Verdict.WRONG)])
+def test_the_oracle_settles_what_differences_cannot(factor: float, expected: Verdict):
+    program, inputs = network()
+    derived = gradient(program, ("w", "b"))
+    derived = replace(derived, outputs=derived.outputs[1:])
+    w_bar, b_bar = evaluate(derived, inputs)
+    w_bar[1, 0] *= factor
+    subject = Subject(program, derived, inputs, ("w", "b"), ("w", "b"), (w_bar, b_bar))
+    doubt = Entry("w", (1, 0), w_bar[1, 0], 0.0, 1.0, Verdict.INCONCLUSIVE, "too noisy; try elsewhere")
+    found = settled(subject, doubt)
+    assert found.verdict is expected
+    assert found.index == (1, 0)
+    assert found.bound < 1e-13
+    assert found.detail == "50-digit differences; too noisy"
 
 
 def test_float32_is_held_to_its_own_rounding():

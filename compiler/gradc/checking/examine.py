@@ -67,6 +67,26 @@ def examine(subject: Subject, seed: int = 0) -> list[Entry]:
     return entries
 
 
+def settled(subject: Subject, entry: Entry) -> Entry:
+    """What the oracle says of an element that differences could not decide; the entry itself if nothing."""
+    if not isinstance(entry.index, tuple):
+        return entry
+    position = subject.labels.index(entry.argument)
+    name, claim = subject.wrt[position], subject.claims[position]
+    direction = np.zeros(np.shape(claim))
+    direction[entry.index] = 1.0
+    program = replace(subject.program, outputs=subject.program.outputs[:1])
+    oracle = observe(program, subject.inputs, {name: direction[()]})
+    if oracle is None or not _takes_the_same_arms(oracle, program, subject.inputs):
+        return entry
+    _, errors = _bounded(_gradients(program, (name,)), subject.inputs)
+    own = Claim.along(direction, claim, errors[0], entry.argument, "", program.outputs[0])
+    found = judged(oracle, own, lambda: _formula(program, name, subject.inputs, direction))
+    if found is None or found.verdict is Verdict.INCONCLUSIVE:
+        return entry
+    return replace(found, index=entry.index, detail=f"50-digit differences; {entry.detail.partition(';')[0]}")
+
+
 def blame(subject: Subject, seed: int = 0) -> list[Entry]:
     """The entries that name wrong gates, for a gradient that something else has found to be wrong."""
     program = replace(subject.program, outputs=subject.program.outputs[:1])

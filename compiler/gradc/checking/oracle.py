@@ -18,8 +18,9 @@ from gradc.errors import GradcError
 from gradc.ir.extents import evaluate as size_value
 from gradc.ir.index.build import IDENTITY
 from gradc.ir.index.evaluate import Interpreter, bind_extents
-from gradc.ir.index.nodes import Access, Accumulate, Assign, Call, Equation, Program
+from gradc.ir.index.nodes import Access, Accumulate, Assign, Call, Const, Equation, Program
 from gradc.ir.index.templates import template
+from gradc.ir.types import DType
 
 DIGITS = 50
 STEP = "1e-18"
@@ -125,6 +126,34 @@ def frozen(program: Program) -> Program:
     if not held:
         return program
     return replace(program, inputs=(*program.inputs, *held), equations=tuple(equations))
+
+
+def is_narrow(program: Program) -> bool:
+    """Whether something between float64 inputs and the result is computed in float32."""
+    kinds = {program.types[name].dtype for name in program.inputs if program.types[name].dtype.is_float}
+    return DType.F32 not in kinds and any(type_.dtype is DType.F32 for type_ in program.types.values())
+
+
+def widened(program: Program) -> Program:
+    """Return `program` with float64 in place of float32: its slopes can be measured by differences."""
+
+    def wide(dtype: DType) -> DType:
+        return DType.F64 if dtype is DType.F32 else dtype
+
+    def rewritten(equation: Equation) -> Equation:
+        if not isinstance(equation, Assign | Accumulate):
+            return equation
+        operands = tuple(
+            replace(operand, dtype=wide(operand.dtype)) if isinstance(operand, Const) else operand
+            for operand in equation.operands
+        )
+        if isinstance(equation, Assign) and equation.reduce is not None:
+            reduce = replace(equation.reduce, acc=wide(equation.reduce.acc))
+            return replace(equation, operands=operands, reduce=reduce)
+        return replace(equation, operands=operands)
+
+    types = {name: replace(type_, dtype=wide(type_.dtype)) for name, type_ in program.types.items()}
+    return replace(program, equations=tuple(map(rewritten, program.equations)), types=types)
 
 
 def _beside(
