@@ -53,10 +53,11 @@ def available() -> bool:
 
 
 # Kernels read these words at every launch: whether threads may be used (0 in a forked child, whose OpenMP threads are
-# gone), and how many launches still run alone because a barrier stalled: on a busy machine one descheduled thread holds
-# up all others for milliseconds.
-_enabled = np.array([1, 0], np.int64)
-BACK_OFF = 200
+# gone), how many launches still run alone because a barrier stalled, and how many the next stall will cost.  On a busy
+# machine one descheduled thread holds up all others for milliseconds: every stall doubles the penalty, every launch in
+# time takes one off it, so that a single stall (threads that had gone to sleep) costs little and frequent ones much.
+SHORTEST, LONGEST = 64, 1024
+_enabled = np.array([1, 0, SHORTEST], np.int64)
 
 
 def _forked() -> None:
@@ -139,7 +140,11 @@ def launcher() -> Any:
         store(start + 16, 1)
         begin = now()
         pool(address, start, start + 8, start + 16, table, 0, 1, get_num_threads())
+        penalty = load(enabled + 16)
         if now() - begin > patience:
-            store(enabled + 8, BACK_OFF)
+            store(enabled + 8, penalty)
+            store(enabled + 16, min(2 * penalty, LONGEST))
+        elif penalty > SHORTEST:
+            store(enabled + 16, penalty - 1)
 
     return launch

@@ -50,8 +50,14 @@ def agree(ways: Sequence[Way], rtol: float) -> None:
         np.testing.assert_allclose(flat(way.run()), wanted, rtol=rtol, atol=rtol * scale, err_msg=way.name)
 
 
-def measure(ways: Sequence[Way], *, rtol: float = 1e-9, rounds: int = 15, budget: float = 0.02) -> list[Row]:
-    """Check, warm up, then time the ways in turn, round by round, about `budget` seconds each."""
+def measure(
+    ways: Sequence[Way], *, rtol: float = 1e-9, rounds: int = 15, budget: float = 0.02, pause: float = 0.0
+) -> list[Row]:
+    """Check, warm up, then time the ways in turn, round by round, about `budget` seconds each.
+
+    After a `pause` each way begins anew: the threads of a pool spin for some milliseconds after its last call,
+    on the processors that the next way's pool wants.
+    """
     agree(ways, rtol)
     repeats = [max(1, int(budget / max(_once(way, 1), 1e-8))) for way in ways]
     samples: list[list[float]] = [[] for _ in ways]
@@ -60,6 +66,9 @@ def measure(ways: Sequence[Way], *, rtol: float = 1e-9, rounds: int = 15, budget
     try:
         for _ in range(rounds):
             for way, repeat, found in zip(ways, repeats, samples, strict=True):
+                time.sleep(pause)
+                if pause:
+                    _once(way, repeat)
                 found.append(_once(way, repeat))
     finally:
         gc.enable()

@@ -64,7 +64,7 @@ def run(small: bool = False) -> dict[str, list[Row]]:
         w2 = rng.standard_normal((hidden, outputs)).astype(dtype)
         x, y = rng.standard_normal((batch, inputs)).astype(dtype), rng.random((batch, outputs)).astype(dtype)
         title = f"batch {batch}, layers {inputs}-{hidden}-{outputs}, {np.dtype(dtype).name}"
-        tables[title] = measure(ways(w1, w2, x, y), rtol=rtol, rounds=2 if small else 15)
+        tables[title] = measure(ways(w1, w2, x, y), rtol=rtol, rounds=2 if small else 15, pause=0.1)
         if small:
             break
     return tables

@@ -65,6 +65,35 @@ def test_a_stalled_launch_makes_the_next_ones_run_alone():
     threads._enabled[1] = 0
 
 
+def test_every_stall_doubles_what_the_next_one_costs():
+    if not threads.available():
+        pytest.skip("no OpenMP here")
+
+    def nothing(arguments: int, counts: int, steps: int, table: int) -> None:
+        pass
+
+    launch = threads.launcher()
+    task, address = threads.task("gradc_nothing", nothing)
+
+    @numba.njit
+    def run(patience: int) -> None:
+        launch(task, address, 4, 0, patience)
+
+    shortest = threads.SHORTEST
+    threads._enabled[1:] = 0, shortest
+    run(1)  # nothing is done within a nanosecond
+    assert threads._enabled[1:].tolist() == [shortest, 2 * shortest]
+    run(1)  # alone
+    assert threads._enabled[1:].tolist() == [shortest - 1, 2 * shortest]
+    threads._enabled[1] = 0
+    run(10**12)
+    assert threads._enabled[1:].tolist() == [0, 2 * shortest - 1]
+    threads._enabled[1:] = 0, threads.LONGEST
+    run(1)
+    assert threads._enabled[1:].tolist() == [threads.LONGEST, threads.LONGEST]
+    threads._enabled[1:] = 0, shortest
+
+
 def test_shapes_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="inner extents"):
         multiply(np.ones((2, 3)), np.ones((2, 3)))
