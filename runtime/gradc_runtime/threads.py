@@ -83,6 +83,22 @@ def task(symbol: str, function: Callable[[int, int, int, int], None]) -> tuple[A
     return exported(symbol, _TASK, function)
 
 
+def _accounting(enabled: int) -> Any:
+    """Return what notes whether a launch stalled, in the words at `enabled`."""
+    load, store = element_access(0)
+
+    @njit(error_model="numpy")
+    def account(stalled: bool) -> None:
+        penalty = load(enabled + 16)
+        if stalled:
+            store(enabled + 8, penalty)
+            store(enabled + 16, min(2 * penalty, LONGEST))
+        elif penalty > SHORTEST:
+            store(enabled + 16, penalty - 1)
+
+    return account
+
+
 @cache
 def launcher() -> Any:
     """``launch(task, address, count, table, patience)``: run a task for every index.
@@ -116,6 +132,7 @@ def launcher() -> Any:
     )
     monotonic = time.CLOCK_MONOTONIC
     enabled = _enabled.ctypes.data
+    account = _accounting(enabled)
 
     @njit(error_model="numpy")
     def now() -> int:
@@ -140,11 +157,6 @@ def launcher() -> Any:
         store(start + 16, 1)
         begin = now()
         pool(address, start, start + 8, start + 16, table, 0, 1, get_num_threads())
-        penalty = load(enabled + 16)
-        if now() - begin > patience:
-            store(enabled + 8, penalty)
-            store(enabled + 16, min(2 * penalty, LONGEST))
-        elif penalty > SHORTEST:
-            store(enabled + 16, penalty - 1)
+        account(now() - begin > patience)
 
     return launch
