@@ -5,6 +5,7 @@ derivative changed by a small share.  PyTorch, JAX and numdifftools take part wh
 (``pip install torch==2.13.0 jax numdifftools``).
 """
 
+import importlib
 import importlib.util
 import math
 import sys
@@ -37,7 +38,7 @@ def scipy_accepts(f: Callable[[float], float], x: float, claim: float) -> bool:
 
 def numdifftools_accepts(f: Callable[[float], float], x: float, claim: float) -> bool:
     """Within ten times the error that numdifftools estimates."""
-    import numdifftools  # noqa: PLC0415
+    numdifftools = importlib.import_module("numdifftools")
 
     found = numdifftools.Derivative(f, full_output=True)(x)
     return bool(abs(found.estimate - claim) <= 10 * found.error_estimate + 1e-300)
@@ -45,7 +46,7 @@ def numdifftools_accepts(f: Callable[[float], float], x: float, claim: float) ->
 
 def torch_accepts(f: Callable[[float], float], x: float, claim: float) -> bool:
     """``torch.autograd.gradcheck`` with its default step and tolerances."""
-    import torch  # noqa: PLC0415
+    torch = importlib.import_module("torch")
 
     class Claimed(torch.autograd.Function):
         @staticmethod
@@ -62,8 +63,8 @@ def torch_accepts(f: Callable[[float], float], x: float, claim: float) -> bool:
 
 def jax_accepts(f: Callable[[float], float], x: float, claim: float) -> bool:
     """``jax.test_util.check_grads`` with its default tolerances, in float64."""
-    import jax  # noqa: PLC0415
-    from jax.test_util import check_grads  # noqa: PLC0415
+    jax = importlib.import_module("jax")
+    check_grads = importlib.import_module("jax.test_util").check_grads
 
     jax.config.update("jax_enable_x64", True)
     shape = jax.ShapeDtypeStruct((), np.float64)

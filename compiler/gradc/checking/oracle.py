@@ -56,7 +56,7 @@ class Oracle:
         """Whether the value changes visibly over the oracle's step, which no slope explains."""
         step, value = float(STEP), np.abs(np.asarray(self.values[name], float))
         sides = (np.abs(np.asarray(side[name], float)) * step for side in (self.left, self.right))
-        return any(bool(np.any(rise > 1e-9 * np.maximum(value, 1e-9))) for rise in sides)
+        return any(bool(np.any(rise > 1e-12 * np.maximum(value, 1.0))) for rise in sides)
 
     def first_kink(self, name: str) -> tuple[int, ...] | None:
         """The first element whose slopes differ; None if there is none."""

@@ -125,6 +125,21 @@ def test_check_prints_the_seed_and_what_was_drawn():
     assert (found["drawn"]["seed"], found["ok"], set(found["counts"])) == (7, True, {"PASS"})
 
 
+@pytest.mark.parametrize(
+    ("text", "point", "code", "verdict", "words"),
+    [
+        ("abs(x)", "x=0", 0, "KINK-OK", "the kink is in v1 = abs(x); convention: 0 at 0"),
+        ("max(x, 0)", "x=0", 0, "KINK-OK", "the kink is in v1 = maximum(x, 0.0)"),
+        ("sqrt(x)", "x=0", 0, "EDGE", "f is undefined to one side"),
+        ("floor(x)", "x=1", 3, "JUMP", "f jumps here; the kink is in v1 = floor(x)"),
+    ],
+)
+def test_check_names_kinks_edges_and_jumps(text: str, point: str, code: int, verdict: str, words: str):
+    ran = gradc("check", "--expr", text, "--at", point)
+    assert (ran.code, words in ran.out) == (code, True), ran.out
+    assert gradc("check", "--expr", text, "--at", point, "--json").json["verdict"] == verdict
+
+
 def test_check_outside_the_domain_is_inconclusive():
     ran = gradc("check", "--expr", "log(x)", "--at", "x=-1")
     assert ran.code == 3
