@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +21,9 @@ QUICK_ROWS = 12
 FULL_ROWS = 44
 # Entries differ by less than their error when the leading power is fractional: h**0.25 needs a factor of 5.2.
 CAUTION = 6.0
+SAME_NOISE = 4.0  # levels of noise that differ by less are those of the same noise
+ROUNDING = 1e-11  # of the size of f: what is smaller can be rounding, what is larger must show its steps
+MOST_ROUNDING = 1e-4  # of the size of f: what is larger is a feature, such as tanh(1e6 * x)
 # A step outside the domain raises in `math` where NumPy returns nan: both mean "no value there".
 NO_VALUE = (ArithmeticError, ValueError)
 
@@ -107,16 +111,68 @@ def table_noise(line: Line, spacing: float, points: int, *, robust: bool) -> flo
             return table_noise(line, 1e-11 * line.scale, points, robust=robust)
     else:
         return None
+    return min(_levels(d, robust=robust)[:3])
+
+
+def _levels(d: np.ndarray, *, robust: bool) -> list[float]:
+    """Noise levels that the differences of order 4 to 8 of equally spaced values suggest."""
     size = float(np.max(np.abs(d))) or 1.0
     d = d / size
     levels: list[float] = []
     with np.errstate(all="ignore"):
-        for k in range(1, 7):
+        for k in range(1, min(9, d.size)):
             d = np.diff(d)
             weight = math.sqrt(math.factorial(k) ** 2 / math.factorial(2 * k))
             spread = np.median(np.abs(d)) / 0.6745 if robust else np.sqrt(np.mean(d * d))
-            levels.append(weight * float(spread))
-    return min(levels[3:6]) * size
+            levels.append(weight * float(spread) * size)
+    return levels[3:]
+
+
+def staircase_noise(line: Line) -> float:
+    """Rounding noise that only shows from afar; 0 if none does.
+
+    `log(1 + x*x)` near 0 is flat between the steps that rounding `1 + x*x` makes: every fine table says that
+    it has no noise.  Noise is told from curvature by its levels: equal for differences of orders that follow
+    each other, and at spacings that do (those of a smooth function shrink with both).  It is told from
+    features too narrow for the spacing by being tiny, or by the steps themselves being seen from closer.
+    """
+    units = {first_step(line.scale), 0.25 * line.scale or first_step(0.0)}
+    found = 0.0
+    for unit in units:
+        tables = [_table(line, unit / 4.0**k) for k in range(2, 18)]
+        levels = [_plain_noise(table) for table in tables]
+        for at, (far, near) in enumerate(pairwise(levels)):
+            level = max(far, near)
+            if not _is_same_noise(far, near) or level > MOST_ROUNDING * line.size():
+                continue
+            if level <= ROUNDING * line.size() or _has_steps(tables[at + 1 :], level):
+                found = max(found, level)
+    return found
+
+
+def _table(line: Line, spacing: float) -> np.ndarray:
+    return np.array([line(line.origin + i * spacing) for i in range(-8, 9)])
+
+
+def _plain_noise(values: np.ndarray) -> float:
+    """Noise in one table, 0 where its differences do not look like noise."""
+    if not np.isfinite(values).all():
+        return 0.0
+    levels = _levels(values, robust=True)
+    return next((high for low, high in pairwise(levels) if _is_same_noise(low, high)), 0.0)
+
+
+def _is_same_noise(first: float, second: float) -> bool:
+    return 0 < max(first, second) <= SAME_NOISE * min(first, second)
+
+
+def _has_steps(tables: list[np.ndarray], height: float) -> bool:
+    """Whether some table shows neighbours that are equal, and no change much smaller than `height`."""
+    for values in tables:
+        changes = np.abs(np.diff(values))
+        if (changes == 0).any() and (changes > 0).any():
+            return bool(np.min(changes[changes > 0]) >= height / 8)
+    return False
 
 
 def noise_level(line: Line, *, thorough: bool = False) -> float:

@@ -20,6 +20,7 @@ from gradc_runtime.gradcheck_estimate import (
     first_step,
     ladders,
     noise_level,
+    staircase_noise,
 )
 from gradc_runtime.gradcheck_report import Verdict
 
@@ -101,7 +102,7 @@ def is_supported(line: Line, found: Estimate, claim: float, slack: float) -> boo
 
 def slope(line: Line, side: int) -> Estimate:
     """Estimate a derivative; the bound is infinite at a kink, a jump, or an edge seen from both sides."""
-    noise = noise_level(line, thorough=True)
+    noise = _noise(line)
     if side:
         found = _side(line, side, noise)
         return Estimate(found.value, found.bound if found.kind == "finite" else math.inf)
@@ -132,7 +133,32 @@ def _visible(line: Line) -> float:
 
 
 def _thorough(line: Line, claim: float, slack: float) -> Judgement:
-    noise = noise_level(line, thorough=True)
+    noise = _noise(line)
+    found = _classified(line, claim, slack, noise)
+    if found.verdict is Verdict.WRONG and _is_hidden(line, found, claim, noise):
+        why = "f is constant, or mere noise, to its rounding here, and the claim says no more; try another point"
+        return _inconclusive(Estimate(found.numeric, found.bound), why)
+    return found
+
+
+def _noise(line: Line) -> float:
+    """Noise seen from close up and from afar."""
+    return max(noise_level(line, thorough=True), 2 * staircase_noise(line))
+
+
+def _is_hidden(line: Line, found: Judgement, claim: float, noise: float) -> bool:
+    """Whether the values of f cannot tell the claim from the slope found.
+
+    Where `log(1 + exp(x))` is rounded to 0, a slope that changes f by less than its rounding from further
+    away is beyond refutation; so is any slope where f is nothing but noise.
+    """
+    reach = 4 * max(line.scale, first_step(line.scale))
+    further = [abs(v) for t in (-reach, reach) if math.isfinite(v := line(line.origin + t))]
+    size = max(line.size(), *further, 0.0)
+    return (found.numeric == 0 and abs(claim) * reach <= EPS * size) or noise > 0.05 * line.size()
+
+
+def _classified(line: Line, claim: float, slack: float, noise: float) -> Judgement:
     left, right = _side(line, -1, noise), _side(line, 1, noise)
     kinds = {left.kind, right.kind}
     if "jump" in kinds:

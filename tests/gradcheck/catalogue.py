@@ -116,9 +116,23 @@ FUNCTIONS: dict[str, tuple[float, ...]] = {
     "1 / cosh(x)": (*EASY, 15.0),
     "exp(x) - 1 - x": (0.1, 1.0),
     "sqrt(x + 1) - sqrt(x)": (0.1, 1.0, 100.0),
+    # rounded on the way: flat from close up, stairs from further away
+    "log(1 + x * x)": (*EASY, 1e-4),
+    "cos(x) - 1": (*EASY, 1e-3),
+    "log(cos(atan(x))) + 2 * x": (5.64e-6, 0.02),
 }
 NOISY = {"(1e8 + x) - 1e8": (0.3, 1.0, 4.0)}
+# Flat from close up: a millionth of these slopes is beyond what the rounded values can show.
+STAIRS = {
+    "log(1 + x * x)": (1.87e-8, 6.82e-7, -2.02e-6),
+    "log(1 + (1e-3 * exp(x))**2)": (-0.00343, 0.4),
+    "cos(x) - 1": (2.78e-8, -1e-6),
+}
 
-CATALOGUE = [Pair(text, x) for text, points in FUNCTIONS.items() for x in points] + [
-    Pair(text, x, noisy=True) for text, points in NOISY.items() for x in points
-]
+
+def _pairs(table: dict[str, tuple[float, ...]], *, noisy: bool = False) -> list[Pair]:
+    return [Pair(text, x, noisy=noisy) for text, points in table.items() for x in points]
+
+
+CATALOGUE = _pairs(FUNCTIONS) + _pairs(NOISY, noisy=True)
+STAIRCASES = _pairs(STAIRS, noisy=True)

@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any
 
 import pytest
-from tests.gradcheck.catalogue import CATALOGUE, Pair
+from tests.gradcheck.catalogue import CATALOGUE, STAIRCASES, Pair
 from tests.gradcheck.kinks import KINKS, Scalar
 
 from gradc_runtime.gradcheck import Verdict, check_gradient, derivative
@@ -28,7 +28,7 @@ def test_the_catalogues_are_wide():
     assert len(KINKS) >= 100
 
 
-@pytest.mark.parametrize("pair", CATALOGUE, ids=str)
+@pytest.mark.parametrize("pair", [*CATALOGUE, *STAIRCASES], ids=str)
 def test_the_bound_contains_the_error(pair: Pair):
     value, bound = derivative(pair.f, pair.x)
     assert abs(value - truth(pair)) <= bound
@@ -39,7 +39,7 @@ def test_the_bound_contains_the_error(pair: Pair):
         assert abs(one_sided - truth(pair)) <= its_bound
 
 
-@pytest.mark.parametrize("pair", CATALOGUE, ids=str)
+@pytest.mark.parametrize("pair", [*CATALOGUE, *STAIRCASES], ids=str)
 def test_right_passes_and_wrong_does_not(pair: Pair):
     right = float(truth(pair))
     assert verdict(pair.f, right, pair.x) is Verdict.PASS
