@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from gradc.autodiff.branches import branch_codes
 from gradc.autodiff.jacobian import hessian, hvp, jacobian
 from gradc.autodiff.jvp import jvp
 from gradc.autodiff.vjp import gradient, vjp
@@ -71,6 +72,7 @@ DERIVATIONS: dict[str, Deriver] = {
     "jacobian": lambda program, wrt: _without_outputs(jacobian(program, wrt), len(program.outputs)),
     "hessian": lambda program, wrt: _without_outputs(hessian(program, wrt), len(program.outputs) + len(wrt)),
     "hvp": lambda program, wrt: _without_outputs(hvp(program, wrt), len(program.outputs)),
+    "trace": branch_codes,
 }
 
 
@@ -83,6 +85,7 @@ TITLES = {
     "jacobian": "Jacobian",
     "hessian": "Hessian",
     "hvp": "Gradient and Hessian-vector product",
+    "trace": "Branches that the value takes",
 }
 
 

@@ -10,7 +10,7 @@ tightest one that nothing from smaller steps contradicts is used.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -87,6 +87,7 @@ def check_gradient(
     seed: int = 0,
     elements: int = 64,
     wide: Callable[..., Any] | None = None,
+    trace: Callable[..., Mapping[str, Any]] | None = None,
 ) -> Report:
     """Check the gradient of a scalar function of arrays and floats.
 
@@ -119,6 +120,10 @@ def check_gradient(
         Largest size of an argument that is checked element by element.
     wide : callable, optional
         The same function in float64, for arguments of a shorter float; it receives their float64 copies.
+    trace : callable, optional
+        The choices that f makes: `trace(*arguments)` returns a mapping from the name of each `if`, `max`,
+        `abs`, ... to an array (or number) that is the same as long as f makes the same choice, such as
+        `x > 0` or `np.argmax(x)`. Steps across a kink are then left out, and the report names the choice.
 
     Returns
     -------
@@ -165,8 +170,9 @@ def check_gradient(
             seed=seed,
             elements=elements,
             wide=None if wide is None else flat.function(wide),
+            trace=None if trace is None else flat.function(trace),
         )
-    point = Arguments(f, wide, arguments, names, wrt)
+    point = Arguments(f, wide, arguments, names, wrt, trace)
     flaws, gradients = point.settle(gradient)
     entries = [_flawed(flaw) for flaw in flaws]
     if point.usable:
@@ -240,7 +246,7 @@ class _ArgumentCheck:
     def direction(self, v: np.ndarray, probe: int) -> Entry:
         """Judge one direction; on failure find elements to blame."""
         claim, slack = self.slope_along(v)
-        found = judge(self.point.along(self.position, v), claim, slack)
+        found = judge(self.point.along({self.position: v}), claim, slack)
         if found.verdict in REFUTED:
             named = self.blame(v)
             places = ", ".join(str(list(self.place(i))) for i in named)
@@ -286,7 +292,7 @@ class _ArgumentCheck:
 
     def excess(self, v: np.ndarray) -> float:
         """Return by how much the claim exceeds a rough slope along `v`."""
-        return self.slope_along(v)[0] - rough_slope(self.point.along(self.position, v))
+        return self.slope_along(v)[0] - rough_slope(self.point.along({self.position: v}))
 
     def descend_carefully(self, v: np.ndarray) -> int:
         """Halve the support without the quick look, which can lead astray among kinks."""
@@ -307,7 +313,7 @@ class _ArgumentCheck:
         if not v.any():
             return False
         claim, slack = self.slope_along(v)
-        line = self.point.along(self.position, v)
+        line = self.point.along({self.position: v})
         if not careful and is_refuted(quick_look(line), claim, slack):
             return True
         return judge(line, claim, slack).verdict in REFUTED

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from gradc_runtime.gradcheck_estimate import EPS, Line, table_noise
 from gradc_runtime.gradcheck_report import Verdict
 
 Array = NDArray[Any]
+Moved = Callable[[float], AbstractContextManager[None]]  # the arguments, moved to a point of a line
 NARROW = 1e-10  # relative rounding above which a function is taken to compute in less than float64
 HINT = "pass wide=, the same function in float64"
 
@@ -27,6 +29,39 @@ class Flaw:
     what: str
     verdict: Verdict
     detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class LineTrace:
+    """Which smooth piece of f the points of a line lie on; `moved` moves the arguments, `codes` reads the trace."""
+
+    moved: Moved
+    codes: Callable[[], dict[str, Array]]
+
+    def piece(self, t: float) -> bytes:
+        """Return bytes that are equal for points on the same piece."""
+        with self.moved(t):
+            codes = self.codes()
+        digest = hashlib.blake2b(digest_size=16)
+        for name in sorted(codes):
+            digest.update(np.ascontiguousarray(codes[name]).tobytes())
+        return digest.digest()
+
+    def difference(self, first: float, second: float) -> str:
+        """Name the first choice that f makes differently at two points; empty if there is none."""
+        with self.moved(first):
+            here = self.codes()
+        with self.moved(second):
+            there = self.codes()
+        for name, codes in here.items():
+            other = there[name]
+            if _same_bits(codes, other):
+                continue
+            if other.ndim == 0 or other.shape != codes.shape:
+                return name
+            place = np.unravel_index(int(np.argmax(codes != other)), codes.shape)
+            return f"element {[int(i) for i in place]} of {name}"
+        return ""
 
 
 def _copy(value: Any) -> Any:
@@ -59,6 +94,7 @@ class Arguments:
         arguments: Sequence[Any],
         names: Sequence[str] | None,
         wrt: Sequence[str] | None,
+        trace: Callable[..., Mapping[str, Any]] | None = None,
     ) -> None:
         self.values = [
             _copy(a) if isinstance(a, np.ndarray | np.generic | int | float) else a for a in arguments
@@ -72,6 +108,7 @@ class Arguments:
         self.evaluations = 0
         self.usable = True
         self._f = f
+        self._trace = trace
         self._numeric = wide or f
         self._has_wide = wide is not None
         self._work = [self._widened(value) for value in self.values]
@@ -107,36 +144,53 @@ class Arguments:
         """Return the line along element `i` (in C order) of an argument, in the coordinate itself."""
         value = self._work[position]
         if not isinstance(value, np.ndarray):
-            return Line(lambda t: self._call_with(position, t), float(value), abs(float(value)))
+            return self._line(lambda t: self._replaced(position, t), float(value), abs(float(value)))
         flat = value.reshape(-1)  # a view: the working copy is C-contiguous
         origin = float(flat[i])
 
-        def moved(t: float) -> float:
+        @contextmanager
+        def moved(t: float) -> Iterator[None]:
             flat[i] = t
             try:
-                return self._call()
+                yield
             finally:
                 flat[i] = origin
 
-        return Line(moved, origin, abs(origin))
+        return self._line(moved, origin, abs(origin))
 
-    def along(self, position: int, v: Array) -> Line:
-        """Return the line x + t*v through an argument, at t = 0; `v` in C order."""
-        value = self._work[position]
-        flat = value.reshape(-1)
-        origin = flat.copy()
-        moving = v != 0
-        step = np.empty_like(flat)
+    def along(self, directions: Mapping[int, Array]) -> Line:
+        """Return the line x + t*v through the arguments that have a direction `v`, at t = 0; `v` in C order."""
+        flats = [(self._work[position].reshape(-1), v) for position, v in directions.items()]
+        kept = [(flat, flat.copy(), v, v != 0, np.empty_like(flat)) for flat, v in flats]
 
-        def moved(t: float) -> float:
-            np.multiply(v, t, out=step)
-            np.add(origin, step, out=flat, where=moving)
+        @contextmanager
+        def moved(t: float) -> Iterator[None]:
+            for flat, origin, v, moving, step in kept:
+                np.multiply(v, t, out=step)
+                np.add(origin, step, out=flat, where=moving)
             try:
-                return self._call()
+                yield
             finally:
-                flat[:] = origin
+                for flat, origin, *_ in kept:
+                    flat[:] = origin
 
-        return Line(moved, 0.0, self._typical(position))
+        scales = [self._typical(position) for position in directions]
+        return self._line(moved, 0.0, min((s for s in scales if s), default=0.0))
+
+    def _line(self, moved: Moved, origin: float, scale: float) -> Line:
+        """Return a line from what moves the arguments to a point of it."""
+
+        def value(t: float) -> float:
+            with moved(t):
+                return self._call()
+
+        return Line(value, origin, scale, None if self._trace is None else LineTrace(moved, self._codes))
+
+    def _codes(self) -> dict[str, Array]:
+        """Return what the trace says of the arguments as they are moved."""
+        assert self._trace is not None
+        with np.errstate(all="ignore"):
+            return {name: np.array(codes) for name, codes in self._trace(*self._arguments()).items()}
 
     def direction(self, position: int, seed: int, probe: int) -> Array:
         """Draw a direction, signs mixed, the same for the same (seed, name, probe) everywhere.
@@ -168,7 +222,7 @@ class Arguments:
         line = (
             self.coordinate(position, 0)
             if size == 1
-            else self.along(position, self.direction(position, 0, 0))
+            else self.along({position: self.direction(position, 0, 0)})
         )
         level = table_noise(line, 1e-7 * max(line.scale, 1.0), 17, robust=True)
         if level is None or level <= NARROW * line.size():
@@ -212,14 +266,18 @@ class Arguments:
 
     def _call(self) -> float:
         self.evaluations += 1
-        result = self._numeric(*([_copy(w) for w in self._work] if self._mutates else self._work))
+        result = self._numeric(*self._arguments())
         return math.nan if isinstance(result, complex) else _as_scalar(result)  # (-1) ** 0.5 in Python
 
-    def _call_with(self, position: int, t: float) -> float:
+    def _arguments(self) -> list[Any]:
+        return [_copy(w) for w in self._work] if self._mutates else self._work
+
+    @contextmanager
+    def _replaced(self, position: int, t: float) -> Iterator[None]:
         kept = self._work[position]
         self._work[position] = t
         try:
-            return self._call()
+            yield
         finally:
             self._work[position] = kept
 
@@ -281,7 +339,7 @@ class Arguments:
             raise ValueError(
                 f"the gradient has {len(parts)} parts; {count} were expected, one for each of {wanted}"
             )
-        return [np.asarray(part) for part in parts]
+        return [np.asarray(float(part) if type(part) is int else part) for part in parts]
 
     def _form(self, position: int, array: Array) -> tuple[list[Flaw], bool]:
         """Flaws of shape and dtype, and whether the numbers can be compared all the same."""

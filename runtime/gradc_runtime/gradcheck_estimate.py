@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from itertools import pairwise
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -35,6 +35,18 @@ class Estimate(NamedTuple):
     bound: float
 
 
+class Trace(Protocol):
+    """What tells the smooth pieces of a function on a line apart."""
+
+    def piece(self, t: float) -> bytes:
+        """Return bytes that are equal for points on the same piece."""
+        ...
+
+    def difference(self, first: float, second: float) -> str:
+        """Name a choice that the function makes differently at two points; empty if there is none."""
+        ...
+
+
 class Line:
     """A function of one variable around `origin`, remembered point by point.
 
@@ -42,11 +54,19 @@ class Line:
     (whose origin is 0). It sets the first step and the smallest step worth taking.
     """
 
-    def __init__(self, function: Callable[[float], float], origin: float, scale: float) -> None:
+    def __init__(
+        self,
+        function: Callable[[float], float],
+        origin: float,
+        scale: float,
+        trace: Trace | None = None,
+    ) -> None:
         self.origin = origin
         self.scale = scale
+        self.trace = trace
         self._function = function
         self._values: dict[float, float] = {}
+        self._pieces: dict[float, bytes] = {}
         with np.errstate(all="ignore"):
             self.value = float(function(origin))
         self._values[origin] = self.value
@@ -63,6 +83,57 @@ class Line:
                 known = math.nan
             self._values[t] = known
         return known
+
+    def piece(self, t: float) -> bytes:
+        """Which smooth piece `t` lies on; without a trace they are all one."""
+        if self.trace is None:
+            return b""
+        if t not in self._pieces:
+            try:
+                self._pieces[t] = self.trace.piece(t)
+            except NO_VALUE:
+                self._pieces[t] = b"undefined"
+        return self._pieces[t]
+
+    def beside(self, side: int) -> bytes:
+        """Return the piece that begins to one side of the origin."""
+        return self.piece(self.origin + side * ladders(self.scale)[-1][-1])
+
+    def leaves(self, t: float) -> bool:
+        """Whether `t` lies beyond the piece that begins on its side of the origin."""
+        return self.trace is not None and self.piece(t) != self.beside(1 if t > self.origin else -1)
+
+    @property
+    def is_seam(self) -> bool:
+        """Whether two pieces meet at the origin."""
+        return self.trace is not None and self.beside(-1) != self.beside(1)
+
+    def end(self, side: int) -> tuple[float, str]:
+        """Return how far the piece to one side reaches, and the choice that ends it; infinity if none was seen."""
+        if self.trace is None:
+            return math.inf, ""
+        inside = self.origin + side * ladders(self.scale)[-1][-1]
+        for t in sorted((t for t in self._pieces if (t - inside) * side > 0), key=lambda t: t * side):
+            if self.leaves(t):
+                inside, outside = self._bisected(inside, t)
+                return abs(outside - self.origin), self.trace.difference(inside, outside)
+            inside = t
+        return math.inf, ""
+
+    def seam(self) -> str:
+        """Name the choice that differs to the two sides of the origin; empty if none does."""
+        if self.trace is None or not self.is_seam:
+            return ""
+        step = ladders(self.scale)[-1][-1]
+        return self.trace.difference(self.origin - step, self.origin + step)
+
+    def _bisected(self, inside: float, outside: float) -> tuple[float, float]:
+        for _ in range(24):
+            middle = inside + (outside - inside) / 2
+            if middle in (inside, outside):
+                break
+            inside, outside = (inside, middle) if self.leaves(middle) else (middle, outside)
+        return inside, outside
 
     def size(self) -> float:
         """Largest finite |value| seen."""
@@ -231,8 +302,13 @@ class _Tableau:
             self.found.append(Candidate(value, bound, coarsest, finest))
 
 
-def candidates(line: Line, side: int, noise: float, steps: list[float]) -> list[Candidate]:
-    """Every extrapolated difference along one ladder. `side`: 0 centred, +1 and -1 one-sided."""
+def candidates(
+    line: Line, side: int, noise: float, steps: list[float], *, traced: bool = True
+) -> list[Candidate]:
+    """Every extrapolated difference along one ladder. `side`: 0 centred, +1 and -1 one-sided.
+
+    With `traced`, steps that leave the smooth piece beside the origin are left out.
+    """
     tableau = _Tableau(power=1 if side else 2)
     x = line.origin
     for h in steps:
@@ -240,7 +316,8 @@ def candidates(line: Line, side: int, noise: float, steps: list[float]) -> list[
         low = x if side else x - h
         width = high - low  # the step actually represented, not the one asked for
         a, b = line(high), line(low)
-        if width == 0 or not (math.isfinite(a) and math.isfinite(b) and math.isfinite(width)):
+        usable = width and math.isfinite(a) and math.isfinite(b) and math.isfinite(width)
+        if not usable or (traced and (line.leaves(high) or (low != x and line.leaves(low)))):
             tableau.restart()
             continue
         roundoff = 2 * max(noise, EPS * max(abs(a), abs(b))) / abs(width)
@@ -266,5 +343,5 @@ def estimate(line: Line, side: int, noise: float, *, quick: bool = False) -> Est
     """Estimate the derivative of `line` at its origin and a bound on its error."""
     found: list[Candidate] = []
     for steps in ladders(line.scale, quick=quick):
-        found += candidates(line, side, noise, steps)
+        found += candidates(line, side, noise, steps, traced=not quick)
     return choose(found)

@@ -7,7 +7,7 @@ noise seen from further away, one-sided slopes, kinks, edges, jumps and infinite
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from statistics import median
 
@@ -134,11 +134,25 @@ def _visible(line: Line) -> float:
 
 def _thorough(line: Line, claim: float, slack: float) -> Judgement:
     noise = _noise(line)
-    found = _classified(line, claim, slack, noise)
+    found = _placed(line, _classified(line, claim, slack, noise))
     if found.verdict is Verdict.WRONG and _is_hidden(line, found, claim, noise):
         why = "f is constant, or mere noise, to its rounding here, and the claim says no more; try another point"
         return _inconclusive(Estimate(found.numeric, found.bound), why)
     return found
+
+
+def _placed(line: Line, found: Judgement) -> Judgement:
+    """Add to a judgement which choice of f makes the kink, or ends the piece that was looked at."""
+    if line.trace is None:
+        return found
+    if line.is_seam:
+        return replace(found, detail=f"{found.detail}; at this point {line.seam()}" if found.detail else "")
+    (distance, name), side = min((line.end(side), side) for side in (-1, 1))
+    if not name:
+        return found
+    towards = "left" if side < 0 else "right"
+    text = f"another piece of f begins {distance:.1e} to the {towards}: {name}"
+    return replace(found, detail=f"{found.detail}; {text}" if found.detail else text)
 
 
 def _noise(line: Line) -> float:
@@ -222,6 +236,8 @@ def _is_kink(line: Line, left: Side, right: Side, noise: float) -> bool:
     gap = right.value - left.value
     if not abs(gap) > 2 * (left.bound + right.bound):
         return False
+    if line.is_seam:
+        return True
     steps = [h for h in ladders(line.scale)[-1] if 4 * noise / h < 0.05 * abs(gap)]
     return bool(steps) and abs(median(_bend(line, h) for h in steps[-3:]) - gap) <= 0.1 * abs(gap)
 
@@ -267,7 +283,9 @@ def _judge_infinite(line: Line, left: Side, right: Side, claim: float) -> Judgem
 
 def _judge_smooth(line: Line, found: list[Estimate], claim: float, slack: float) -> Judgement:
     """`found`: centred, left, right. The sides speak when the centre cannot, and may veto a refusal."""
-    centre = min(found, key=lambda e: e.bound) if math.isinf(found[0].bound) else found[0]
+    one_piece = line.trace is not None and not line.is_seam
+    best = min(found, key=lambda e: e.bound)
+    centre = best if one_piece or math.isinf(found[0].bound) else found[0]
     if math.isinf(centre.bound):
         return _inconclusive(
             centre, "no estimate agrees with those from smaller steps; less noise in f would help"

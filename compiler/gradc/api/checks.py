@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ import numpy as np
 import optree
 
 from gradc.api.variant import require_scalar
+from gradc.autodiff.branches import branches
 from gradc.autodiff.vjp import gradient
 from gradc.checking.examine import Subject, blame, examine, settled
 from gradc.checking.oracle import frozen, is_narrow, points, widened
@@ -18,7 +19,7 @@ from gradc.ir.index.build import Builder
 from gradc.ir.index.evaluate import Interpreter
 from gradc.ir.index.nodes import Program, Reduce
 from gradc.lang.signature import Flat, Signature
-from gradc.pipeline import Derivation
+from gradc.pipeline import Derivation, derive
 from gradc_runtime.gradcheck import Report, Verdict, check_gradient
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ class GradientCheck:
             probes=probes,
             seed=seed,
             wide=self._wide() if order == 1 else None,
+            trace=self._trace(),
         )
         subject = self._subject(of, extra)
         if points(subject.program, subject.inputs) > MOST_POINTS:
@@ -119,8 +121,7 @@ class GradientCheck:
 
         def value(*moved: Any) -> float:
             if not directions:
-                run = self.function._run(self.variant, Derivation("value"), self._with_leaves(moved))
-                return float(run[0])
+                return float(self._run_own(Derivation("value"), moved)[0])
             slopes = self._derived("grad", moved, ())
             return sum(
                 float(np.sum(np.asarray(g, np.float64) * v)) for g, v in zip(slopes, directions, strict=True)
@@ -152,22 +153,38 @@ class GradientCheck:
             for result, dtype in zip(results[-len(dtypes) :], dtypes, strict=True)
         ]
 
+    def _trace(self) -> Callable[..., dict[str, Any]] | None:
+        """Return the branches that the value takes; None where it takes none."""
+        variant, derivation = self.variant, Derivation("trace", self.wrt)
+        stable = derive(variant.built.program, Derivation("value"), variant.options)
+        names = _numbered(str(branch) for branch in branches(stable, self.wrt)[1])
+        if not names:
+            return None
+        run = self._run_wide if self._is_short() else self._run_own
+        return lambda *moved: dict(zip(names, run(derivation, moved), strict=True))
+
     def _wide(self) -> Callable[..., float] | None:
         """Return the function in float64, for float32 arguments; None where nothing is float32."""
-        kinds = self.variant.kinds
-        if not any(kind.dtype is not None and kind.dtype.value == "float32" for kind in kinds):
+        if not self._is_short():
             return None
-        function, values, flat = self.function, self.values, self.flat
+        return lambda *moved: float(self._run_wide(Derivation("value"), moved)[0])
 
-        def value(*moved: Any) -> float:
-            wide = [np.asarray(v, np.float64) if _is_float32(v) else v for v in values]
-            for leaf, new in zip(self.leaves, moved, strict=True):
-                wide[leaf] = np.asarray(new, np.float64)[()]
-            args, kwargs = (wide, {}) if flat is None else _rebuilt(function.signature, flat, wide)
-            wider, wide_leaves, _ = function._prepare(tuple(args), kwargs)
-            return float(function._run(wider, Derivation("value"), wide_leaves)[0])
+    def _is_short(self) -> bool:
+        """Whether some argument is float32."""
+        kinds = self.variant.kinds
+        return any(kind.dtype is not None and kind.dtype.value == "float32" for kind in kinds)
 
-        return value
+    def _run_own(self, derivation: Derivation, moved: Sequence[Any]) -> Sequence[Any]:
+        return self.function._run(self.variant, derivation, self._with_leaves(moved))
+
+    def _run_wide(self, derivation: Derivation, moved: Sequence[Any]) -> Sequence[Any]:
+        """Run a derivation on float64 copies of the arguments."""
+        wide = [np.asarray(v, np.float64) if _is_float32(v) else v for v in self.values]
+        for leaf, new in zip(self.leaves, moved, strict=True):
+            wide[leaf] = np.asarray(new, np.float64)[()]
+        args, kwargs = (wide, {}) if self.flat is None else _rebuilt(self.function.signature, self.flat, wide)
+        wider, leaves, _ = self.function._prepare(tuple(args), kwargs)
+        return self.function._run(wider, derivation, leaves)
 
     # --- the program ------------------------------------------------------------------------------------
 
@@ -200,6 +217,14 @@ def _slope_along(program: Program, wrt: Sequence[str]) -> tuple[Program, tuple[s
             product = builder.assign("copy", access, type_.shape, type_.dtype, rank=0, reduce=reduce)
         total = builder.pointwise("add", total, product) if total else product
     return builder.finish((total,)), tuple(names)
+
+
+def _numbered(names: Iterable[str]) -> list[str]:
+    """Return names with a number after all but the first of those that are equal."""
+    found: list[str] = []
+    for name in names:
+        found.append(f"{name} (number {len(found)})" if name in found else name)
+    return found
 
 
 def _rebuilt(signature: Signature, flat: Flat, values: Sequence[Any]) -> tuple[Sequence[Any], dict[str, Any]]:
