@@ -13,7 +13,7 @@ from gradc.autodiff.jvp import jvp
 from gradc.autodiff.vjp import gradient, vjp
 from gradc.codegen.numba_cpu import module_text
 from gradc.ir.index.build import IDENTITY
-from gradc.ir.index.nodes import Access, Assign, Equation, Program
+from gradc.ir.index.nodes import Access, Assign, Equation, Program, outputs_of
 from gradc.ir.index.show import show
 from gradc.ir.index.templates import template
 from gradc.ir.index.verify import verify
@@ -127,6 +127,17 @@ def compile_program(program: Program, derivation: Derivation, options: Options) 
         kernel = replace(kernel, nested=len(derivation.wrt))  # (value, gradients), as the user asks for them
     source = timed("source", lambda: module_text(kernel))
     return Stages(program, stable, applied, adjoint, optimised, schedule, kernel, source, seconds)
+
+
+def every_tensor(stages: Stages) -> Stages:
+    """Compile the optimised program once more, so that each of its tensors is a result: for fault finding."""
+    names = tuple(dict.fromkeys(name for e in stages.optimised.equations for name in outputs_of(e)))
+    optimised = own_outputs(replace(stages.optimised, outputs=names))
+    schedule = fuse(optimised)
+    kernel = lower(optimised, schedule, name=f"{stages.kernel.name}_tensors")
+    return replace(
+        stages, optimised=optimised, schedule=schedule, kernel=kernel, source=module_text(kernel), seconds={}
+    )
 
 
 def artifact_of(stages: Stages) -> KernelArtifact:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -202,3 +204,156 @@ def _changed(equation: Equation) -> Iterator[tuple[Equation, ...]]:
             )
     if isinstance(equation, Assign) and equation.reduce is not None and equation.reduce.op == "sum":
         yield (replace(equation, reduce=replace(equation.reduce, op="max")),)
+
+
+# --- faults of kernels --------------------------------------------------------------------------------------
+
+CALLS = {
+    "exp": "expm1",
+    "tanh": "sin",
+    "cosh": "exp",
+    "log": "log1p",
+    "sin": "cos",
+    "cos": "sin",
+    "expit": "tanh",
+}
+OPERATORS: dict[type[ast.operator], type[ast.operator]] = {
+    ast.Add: ast.Sub,
+    ast.Sub: ast.Add,
+    ast.Mult: ast.Add,
+    ast.Div: ast.Mult,
+}
+
+
+@dataclass(frozen=True)
+class KernelFault:
+    """A generated module with one change, and the equations of which any is rightly blamed for it."""
+
+    change: str
+    source: str
+    equations: tuple[str, ...]
+
+
+def kernel_faults(source: str) -> Iterator[KernelFault]:
+    """A generated module with one expression or statement changed at a time."""
+    lines = source.splitlines()
+    for change, mutate in KERNEL_CHANGES.items():
+        sites = len([node for node in ast.walk(ast.parse(source)) if mutate(copy.deepcopy(node)) is not None])
+        for site in range(sites):
+            tree = ast.parse(source)
+            changed = _Changed(mutate, site)
+            mutant = ast.fix_missing_locations(changed.visit(tree))
+            yield KernelFault(
+                change, ast.unparse(mutant), _equations_near(lines, changed.first, changed.last)
+            )
+
+
+class _Changed(ast.NodeTransformer):
+    """Applies a change to the one node whose turn it is."""
+
+    def __init__(self, mutate: Callable[[ast.AST], ast.AST | None], site: int) -> None:
+        self.order = site
+        self.mutate = mutate
+        self.first = self.last = 0
+
+    def visit(self, node: ast.AST) -> ast.AST:
+        new = self.mutate(copy.deepcopy(node))
+        if new is None:
+            return self.generic_visit(node)
+        self.order -= 1
+        if self.order == -1:
+            self.first, self.last = node.lineno, node.end_lineno  # pyright: ignore[reportAttributeAccessIssue]
+            return ast.copy_location(new, node)
+        return self.generic_visit(node)
+
+
+def _equations_near(lines: list[str], first: int, last: int) -> tuple[str, ...]:
+    """The equations in the comments before and within lines, or the next one after a line that has none."""
+    notes = [(at, line.strip()[2:]) for at, line in enumerate(lines, 1) if line.strip().startswith("# ")]
+    before = [text for at, text in notes if at == first - 1]
+    within = [text for at, text in notes if first <= at <= last]
+    after = [text for at, text in notes if at > last][:1]
+    return tuple(before + within) or tuple(after)
+
+
+def _value(node: ast.AST, make: Callable[[ast.expr], ast.expr]) -> ast.AST | None:
+    """Change the value that a statement assigns."""
+    if not isinstance(node, ast.Assign) or isinstance(node.value, ast.Constant | ast.Attribute):
+        return None
+    text = ast.unparse(node.value)
+    if "shape" in text or text.startswith("np."):
+        return None
+    node.value = make(node.value)
+    return node
+
+
+def _times(factor: float) -> Callable[[ast.AST], ast.AST | None]:
+    return lambda node: _value(node, lambda v: ast.BinOp(v, ast.Mult(), ast.Constant(factor)))
+
+
+def _operator(node: ast.AST) -> ast.AST | None:
+    if isinstance(node, ast.BinOp) and type(node.op) in OPERATORS:
+        node.op = OPERATORS[type(node.op)]()
+        return node
+    return None
+
+
+def _swapped_operands(node: ast.AST) -> ast.AST | None:
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Sub | ast.Div):
+        node.left, node.right = node.right, node.left
+        return node
+    return None
+
+
+def _other_call(node: ast.AST) -> ast.AST | None:
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in CALLS:
+        return ast.parse(
+            f"__import__('numpy').{CALLS[node.func.id]}({ast.unparse(node.args[0])})", mode="eval"
+        ).body
+    return None
+
+
+def _not_summed(node: ast.AST) -> ast.AST | None:
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "plus":
+        return node.args[1]
+    return None
+
+
+def _not_added(node: ast.AST) -> ast.AST | None:
+    return ast.Assign([node.target], node.value) if isinstance(node, ast.AugAssign) else None
+
+
+def _one_less(node: ast.AST) -> ast.AST | None:
+    if isinstance(node, ast.For) and isinstance(node.iter, ast.Call):
+        node.iter.args.insert(0, ast.Constant(1))
+        return node
+    return None
+
+
+def _transposed(node: ast.AST) -> ast.AST | None:
+    if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Tuple) and len(node.slice.elts) == 2:
+        node.slice.elts.reverse()
+        return node
+    return None
+
+
+def _other_arm(node: ast.AST) -> ast.AST | None:
+    if isinstance(node, ast.IfExp):
+        node.body, node.orelse = node.orelse, node.body
+        return node
+    return None
+
+
+KERNEL_CHANGES: dict[str, Callable[[ast.AST], ast.AST | None]] = {
+    "sign": _times(-1.0),
+    "factor 2": _times(2.0),
+    "factor 1 + 1e-6": _times(1.000001),
+    "operator": _operator,
+    "swapped operands": _swapped_operands,
+    "other function": _other_call,
+    "missing reduction": _not_summed,
+    "stored, not added": _not_added,
+    "first of the loop left out": _one_less,
+    "axes swapped": _transposed,
+    "other arm": _other_arm,
+}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +18,10 @@ from gradc.errors import ArgumentError
 from gradc.ir.index.build import Builder
 from gradc.ir.index.evaluate import Interpreter
 from gradc.ir.index.nodes import Program, Reduce
+from gradc.ir.stages import Stages
 from gradc.lang.signature import Flat, Signature
-from gradc.pipeline import Derivation, derive
+from gradc.pipeline import Derivation, artifact_of, derive, every_tensor
+from gradc_runtime import backends
 from gradc_runtime.gradcheck import Report, Verdict, check_gradient
 
 if TYPE_CHECKING:
@@ -192,14 +194,32 @@ class GradientCheck:
         """Return what `examine` looks at: for second derivatives, the slope along directions is the function."""
         program = self.variant.built.program
         inputs = self._inputs(self.values)
-        optimised = self.variant.compiled(Derivation(of, self.wrt)).optimised
+        stages = self.variant.compiled(Derivation(of, self.wrt))
         claims = tuple(self._derived(of, [self.values[leaf] for leaf in self.leaves], directions))
         if directions:
             program, names = _slope_along(program, self.wrt)
             inputs.update(zip(names, directions, strict=True))
         count = len(self.wrt)
-        optimised = replace(optimised, outputs=optimised.outputs[-count:])
-        return Subject(program, optimised, inputs, tuple(self.wrt), tuple(self.names), claims)
+        optimised = replace(stages.optimised, outputs=stages.optimised.outputs[-count:])
+        subject = Subject(program, optimised, inputs, tuple(self.wrt), tuple(self.names), claims)
+        if self.variant.options.target == "interpret":
+            return subject
+        return replace(
+            subject,
+            source=stages.source,
+            function=stages.kernel.name,
+            compile_again=lambda: self._every_tensor(stages, optimised.inputs, inputs),
+        )
+
+    def _every_tensor(
+        self, stages: Stages, names: Sequence[str], inputs: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Compile a kernel that returns all tensors, and run it."""
+        numba_backend = backends.load("numba")
+        again = every_tensor(stages)
+        kernel = numba_backend.compile_kernel(numba_backend.load(artifact_of(again)))
+        results = kernel(*(inputs[name] for name in names))
+        return dict(zip(again.optimised.outputs, results, strict=True))
 
 
 def _slope_along(program: Program, wrt: Sequence[str]) -> tuple[Program, tuple[str, ...]]:

@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,7 +18,8 @@ import numpy as np
 
 from gradc.autodiff.jvp import jvp
 from gradc.autodiff.vjp import gradient, vjp
-from gradc.checking.blame import changed_equation, faults
+from gradc.checking.blame import Fault, changed_equation, faults, lost_contribution
+from gradc.checking.kernels import first_difference, misprinted
 from gradc.checking.oracle import DIGITS, Oracle, observe
 from gradc.checking.slopes import Claim, judged
 from gradc.ir.index.bound import BoundedNumbers
@@ -38,6 +39,8 @@ class Subject:
 
     `program` has the scalar to differentiate as its first output, `optimised` computes the gradients as the
     kernel does; `labels` names the inputs in `wrt` as the user does, `claims` are the kernel's gradients.
+    `source` is the kernel's module and `function` its name there, both empty without a kernel;
+    `compile_again` compiles `optimised` so that every tensor is a result, and returns their values.
     """
 
     program: Program
@@ -46,6 +49,9 @@ class Subject:
     wrt: tuple[str, ...]
     labels: tuple[str, ...]
     claims: tuple[Array, ...]
+    source: str = ""
+    function: str = ""
+    compile_again: Callable[[], Mapping[str, Array]] | None = None
 
 
 def examine(subject: Subject, seed: int = 0) -> list[Entry]:
@@ -257,7 +263,7 @@ def summands(program: Program) -> list[str]:
 
 
 def _blamed(oracles: Sequence[Oracle], subject: Subject, seed: int) -> list[Entry]:
-    """One entry for each gate whose local derivative is wrong; without one, for the equation a pass changed."""
+    """One entry for each gate whose local derivative is wrong; without one, for what went wrong after it."""
     named: dict[str, Entry] = {}
     for oracle in oracles:
         for fault in faults(oracle, subject.wrt, seed):
@@ -265,16 +271,46 @@ def _blamed(oracles: Sequence[Oracle], subject: Subject, seed: int) -> list[Entr
             named.setdefault(fault.equation, entry)
             if len(named) == MOST_FAULTS:
                 return list(named.values())
-    return list(named.values()) or _changed(subject)
+    return list(named.values()) or _blamed_later(oracles, subject)
 
 
-def _changed(subject: Subject) -> list[Entry]:
-    """The first equation of the optimised program that computes another value than the one it came from."""
+def _blamed_later(oracles: Sequence[Oracle], subject: Subject) -> list[Entry]:
+    """The one entry for a mistake behind gates that are right, at the first stage that shows it."""
     program = replace(subject.program, outputs=subject.program.outputs[:1])
-    found = changed_equation(_gradients(program, subject.wrt), subject.optimised, subject.inputs)
-    if found is None:
-        return []
-    text = f"the rules are right, but {found.equation} is {found.claimed:.10g} where it should be {found.measured:.10g}"
-    place = f" (for {found.place})" if found.place else ""
-    detail = f"{text}: it was changed between differentiation and the kernel{place}"
-    return [Entry("f", "gate", found.claimed, found.measured, 0.0, Verdict.WRONG, detail)]
+    for oracle in oracles[:1]:
+        lost = lost_contribution(oracle, subject.wrt)
+        if lost is not None:
+            text = "the gates are right, but the contributions of its readers to the cotangent of"
+            return [
+                _guilty(
+                    lost, f"{text} {lost.equation} add up to {lost.measured:.10g}, not {lost.claimed:.10g}"
+                )
+            ]
+    changed = changed_equation(_gradients(program, subject.wrt), subject.optimised, subject.inputs)
+    if changed is not None:
+        return [
+            _guilty(
+                changed,
+                f"the rules are right, but {_sum_of(changed)}: a pass changed it on the way to the kernel",
+            )
+        ]
+    if subject.source:
+        printed = misprinted(subject.optimised, subject.source, subject.function, subject.inputs)
+        if printed is not None:
+            return [_guilty(printed, f"the program is right, but in the kernel's source {_sum_of(printed)}")]
+    if subject.compile_again is not None:
+        compiled = first_difference(
+            subject.optimised, subject.inputs, {n: [v] for n, v in subject.compile_again().items()}
+        )
+        if compiled is not None:
+            return [_guilty(compiled, f"the source is right, but compiled {_sum_of(compiled)}")]
+    return []
+
+
+def _sum_of(fault: Fault) -> str:
+    return f"{fault.equation} is {fault.claimed:.10g} where it should be {fault.measured:.10g}"
+
+
+def _guilty(fault: Fault, text: str) -> Entry:
+    place = f" (for {fault.place})" if fault.place else ""
+    return Entry("f", "gate", fault.claimed, fault.measured, 0.0, Verdict.WRONG, text + place)

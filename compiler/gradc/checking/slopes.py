@@ -33,10 +33,11 @@ class Claim:
         cls, direction: Array, gradient: Array, error: Array, label: str, index: str, output: str
     ) -> Claim:
         """The claim that a gradient with these rounding errors makes along a direction."""
-        terms = np.ravel(np.asarray(gradient, np.float64) * direction)
-        rounding = float(np.sum(np.asarray(error) * np.abs(direction)))
-        rounding += terms.size * EPS * float(np.sum(np.abs(terms)))
-        return cls(label, index, output, float(np.sum(terms)), rounding)
+        with np.errstate(all="ignore"):  # a wrong gradient may be infinite
+            terms = np.ravel(np.asarray(gradient, np.float64) * direction)
+            rounding = float(np.sum(np.asarray(error) * np.abs(direction)))
+            rounding += terms.size * EPS * float(np.sum(np.abs(terms)))
+            return cls(label, index, output, float(np.sum(terms)), rounding)
 
     def entry(self, measured: float, bound: float, verdict: Verdict, detail: str) -> Entry:
         """The entry for the report."""
