@@ -131,6 +131,7 @@ def grad(
     epilog=_examples(
         'gradc check --expr "log(x1) + x1*x2 - sin(x2)" --at x1=2 x2=5',
         "gradc check model.py:loss --shape w=784,10 x=32,784 --seed 1",
+        "gradc check my_kernel",
     )
 )
 def check(
@@ -145,8 +146,9 @@ def check(
 ) -> Answer:
     """Compare the gradient with numerical differences.
 
-    Exit code 0: they agree, 1: the gradient is wrong, 3: inconclusive. Arguments without a value are drawn at
-    random: the variables of a formula, and arguments annotated like `x: f64["N", 3]`.
+    SPEC may also be the folder of a kernel that `gradc compile` wrote. Exit code 0: they agree, 1: the
+    gradient is wrong, 3: inconclusive. Arguments without a value are drawn at random: the variables of a
+    formula, and arguments annotated like `x: f64["N", 3]`.
     """
     request = _request(spec=spec, expr=expr, at=at, shape=shape, inputs=inputs, seed=seed, target=target)
     return _quietly(lambda: _verbs().check(request, json))

@@ -119,9 +119,9 @@ class Arguments:
         """Call f and the gradient twice; return what that shows, and the usable gradients by position."""
         flaws = self._settle_function()
         if callable(gradient):
-            first, changed = self._called(gradient)
+            first, changed, lain = self._called(gradient)
             flaws += self._changes(changed, "the gradient")
-            second, _ = self._called(gradient)
+            second, _, _ = self._called(gradient)
             arrays = self._unpacked(first)
             for i, (a, b) in enumerate(zip(arrays, self._unpacked(second), strict=True)):
                 if not _same_bits(a, b):
@@ -130,11 +130,13 @@ class Arguments:
                         Flaw(self.names[self.positions[i]], "second call", Verdict.NONDETERMINISTIC, text)
                     )
         else:
-            arrays = self._unpacked(gradient)
+            lain, arrays = gradient, self._unpacked(gradient)
         claims: dict[int, Array] = {}
-        for position, array in zip(self.positions, arrays, strict=True):
+        for position, array, own in zip(self.positions, arrays, self._unpacked(lain), strict=True):
             found, usable = self._form(position, array)
             flaws += found
+            note = "" if found else _layout(own, np.asarray(self.values[position]))
+            flaws += [Flaw(self.names[position], "layout", Verdict.PASS, note)] if note else []
             if usable:
                 with np.errstate(all="ignore"):
                     claims[position] = array.astype(np.float64)
@@ -158,24 +160,34 @@ class Arguments:
 
         return self._line(moved, origin, abs(origin))
 
-    def along(self, directions: Mapping[int, Array]) -> Line:
-        """Return the line x + t*v through the arguments that have a direction `v`, at t = 0; `v` in C order."""
-        flats = [(self._work[position].reshape(-1), v) for position, v in directions.items()]
-        kept = [(flat, flat.copy(), v, v != 0, np.empty_like(flat)) for flat, v in flats]
+    def along(self, directions: Mapping[int, Array], scale: float = 0.0) -> Line:
+        """Return the line x + t*v through the arguments that have a direction `v` (in C order), at t = 0.
+
+        `scale` is the size of t that moves them by their own size; by default `v` itself has no size.
+        """
+        origins = {position: np.ravel(self._work[position]).copy() for position in directions}
+        moving = {position: v != 0 for position, v in directions.items()}
+
+        def put(position: int, values: Array) -> None:
+            if isinstance(self._work[position], np.ndarray):
+                self._work[position].reshape(-1)[:] = values
+            else:
+                self._work[position] = float(values[0])
 
         @contextmanager
         def moved(t: float) -> Iterator[None]:
-            for flat, origin, v, moving, step in kept:
-                np.multiply(v, t, out=step)
-                np.add(origin, step, out=flat, where=moving)
             try:
+                for position, v in directions.items():
+                    values = origins[position].copy()
+                    np.add(values, v * t, out=values, where=moving[position])
+                    put(position, values)
                 yield
             finally:
-                for flat, origin, *_ in kept:
-                    flat[:] = origin
+                for position, values in origins.items():
+                    put(position, values)
 
-        scales = [self._typical(position) for position in directions]
-        return self._line(moved, 0.0, min((s for s in scales if s), default=0.0))
+        (first, *_) = directions
+        return self._line(moved, 0.0, scale or self.typical(first))
 
     def _line(self, moved: Moved, origin: float, scale: float) -> Line:
         """Return a line from what moves the arguments to a point of it."""
@@ -199,9 +211,9 @@ class Arguments:
         """
         digest = hashlib.sha256(f"{seed}/{self.names[position]}/{probe}".encode()).digest()
         rng = np.random.default_rng(int.from_bytes(digest[:16], "little"))
-        x = self._work[position].reshape(-1)
+        x = np.ravel(self._work[position])
         v = rng.uniform(0.5, 1.5, x.size) * np.where(rng.random(x.size) < 0.5, -1.0, 1.0)
-        typical = self._typical(position)
+        typical = self.typical(position)
         with np.errstate(all="ignore"):
             v *= np.maximum(1.0, np.abs(x) / typical) if typical else 1.0
         return np.where(np.isfinite(x) & np.isfinite(v), v, 0.0)
@@ -259,8 +271,9 @@ class Arguments:
             return np.array(value, dtype=np.float64, order="C")
         return float(value)
 
-    def _typical(self, position: int) -> float:
-        x = np.abs(self._work[position].reshape(-1))
+    def typical(self, position: int) -> float:
+        """Median |x| of the elements of an argument that are neither 0 nor infinite; 0 if there are none."""
+        x = np.abs(np.ravel(self._work[position]))
         x = x[np.isfinite(x) & (x > 0)]
         return float(np.median(x)) if x.size else 0.0
 
@@ -281,25 +294,25 @@ class Arguments:
         finally:
             self._work[position] = kept
 
-    def _called(self, function: Callable[..., Any]) -> tuple[Any, list[int]]:
-        """Call on fresh copies; return the result and which copies were changed."""
+    def _called(self, function: Callable[..., Any]) -> tuple[Any, list[int], Any]:
+        """Call on fresh copies; return a copy of the result, which copies were changed, and the result itself.
+
+        A function may return the same array every time.
+        """
         copies = [_copy(value) for value in self.values]
         with np.errstate(all="ignore"):
             result = function(*copies)
-        if isinstance(result, np.ndarray):
-            result = result.copy()
-        elif isinstance(result, list | tuple):
-            result = [_copy(item) for item in result]
+        kept = [_copy(item) for item in result] if isinstance(result, list | tuple) else _copy(result)
         pairs = enumerate(zip(copies, self.values, strict=True))
-        return result, [i for i, (a, b) in pairs if isinstance(a, np.ndarray) and not _same_bits(a, b)]
+        return kept, [i for i, (a, b) in pairs if isinstance(a, np.ndarray) and not _same_bits(a, b)], result
 
     def _changes(self, changed: list[int], who: str) -> list[Flaw]:
         text = f"{who} writes to its input; a caller's data would be lost"
         return [Flaw(self.names[i], "input", Verdict.WRONG, text) for i in changed]
 
     def _settle_function(self) -> list[Flaw]:
-        first, changed = self._called(self._f)
-        second, _ = self._called(self._f)
+        first, changed, _ = self._called(self._f)
+        second, _, _ = self._called(self._f)
         self.evaluations += 2
         self._mutates = bool(changed)
         value = _as_scalar(first)
@@ -352,3 +365,20 @@ class Arguments:
             text = f"the gradient is {array.dtype}, the argument {expected.dtype}"
             flaws.append(Flaw(name, "dtype", Verdict.WRONG, text))
         return flaws, array.shape == expected.shape and array.dtype.kind in "fiub"
+
+
+def _layout(array: Array, argument: Array) -> str:
+    """Return what a caller should know of how a gradient lies in memory; empty where it is as the argument."""
+    if array.size and 0 in [
+        stride for stride, size in zip(array.strides, array.shape, strict=True) if size > 1
+    ]:
+        return "elements of the gradient share memory: writing to one changes others"
+    orders = (array.flags.c_contiguous, array.flags.f_contiguous)
+    if orders != (argument.flags.c_contiguous, argument.flags.f_contiguous):
+        named = {(True, False): "in C order", (False, True): "in Fortran order", (True, True): "in one piece"}
+        mine, theirs = (
+            named.get(orders, "with gaps"),
+            named.get((argument.flags.c_contiguous, argument.flags.f_contiguous), "with gaps"),
+        )
+        return f"the gradient lies {mine}, the argument {theirs}: updates run across memory"
+    return ""

@@ -57,7 +57,7 @@ def judge(line: Line, claim: float, slack: float) -> Judgement:
     sharp = quick.bound <= QUICK_RESOLUTION * abs(quick.value) or _is_zero(line, quick, claim, slack)
     if sharp and is_supported(line, quick, claim, slack):
         return _agreement(quick)
-    found = _thorough(line, claim, slack)
+    found = _thorough(line, claim, slack, quick)
     if math.isnan(claim):
         return Judgement(found.numeric, found.bound, Verdict.WRONG, "the gradient is nan where f is finite")
     return found
@@ -102,7 +102,7 @@ def is_supported(line: Line, found: Estimate, claim: float, slack: float) -> boo
 
 def slope(line: Line, side: int) -> Estimate:
     """Estimate a derivative; the bound is infinite at a kink, a jump, or an edge seen from both sides."""
-    noise = _noise(line)
+    noise = max(noise_level(line, thorough=True), 2 * staircase_noise(line))
     if side:
         found = _side(line, side, noise)
         return Estimate(found.value, found.bound if found.kind == "finite" else math.inf)
@@ -132,13 +132,23 @@ def _visible(line: Line) -> float:
     return EPS * line.size() / max(line.scale, 4 * first_step(line.scale))
 
 
-def _thorough(line: Line, claim: float, slack: float) -> Judgement:
-    noise = _noise(line)
+def _thorough(line: Line, claim: float, slack: float, quick: Estimate) -> Judgement:
+    noise = noise_level(line, thorough=True)
     found = _placed(line, _classified(line, claim, slack, noise))
+    if found.verdict in (Verdict.WRONG, Verdict.PASS) and not _is_seen_from_afar(found, quick):
+        coarse = 2 * staircase_noise(line)
+        if coarse > noise:
+            noise, found = coarse, _placed(line, _classified(line, claim, slack, coarse))
     if found.verdict is Verdict.WRONG and _is_hidden(line, found, claim, noise):
         why = "f is constant, or mere noise, to its rounding here, and the claim says no more; try another point"
         return _inconclusive(Estimate(found.numeric, found.bound), why)
     return found
+
+
+def _is_seen_from_afar(found: Judgement, quick: Estimate) -> bool:
+    """Whether the long steps of the quick look found the same slope: then there is no staircase."""
+    sharp = quick.bound <= RESOLUTION * abs(quick.value)
+    return sharp and abs(found.numeric - quick.value) <= 2 * (quick.bound + found.bound)
 
 
 def _placed(line: Line, found: Judgement) -> Judgement:
@@ -153,11 +163,6 @@ def _placed(line: Line, found: Judgement) -> Judgement:
     towards = "left" if side < 0 else "right"
     text = f"another piece of f begins {distance:.1e} to the {towards}: {name}"
     return replace(found, detail=f"{found.detail}; {text}" if found.detail else text)
-
-
-def _noise(line: Line) -> float:
-    """Noise seen from close up and from afar."""
-    return max(noise_level(line, thorough=True), 2 * staircase_noise(line))
 
 
 def _is_hidden(line: Line, found: Judgement, claim: float, noise: float) -> bool:

@@ -99,6 +99,46 @@ def test_derivative_vouches_for_nothing_where_there_is_none():
         derivative(abs, 0.0, side=2)
 
 
+def test_derivative_along_a_direction_of_arrays_and_containers():
+    rng = np.random.default_rng(0)
+    x = {"w": rng.normal(size=(3, 2)), "b": (0.5, rng.normal(size=2))}
+    v = {"w": rng.normal(size=(3, 2)), "b": (2.0, rng.normal(size=2))}
+
+    def f(p: dict[str, Any]) -> float:
+        return float(np.sum(np.sin(p["w"])) * p["b"][0] + np.sum(p["b"][1] ** 3))
+
+    truth = np.sum(np.cos(x["w"]) * v["w"]) * 0.5 + np.sum(np.sin(x["w"])) * 2.0
+    truth += np.sum(3 * x["b"][1] ** 2 * v["b"][1])
+    value, bound = derivative(f, x, v)
+    assert abs(value - truth) <= bound <= 1e-9
+    value, bound = derivative(lambda x: np.sum(np.abs(x)), np.zeros(2), np.array([1.0, -2.0]), side=1)
+    assert abs(value - 3.0) <= bound <= 1e-9
+    assert derivative(lambda x: np.sum(np.abs(x)), np.zeros(2), np.ones(2))[1] == math.inf
+    huge = np.array([1e12, 2e12])
+    value, bound = derivative(lambda x: np.sum(np.log(x)), huge, np.array([1.0, 1.0]))
+    assert abs(value - 1.5e-12) <= bound <= 1e-18
+    assert derivative(lambda x: x * x, 3, 2.0)[0] == pytest.approx(12.0)  # integers count as floats
+    with pytest.raises(ValueError, match="give the direction"):
+        derivative(f, x)
+    with pytest.raises(ValueError, match=r"shapes \[\(2,\)\] and direction \[\(3,\)\]"):
+        derivative(np.sum, np.ones(2), np.ones(3))
+
+
+def test_what_a_caller_should_know_of_the_layout_is_said():
+    x = np.arange(6.0).reshape(2, 3)
+    report = check_gradient(lambda x: float(np.sum(x * x)), lambda x: np.asfortranarray(2 * x), [x])
+    assert report
+    (note,) = [entry for entry in report.entries if entry.index == "layout"]
+    assert note.verdict is Verdict.PASS
+    assert "the gradient lies in Fortran order, the argument in C order" in note.detail
+    report = check_gradient(lambda x: float(np.sum(x)), lambda x: np.broadcast_to(1.0, x.shape), [x])
+    assert report
+    assert "elements of the gradient share memory" in report.entries[0].detail
+    assert all(
+        e.index != "layout" for e in check_gradient(lambda x: float(np.sum(x)), np.ones_like, [x]).entries
+    )
+
+
 # A checker must not pass what its own estimator cannot carry.
 BROKEN: dict[str, Callable[[Estimate], Estimate]] = {
     "no bound": lambda e: Estimate(e.value, math.inf),

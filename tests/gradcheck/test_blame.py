@@ -18,6 +18,7 @@ from tests.gradcheck.mutants import (
 
 import gradc
 from gradc import differentiate
+from gradc.api.checks import GradientCheck
 from gradc.autodiff.vjp import gradient
 from gradc.checking.examine import Subject, examine, settled
 from gradc.ir.index.evaluate import evaluate
@@ -213,6 +214,28 @@ def test_the_oracle_settles_what_differences_cannot(factor: float, expected: Ver
     assert found.index == (1, 0)
     assert found.bound < 1e-13
     assert found.detail == "50-digit differences; too noisy"
+
+
+def test_a_staircase_that_misleads_differences_is_settled():
+    def loss(x: float) -> object:
+        y = x * 1e-6
+        return np.log(1 + y * y)  # flat in floats around the point
+
+    function = differentiate(loss, target="interpret", stabilise=False)
+    report = function.check(-5.4997184249257475e-05)
+    report.assert_ok()
+    assert report.entries[0].detail == "50-digit differences; differences of the rounded values say otherwise"
+
+
+def test_a_kernel_whose_value_is_wrong_is_not_excused(monkeypatch: pytest.MonkeyPatch):
+    """The 50-digit oracle knows the program; where the kernel computes something else, it settles nothing."""
+    function = differentiate(lambda x: np.sum(x**3), target="interpret")
+    value = GradientCheck._value
+    monkeypatch.setattr(
+        GradientCheck, "_value", lambda self, extra: lambda *moved: 1.01 * value(self, extra)(*moved)
+    )
+    report = function.check(np.array([1.0, 2.0]))
+    assert [entry.verdict for entry in report.entries if entry.index in ((0,), (1,))] == [Verdict.WRONG] * 2
 
 
 def test_float32_is_held_to_its_own_rounding():

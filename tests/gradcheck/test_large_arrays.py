@@ -10,11 +10,11 @@ from gradc_runtime.gradcheck import (
     Entry,
     Report,
     Verdict,
-    _ArgumentCheck,
     check_gradient,
 )
 from gradc_runtime.gradcheck_arguments import Arguments
 from gradc_runtime.gradcheck_judge import is_refuted, quick_look
+from gradc_runtime.gradcheck_search import ArgumentCheck
 
 
 def only(report: Report) -> Entry:
@@ -46,13 +46,57 @@ def test_one_wrong_element_is_found_within_sixty_evaluations(n: int, rng: np.ran
         claim[guilty] *= 1.01
         point = Arguments(f, None, [x], None, None)
         point.settle([claim])
-        check = _ArgumentCheck(point, 0, claim)
+        check = ArgumentCheck(point, 0, claim)
         before = point.evaluations
         found = check.decode(point.direction(0, 0, 0))
         assert found is not None
         assert found == guilty
         assert is_refuted(quick_look(point.coordinate(0, found)), float(claim[found]), 0.0)
         assert point.evaluations - before <= 60
+
+
+def test_a_failing_check_of_a_million_elements_takes_few_evaluations(rng: np.random.Generator):
+    f, right, x = weighted(rng, 10**6)
+    right[77] *= 1.01
+    report = check_gradient(f, [right], [x])
+    assert [entry.index for entry in report.entries if not _ok(entry)] == ["direction 0", (77,)]
+    assert report.evaluations <= 600
+
+
+def test_a_fault_across_arguments_is_named(rng: np.random.Generator):
+    """Two wrong elements whose excesses cancel along the argument's own direction are seen by the others."""
+    W, b = rng.normal(size=100), rng.normal(size=200)
+
+    def f(W: np.ndarray, b: np.ndarray) -> float:
+        return float(np.sum(np.sin(W)) + np.sum(np.cos(b)))
+
+    point = Arguments(f, None, [W, b], ["W", "b"], None)
+    v = point.direction(0, 0, 0)
+    wrong = np.cos(W)
+    wrong[10] += 0.5 / v[10]
+    wrong[20] -= 0.5 / v[20]
+    report = check_gradient(f, [wrong, -np.sin(b)], [W, b], names=["W", "b"])
+    own = next(entry for entry in report.entries if entry.argument == "W")
+    assert own.verdict is Verdict.PASS, "the probe of W alone cannot see it"
+    together = [entry for entry in report.entries if entry.argument == "all arguments"]
+    assert together[0].verdict is Verdict.WRONG
+    assert "to blame: W[[10], [20]]" in together[0].detail
+    assert all(entry.verdict is Verdict.PASS for entry in together[1:])
+
+
+def test_progress_is_told_after_every_comparison(rng: np.random.Generator):
+    told: list[tuple[int, int, str]] = []
+    W, b = rng.normal(size=100), rng.normal(size=2)
+    check_gradient(
+        lambda W, b: float(np.sum(W) + np.sum(b)),
+        [np.ones(100), np.ones(2)],
+        [W, b],
+        names=["W", "b"],
+        progress=lambda *given: told.append(given),
+    )
+    assert [done for done, _, _ in told] == list(range(1, 9))
+    assert {planned for _, planned, _ in told} == {8}
+    assert [what for _, _, what in told][:4] == ["W[0]", "W[99]", "direction 0 of W", "b[0]"]
 
 
 def test_several_wrong_elements_are_found_by_halving(rng: np.random.Generator):
@@ -116,7 +160,8 @@ def test_a_wrong_element_is_named_among_thousands_of_kinks(seed: int):
 
     assert check_gradient(f, [right], [x], seed=seed)
     report = check_gradient(f, [wrong], [x], seed=seed)
-    assert all(f"element [{guilty}] to blame" in entry.detail for entry in report.entries[:3]), str(report)
+    assert f"element [{guilty}] to blame" in report.entries[0].detail, str(report)
+    assert [_ok(entry) for entry in report.entries[:3]] == [False, True, True], "the rest is right"
 
 
 def test_swapped_elements_and_nan_are_found_in_a_large_array(rng: np.random.Generator):
@@ -143,7 +188,12 @@ def test_a_small_argument_is_not_drowned_by_a_large_one(rng: np.random.Generator
     arguments, names = [W, 2, b, s], ["W", "n", "b", "s"]
     report = check_gradient(f, gradient, arguments, names=names)
     assert report, str(report)
-    assert {entry.argument for entry in report.entries} == {"W", "b", "s"}
+    assert {entry.argument for entry in report.entries} == {"W", "b", "s", "all arguments"}
+    assert [entry.index for entry in report.entries if entry.argument == "W"] == [
+        "direction 0",
+        (0, 0),
+        (29, 39),
+    ]
     claims = list(gradient(W, 2, b, s))
     claims[1] = claims[1] * np.array([1, 1 + 1e-6, 1])
     wrong = check_gradient(f, claims, arguments, names=names)

@@ -78,7 +78,8 @@ def settled(subject: Subject, entry: Entry) -> Entry:
     if not isinstance(entry.index, tuple):
         return entry
     position = subject.labels.index(entry.argument)
-    name, claim = subject.wrt[position], subject.claims[position]
+    name, claim = subject.wrt[position], np.array(subject.claims[position])
+    claim[entry.index] = entry.analytic
     direction = np.zeros(np.shape(claim))
     direction[entry.index] = 1.0
     program = replace(subject.program, outputs=subject.program.outputs[:1])
@@ -90,7 +91,10 @@ def settled(subject: Subject, entry: Entry) -> Entry:
     found = judged(oracle, own, lambda: _formula(program, name, subject.inputs, direction))
     if found is None or found.verdict is Verdict.INCONCLUSIVE:
         return entry
-    return replace(found, index=entry.index, detail=f"50-digit differences; {entry.detail.partition(';')[0]}")
+    why = entry.detail.partition(";")[0]
+    if entry.verdict is Verdict.WRONG and found.verdict is Verdict.PASS:
+        why = "differences of the rounded values say otherwise"
+    return replace(found, index=entry.index, detail=f"50-digit differences; {why}")
 
 
 def blame(subject: Subject, seed: int = 0) -> list[Entry]:
@@ -115,6 +119,12 @@ def _bounded(program: Program, inputs: Mapping[str, Array]) -> tuple[list[Array]
     """Outputs and the bounds on their rounding errors."""
     found = Interpreter(BoundedNumbers()).run(program, inputs)
     return [found[name].value for name in program.outputs], [found[name].error for name in program.outputs]
+
+
+def bounded_value(program: Program, inputs: Mapping[str, Array]) -> tuple[float, float]:
+    """The value of a program by the interpreter, and the bound on its rounding error."""
+    values, errors = _bounded(replace(program, outputs=program.outputs[:1]), inputs)
+    return float(values[0]), float(errors[0])
 
 
 def _kernel(subject: Subject, interpreted: Sequence[Array], errors: Sequence[Array]) -> Iterator[Entry]:

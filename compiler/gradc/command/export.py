@@ -10,15 +10,17 @@ import json
 import keyword
 import shutil
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path, PurePosixPath
 
 from gradc.command.documents import named
 from gradc.errors import InputRefused
+from gradc.ir.extents import is_symbol
 from gradc.ir.index.nodes import Call
 from gradc.ir.stages import Stages
-from gradc.pipeline import VERSION, artifact_of
+from gradc.pipeline import VERSION, Derivation, artifact_of
 from gradc_runtime.artifact import KernelArtifact
 
 MARK = "gradc.json"
@@ -68,7 +70,7 @@ def require_writable(directory: Path, *, force: bool) -> None:
         raise InputRefused(what, do=f"{_ELSEWHERE}, or --force")
 
 
-def write(stages: Stages, directory: Path, *, force: bool) -> Written:
+def write(stages: Stages, derivation: Derivation, directory: Path, *, force: bool) -> Written:
     """Write the kernel module, its contract and a copy of the runtime it imports.
 
     Raises
@@ -86,7 +88,7 @@ def write(stages: Stages, directory: Path, *, force: bool) -> Written:
             code="E_EXPORT_EXTERNAL",
         )
     artifact = artifact_of(stages)
-    files = {**_own_files(artifact), **_runtime_files()}
+    files = {**_own_files(artifact, _contract_of(stages, derivation, artifact)), **_runtime_files()}
     try:
         _install(files, directory, _stale(directory, artifact.name))
     except OSError as error:
@@ -140,13 +142,27 @@ def _install(files: dict[str, bytes], directory: Path, stale: Path | None) -> No
         shutil.rmtree(staged, ignore_errors=True)
 
 
-def _own_files(artifact: KernelArtifact) -> dict[str, bytes]:
-    contract = {
+def _contract_of(stages: Stages, derivation: Derivation, artifact: KernelArtifact) -> dict[str, object]:
+    """Say what the kernel is: extents are sizes, names, or null for what follows from others."""
+    extents = {
+        name: [
+            size if isinstance(size, int) else str(size) if is_symbol(size) else None for size in type_.shape
+        ]
+        for name in stages.optimised.inputs
+        for type_ in [stages.optimised.types[name]]
+    }
+    return {
         "gradc": VERSION,
         "function": artifact.name,
+        "of": derivation.of,
+        "wrt": list(derivation.wrt),
         "parameters": [list(parameter) for parameter in artifact.parameters],
+        "extents": extents,
         "results": [list(result) for result in artifact.results],
     }
+
+
+def _own_files(artifact: KernelArtifact, contract: Mapping[str, object]) -> dict[str, bytes]:
     texts = {
         f"{artifact.name}.py": artifact.source,
         "__init__.py": _package(artifact.name),

@@ -8,7 +8,7 @@ import inspect
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -39,7 +39,38 @@ class Inputs:
         return f"drawn with --seed {self.seed}: {'; '.join(self.drawn)}\n" if self.drawn else ""
 
 
-def gather(function: Differentiated[..., Any], request: Request, *, scalars: bool) -> Inputs:
+class Takes(Protocol):
+    """What takes arguments: its signature, and where the names in annotations are looked up."""
+
+    @property
+    def python(self) -> inspect.Signature:
+        """The parameters."""
+        ...
+
+    @property
+    def namespace(self) -> Mapping[str, Any]:
+        """What annotations that are text refer to."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A differentiated function as something that takes arguments."""
+
+    function: Differentiated[..., Any]
+
+    @property
+    def python(self) -> inspect.Signature:
+        """The parameters."""
+        return self.function.signature.python
+
+    @property
+    def namespace(self) -> Mapping[str, Any]:
+        """The globals of the user's function."""
+        return getattr(self.function.__wrapped__, "__globals__", {})
+
+
+def gather(function: Takes, request: Request, *, scalars: bool) -> Inputs:
     """Arguments for every parameter; with `scalars` a parameter of unknown type is drawn as one number.
 
     Raises
@@ -48,7 +79,7 @@ def gather(function: Differentiated[..., Any], request: Request, *, scalars: boo
         A name is unknown or given twice, or a parameter has neither value, shape nor default.
     """
     rng = np.random.default_rng(request.seed)
-    parameters = function.signature.python.parameters
+    parameters = function.python.parameters
     given = _given(request, parameters, rng)
     shapes = {name: _sizes(text) for name, text in (parse_assignment(word) for word in request.shape)}
     _refuse_unknown([*given, *shapes], parameters)
@@ -148,11 +179,11 @@ def _refuse_unknown(names: Iterable[str], parameters: Mapping[str, Any]) -> None
             )
 
 
-def _class_of(function: Differentiated[..., Any], annotation: Any) -> Any:
+def _class_of(function: Takes, annotation: Any) -> Any:
     """Look up what ``from __future__ import annotations`` made a string; nothing is evaluated."""
     if not isinstance(annotation, str):
         return annotation
-    return getattr(function.__wrapped__, "__globals__", {}).get(annotation)
+    return function.namespace.get(annotation)
 
 
 def _container(value: Any, annotation: Any, label: str) -> Any:

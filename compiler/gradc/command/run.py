@@ -12,10 +12,11 @@ import numpy as np
 from threadpoolctl import threadpool_info
 
 from gradc.api.differentiated import Differentiated
-from gradc.command import answers, export, spec
+from gradc.api.progress import CheckProgress
+from gradc.command import answers, export, exported, spec
 from gradc.command.documents import to_json
 from gradc.command.failures import CHECK_FAILED, INCONCLUSIVE
-from gradc.command.inputs import Inputs, gather
+from gradc.command.inputs import Function, Inputs, gather
 from gradc.command.request import Answer, Request, Writing
 from gradc.errors import InputRefused
 from gradc.explain.gates import Gate, gates, show_circuit, show_table
@@ -23,6 +24,7 @@ from gradc.explain.inspection import STAGES
 from gradc.ir.index.nodes import Program
 from gradc.pipeline import DERIVATIONS, VERSION, Options
 from gradc_runtime import backends, cache
+from gradc_runtime.gradcheck import Report, check_gradient
 
 PICTURE_LIMIT = 300  # gates; a larger circuit is a table
 PACKAGES = ("numpy", "numba", "llvmlite", "scipy", "sympy", "optree", "typer", "rich", "threadpoolctl")
@@ -34,7 +36,7 @@ def _prepared(request: Request, *, draw: bool) -> tuple[Differentiated[..., Any]
     """Return the function and its arguments; `draw` allows to draw the variables of an expression."""
     _one_of("--target", request.target, TARGETS)
     function = spec.load(request.spec, request.expr, Options(target=request.target))
-    return function, gather(function, request, scalars=draw and request.expr is not None)
+    return function, gather(Function(function), request, scalars=draw and request.expr is not None)
 
 
 def _one_of(option: str, value: str, known: tuple[str, ...]) -> None:
@@ -71,16 +73,51 @@ def _picture(program: Program, rows: tuple[Gate, ...]) -> str:
 
 def check(request: Request, as_json: bool) -> Answer:
     """Return the gradient check."""
+    if exported.is_exported(request.spec):
+        return _check_exported(request, as_json)
     function, found = _prepared(request, draw=True)
     value = np.asarray(function(**found.arguments))
     if not np.isfinite(value).all():
-        what = f"the value is {value.item() if value.ndim == 0 else 'not finite'} there"
-        do = "choose a point inside the domain with --at NAME=VALUE"
-        if as_json:
-            detail = {"what": what, "do": do, "ok": False, "verdict": "UNDEFINED", "seed": request.seed}
-            return Answer(to_json({**detail, **_drawn_json(found)}), INCONCLUSIVE)
-        return Answer(f"{found.note()}inconclusive: {what}\n  do: {do}", INCONCLUSIVE)
-    report = function.at(**found.arguments).check(seed=request.seed)
+        return _undefined(value, request, found, as_json)
+    return _reported(function.at(**found.arguments).check(seed=request.seed), found, as_json)
+
+
+def _check_exported(request: Request, as_json: bool) -> Answer:
+    """Check a kernel in a folder of its own: without its program, by differences alone."""
+    kernel = exported.load(Path(request.spec or ""), spec.module_of_file)
+    found = gather(kernel, request, scalars=True)
+    arguments = exported.arguments_of(kernel, found.arguments)
+    value = np.asarray(kernel.value(*arguments))
+    if not np.isfinite(value).all():
+        return _undefined(value, request, found, as_json)
+    names = list(kernel.python.parameters)
+    with CheckProgress() as progress:
+        report = check_gradient(
+            lambda *moved: kernel.value(*_in_types(kernel, moved)),
+            lambda *moved: kernel.gradient(*_in_types(kernel, moved)),
+            arguments,
+            names=names,
+            wrt=kernel.wrt,
+            seed=request.seed,
+            progress=progress,
+        )
+    return _reported(report, found, as_json)
+
+
+def _in_types(kernel: exported.ExportedKernel, values: tuple[Any, ...]) -> list[Any]:
+    return exported.arguments_of(kernel, dict(zip(kernel.python.parameters, values, strict=True)))
+
+
+def _undefined(value: np.ndarray, request: Request, found: Inputs, as_json: bool) -> Answer:
+    what = f"the value is {value.item() if value.ndim == 0 else 'not finite'} there"
+    do = "choose a point inside the domain with --at NAME=VALUE"
+    if as_json:
+        detail = {"what": what, "do": do, "ok": False, "verdict": "UNDEFINED", "seed": request.seed}
+        return Answer(to_json({**detail, **_drawn_json(found)}), INCONCLUSIVE)
+    return Answer(f"{found.note()}inconclusive: {what}\n  do: {do}", INCONCLUSIVE)
+
+
+def _reported(report: Report, found: Inputs, as_json: bool) -> Answer:
     wrong = any(str(entry.verdict) in REFUTED for entry in report.entries)
     code = 0 if report else CHECK_FAILED if wrong else INCONCLUSIVE
     if as_json:
@@ -103,8 +140,9 @@ def compile_to(request: Request, of: str, out: Path, writing: Writing, as_json: 
     _one_of("--of", of, tuple(DERIVATIONS))
     export.require_writable(out, force=writing.force)
     function, found = _prepared(request, draw=True)
-    inspection = function.at(**found.arguments).inspect(of)
-    written = export.write(inspection.stages, out, force=writing.force)
+    at = function.at(**found.arguments)
+    inspection = at.inspect(of)
+    written = export.write(inspection.stages, at.derivation(of)[1], out, force=writing.force)
     if as_json:
         head = {"directory": str(out), "files": written.files, "function": written.function}
         return Answer(to_json({**head, "usage": written.usage, "seconds": dict(inspection.stages.seconds)}))

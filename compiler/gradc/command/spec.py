@@ -67,7 +67,7 @@ def _find(spec: str) -> Any:
             why=_functions_of_file(Path(spec)) if spec.endswith(".py") else "",
             do="write file.py:function or package.module:function",
         )
-    module = _module_of_file(Path(place)) if place.endswith(".py") else _module_by_name(place)
+    module = module_of_file(Path(place)) if place.endswith(".py") else _module_by_name(place)
     found: Any = module
     for part in name.split("."):
         if not hasattr(found, part):
@@ -99,7 +99,14 @@ def _functions_of_file(path: Path) -> str:
     return f"its functions are {named(', '.join(names[:8]))}" if names else "it has no functions"
 
 
-def _module_of_file(path: Path) -> ModuleType:
+def module_of_file(path: Path) -> ModuleType:
+    """Run a Python file as a module of its own.
+
+    Raises
+    ------
+    InputRefused
+        There is no such file, or it fails.
+    """
     if not path.is_file():
         raise InputRefused(
             f"there is no file {named(path)}", do="give the path of a Python file, then `:` and a function"

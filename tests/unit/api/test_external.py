@@ -11,6 +11,7 @@ import pytest
 import gradc
 from gradc.command.export import write
 from gradc.errors import ArgumentError, InputRefused, NoDerivativeRule, ShapeError
+from gradc.pipeline import Derivation
 
 X = np.array([0.1, 0.4, 0.7, 1.0])
 
@@ -164,5 +165,5 @@ def test_named_extents_of_arguments_must_agree():
 def test_programs_with_external_functions_are_not_exported(tmp_path: Path):
     stages = gradc.differentiate(through).at(X, 2.0).inspect("value").stages
     with pytest.raises(InputRefused, match="calls the Python function _cumulative"):
-        write(stages, tmp_path / "kernel", force=False)
+        write(stages, Derivation("value"), tmp_path / "kernel", force=False)
     assert not (tmp_path / "kernel").exists()
