@@ -20,7 +20,8 @@ import gradc
 from gradc import differentiate
 from gradc.api.checks import GradientCheck
 from gradc.autodiff.vjp import gradient
-from gradc.checking.examine import Subject, examine, settled
+from gradc.checking.examine import examine, settled
+from gradc.checking.identities import Subject
 from gradc.ir.index.evaluate import evaluate
 from gradc.ir.index.nodes import Assign, Program
 from gradc.ir.index.show import show_equation
@@ -190,6 +191,41 @@ def test_second_order():
     with seeded(RuleFault("tanh", 0, "factor 2")):
         again = differentiate(loss, target="interpret")
         assert not again.at(rng.normal(size=3), rng.normal(size=3)).check(order=2)
+
+
+@pytest.mark.parametrize(("factor", "expected"), [(1 + 1e-9, Verdict.PASS), (1 + 1e-3, Verdict.INCONCLUSIVE)])
+def test_without_a_bound_on_the_rounding_the_kernel_is_never_called_wrong(factor: float, expected: Verdict):
+    def twice(x):
+        return 2 * x
+
+    twice.__annotations__ = {"x": gradc.f64["N"]}
+    outside = gradc.external(twice, result=gradc.f64["N"], vjp=lambda y_bar, x: (2 * y_bar,))
+
+    def loss(a: np.ndarray) -> object:
+        return np.sum(np.sin(outside(a)))
+
+    a = np.random.default_rng(2).normal(size=3)
+    program = differentiate(loss, target="interpret").inspect(a).stages.program
+    derived = gradient(program, ("a",))
+    derived = replace(derived, outputs=derived.outputs[1:])
+    (claim,) = evaluate(derived, {"a": a})
+    entries = examine(Subject(program, derived, {"a": a}, ("a",), ("a",), (claim * factor,)))
+    (entry,) = [entry for entry in entries if entry.index == "kernel"]
+    assert entry.verdict is expected
+
+
+def test_an_unsymmetric_hessian_is_wrong():
+    @gradc.custom_gradient
+    def product(x, y):
+        return x * y, lambda bar: (bar * y, bar * x * x)  # should be x
+
+    report = differentiate(lambda x, y: product(x, y), target="interpret").at(3.0, 2.0).check(order=2)
+    (entry,) = [entry for entry in report.entries if entry.index == "symmetry"]
+    assert entry.verdict is Verdict.WRONG
+    assert entry.detail == "the Hessian is not symmetric"
+    right = differentiate(lambda x, y: np.sin(x * y), target="interpret").at(3.0, 2.0).check(order=2)
+    (entry,) = [entry for entry in right.entries if entry.index == "symmetry"]
+    assert entry.verdict is Verdict.PASS
 
 
 def test_what_is_rounded_to_float32_on_the_way_is_not_differenced():

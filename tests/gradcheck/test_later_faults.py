@@ -15,7 +15,8 @@ from gradc import differentiate
 from gradc.api.checks import GradientCheck
 from gradc.autodiff.adjoint import Adjoint
 from gradc.autodiff.vjp import gradient
-from gradc.checking.examine import Subject, examine
+from gradc.checking.examine import examine
+from gradc.checking.identities import Subject
 from gradc.ir import functions
 from gradc.ir.index.evaluate import Interpreter, evaluate
 from gradc.ir.index.nodes import Access

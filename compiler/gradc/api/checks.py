@@ -13,7 +13,8 @@ from gradc.api.progress import CheckProgress
 from gradc.api.variant import require_scalar
 from gradc.autodiff.branches import branches
 from gradc.autodiff.vjp import gradient
-from gradc.checking.examine import Subject, blame, bounded_value, examine, settled
+from gradc.checking.examine import blame, bounded_value, examine, settled
+from gradc.checking.identities import Subject
 from gradc.checking.oracle import frozen, is_narrow, points, widened
 from gradc.errors import ArgumentError
 from gradc.ir.index.build import Builder
@@ -214,12 +215,15 @@ class GradientCheck:
         inputs = self._inputs(self.values)
         stages = self.variant.compiled(Derivation(of, self.wrt))
         claims = tuple(self._derived(of, [self.values[leaf] for leaf in self.leaves], directions))
+        names: tuple[str, ...] = ()
         if directions:
             program, names = _slope_along(program, self.wrt)
             inputs.update(zip(names, directions, strict=True))
         count = len(self.wrt)
         optimised = replace(stages.optimised, outputs=stages.optimised.outputs[-count:])
-        subject = Subject(program, optimised, inputs, tuple(self.wrt), tuple(self.names), claims)
+        subject = Subject(
+            program, optimised, inputs, tuple(self.wrt), tuple(self.names), claims, directions=names
+        )
         if self.variant.options.target == "interpret":
             return subject
         return replace(

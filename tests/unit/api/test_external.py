@@ -12,6 +12,7 @@ import gradc
 from gradc.command.export import write
 from gradc.errors import ArgumentError, InputRefused, NoDerivativeRule, ShapeError
 from gradc.pipeline import Derivation
+from gradc_runtime.gradcheck import Verdict
 
 X = np.array([0.1, 0.4, 0.7, 1.0])
 
@@ -167,3 +168,12 @@ def test_programs_with_external_functions_are_not_exported(tmp_path: Path):
     with pytest.raises(InputRefused, match="calls the Python function _cumulative"):
         write(stages, Derivation("value"), tmp_path / "kernel", force=False)
     assert not (tmp_path / "kernel").exists()
+
+
+def test_external_functions_are_checked_by_differences():
+    report = interpreted(through).check(X, 2.0)
+    report.assert_ok()
+    assert {"kernel", (0,)} <= {entry.index for entry in report.entries}
+    wrong = gradc.external(_cumulative, result=gradc.f64["N"], vjp=lambda y_bar, x, s: (y_bar, 0.0 * s))
+    report = interpreted(lambda x, s: np.sum(wrong(x, s) ** 2)).check(X, 2.0)
+    assert report.verdict is Verdict.WRONG
