@@ -40,7 +40,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-cache_app = typer.Typer(help="The directory of generated kernels.", rich_markup_mode=None)
+cache_app = typer.Typer(
+    help="The directory of generated kernels and their machine code.", rich_markup_mode=None
+)
 app.add_typer(cache_app, name="cache")
 
 Spec = Annotated[
@@ -221,8 +223,20 @@ def cache_path(json: Json = False) -> Answer:
 
 @cache_app.command("clear")
 def cache_clear(json: Json = False) -> Answer:
-    """Delete the generated kernels."""
+    """Delete the generated kernels and their machine code."""
     return _verbs().cache_clear(json)
+
+
+@cache_app.command("list")
+def cache_list(json: Json = False) -> Answer:
+    """List the machine code that is kept, most recently used first."""
+    return _verbs().cache_list(json)
+
+
+@cache_app.command("verify")
+def cache_verify(json: Json = False) -> Answer:
+    """Check every file of machine code; put aside what is damaged or not to be trusted (exit code 1)."""
+    return _verbs().cache_verify(json)
 
 
 @app.command()

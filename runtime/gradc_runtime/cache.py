@@ -29,8 +29,8 @@ def keep(name: str, key: str, source: str) -> Path | None:
     folder = directory() / "kernels" / key[:2]
     path = folder / f"{name}_{key[:16]}.py"
     try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if not _is_private(directory()) or not _is_private(folder):
+        make_private(folder)
+        if not is_private(directory()) or not is_private(folder):
             return None
         if path.is_symlink() or not path.is_file() or path.read_bytes() != source.encode():
             _replace(path, source)
@@ -39,10 +39,20 @@ def keep(name: str, key: str, source: str) -> Path | None:
     return path
 
 
-def _is_private(folder: Path) -> bool:
+def is_private(folder: Path) -> bool:
+    """Whether a folder is no link, belongs to this user and is writable by nobody else."""
     status = folder.lstat()
     owner = not hasattr(os, "getuid") or status.st_uid == os.getuid()
     return owner and stat.S_ISDIR(status.st_mode) and not status.st_mode & 0o022
+
+
+def make_private(folder: Path) -> None:
+    """Make a folder inside the cache directory, and those above it, for this user alone."""
+    root = directory()
+    inner = [place for place in (folder, *folder.parents) if root in place.parents]
+    root.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for place in reversed(inner):  # `parents=True` would ignore the mode
+        place.mkdir(exist_ok=True, mode=0o700)
 
 
 def _replace(path: Path, source: str) -> None:

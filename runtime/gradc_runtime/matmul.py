@@ -86,16 +86,16 @@ def driver(bits: int) -> Any:
         for first in range(0, max(k, 1), SLICE):
             write(table + FIRST, first)
             write(table + COUNT, min(SLICE, k - first))
-            launch(pack, pack_address, panels, table, patience)
-            launch(block, block_address, blocks, table, patience)
+            launch(pack, pack_address(), panels, table, patience)
+            launch(block, block_address(), blocks, table, patience)
         write(
             table + PACKED, packed.size
         )  # the last use: Numba frees an array after it, whatever holds its address
 
-    return threads.exported(f"gradc_product_{bits}", types.void(types.intp), drive)[0]
+    return threads.exported(f"gradc_product_{bits}", types.void(types.intp), drive)
 
 
-def _pack(bits: int) -> tuple[Any, int]:
+def _pack(bits: int) -> tuple[Any, Any]:
     """The task that copies one panel of columns of the right operand, padded with zeros."""
     columns, size = tile(bits).columns, bits // 8
     load, store = element_access(bits)
@@ -122,7 +122,7 @@ def _pack(bits: int) -> tuple[Any, int]:
     return threads.task(f"gradc_pack_{bits}", pack)
 
 
-def _block_of_rows(bits: int) -> tuple[Any, int]:
+def _block_of_rows(bits: int) -> tuple[Any, Any]:
     """The task that multiplies one block of rows with all panels."""
     shape, size = tile(bits), bits // 8
     rows, columns = shape.rows, shape.columns

@@ -11,7 +11,7 @@ from typing import Any
 import numba
 from numba.core import types
 
-from gradc_runtime import cache
+from gradc_runtime import cache, machine_code
 from gradc_runtime.artifact import KernelArtifact
 
 _compiling = threading.RLock()  # Numba's compiler is not reentrant across threads
@@ -25,6 +25,11 @@ class Loaded:
     artifact: KernelArtifact
     function: Callable[..., Any]
     path: str
+
+    @property
+    def calls_out(self) -> bool:
+        """Whether the kernel calls Python functions by numbers that mean something in this process alone."""
+        return "gradc_runtime.external" in self.artifact.source
 
 
 def load(artifact: KernelArtifact) -> Loaded:
@@ -49,11 +54,34 @@ def signature(artifact: KernelArtifact) -> Any:
 
 
 def compile_kernel(loaded: Loaded) -> Any:
-    """The Numba dispatcher of a kernel, compiled for its one signature and closed to others."""
+    """The Numba dispatcher of a kernel, with its one signature and closed to others.
+
+    Its machine code comes from the store where an earlier process kept it.
+    """
     global compilations
+    arguments = signature(loaded.artifact)
+    key = machine_code.key_of("kernel", loaded.artifact.key)
     with _compiling:
-        compilations += 1
-        dispatcher: Any = numba.njit(error_model="numpy", nogil=True)(loaded.function)
-        dispatcher.compile(signature(loaded.artifact))
+        dispatcher = _dispatcher(loaded.function)
+        if not machine_code.kept_kernel(key, dispatcher, arguments):
+            compilations += 1
+            dispatcher.compile(arguments)
+            if not loaded.calls_out:
+                machine_code.keep_kernel(key, loaded.artifact.name, dispatcher)
         dispatcher.disable_compile()
     return dispatcher
+
+
+def readable(dispatcher: Any) -> Any:
+    """A dispatcher of which LLVM's text can be had: compiled anew where the machine code came from the store."""
+    (result,) = dispatcher.overloads.values()
+    if result.type_annotation is not None:
+        return dispatcher
+    with _compiling:
+        anew = _dispatcher(dispatcher.py_func)
+        anew.compile(result.signature.args)
+    return anew
+
+
+def _dispatcher(function: Callable[..., Any]) -> Any:
+    return numba.njit(error_model="numpy", nogil=True)(function)

@@ -187,6 +187,24 @@ copy_bytes: Any = _copy_bytes  # called without the typing context
 
 
 @cache
+def symbol_address(symbol: str) -> Any:
+    """A function that gives the address of a symbol of the linker: code with addresses in it could not be kept."""
+
+    @intrinsic
+    def address(typing: Any) -> Any:
+        """The address of the symbol."""
+
+        def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+            kind = ir.FunctionType(ir.VoidType(), [])
+            place = cgutils.get_or_insert_function(builder.module, kind, symbol)
+            return builder.ptrtoint(place, ir.IntType(64))
+
+        return types.intp(), generate
+
+    return address
+
+
+@cache
 def stack_buffer(count: int) -> Any:
     """A function that gives the address of `count` bytes on the stack, aligned for vectors, valid until it returns."""
 

@@ -21,15 +21,24 @@ import numpy as np
 from numba import cfunc, njit
 from numba.core import types
 from numba.np.ufunc import parallel
-from numba.np.ufunc.parallel import get_num_threads
 
-from gradc_runtime.simd import element_access, stack_buffer
+from gradc_runtime.machine_code import keep_callback, provide_kept
+from gradc_runtime.simd import element_access, stack_buffer, symbol_address
 
 _numba: Any = numba  # Numba's types leave out its configuration
 _config = _numba.config
 
 # What the pool calls: addresses of the arguments' addresses, the counts, the steps, and the table.
 _TASK = types.void(types.intp, types.intp, types.intp, types.intp)
+
+
+# Symbols of compiled code.
+POOL, THREADS, CLOCK, STATE = (
+    "gradc_parallel_for",
+    "gradc_get_num_threads",
+    "gradc_clock",
+    "gradc_launch_state",
+)
 
 
 @cache
@@ -47,6 +56,13 @@ def available() -> bool:
         _config.THREADING_LAYER = chosen
     if _numba.threading_layer() != "omp":
         return False
+    from numba.np.ufunc import omppool  # noqa: PLC0415  # pyright: ignore[reportAttributeAccessIssue]
+
+    libc = ctypes.cast(ctypes.CDLL(None).clock_gettime, ctypes.c_void_p).value
+    llvmlite.binding.add_symbol(POOL, omppool.parallel_for)
+    llvmlite.binding.add_symbol(THREADS, omppool.get_num_threads)
+    llvmlite.binding.add_symbol(CLOCK, libc or 0)
+    llvmlite.binding.add_symbol(STATE, _enabled.ctypes.data)
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=_forked)
     return True
@@ -69,26 +85,32 @@ _kept: list[Any] = []  # compiled functions live as long as the process: kernels
 
 def exported(symbol: str, signature: Any, function: Callable[..., None]) -> Any:
     """Compile `function` once and give it a symbol that compiled code calls."""
-    compiled = cfunc(signature, error_model="numpy")(function)
-    _kept.append(compiled)
-    llvmlite.binding.add_symbol(symbol, compiled.address)
-    return types.ExternalFunction(symbol, signature), compiled.address
+    if not provide_kept(symbol):
+        function.__module__, function.__qualname__ = (
+            __name__,
+            symbol,
+        )  # Numba derives the names of symbols from them
+        compiled = cfunc(signature, error_model="numpy")(function)
+        _kept.append(compiled)
+        llvmlite.binding.add_symbol(symbol, compiled.address)
+        keep_callback(symbol, compiled)
+    return types.ExternalFunction(symbol, signature)
 
 
-def task(symbol: str, function: Callable[[int, int, int, int], None]) -> tuple[Any, int]:
-    """A task under a symbol, and its address.
+def task(symbol: str, function: Callable[[int, int, int, int], None]) -> tuple[Any, Any]:
+    """A task under a symbol, and the function that gives its address.
 
     `function` takes (arguments, counts, steps, table) as integers; the index is the integer at `arguments`.
     """
-    return exported(symbol, _TASK, function)
+    return exported(symbol, _TASK, function), symbol_address(symbol)
 
 
-def _accounting(enabled: int) -> Any:
-    """Return what notes whether a launch stalled, in the words at `enabled`."""
+def _accounting() -> Any:
+    """Return what notes whether a launch stalled, in the words at an address."""
     load, store = element_access(0)
 
     @njit(error_model="numpy")
-    def account(stalled: bool) -> None:
+    def account(enabled: int, stalled: bool) -> None:
         penalty = load(enabled + 16)
         if stalled:
             store(enabled + 8, penalty)
@@ -122,17 +144,12 @@ def launcher() -> Any:
             alone(function, count, table)
 
         return launch_alone
-    from numba.np.ufunc import omppool  # noqa: PLC0415  # pyright: ignore[reportAttributeAccessIssue]
-
-    size = ctypes.c_size_t
-    pool: Any = ctypes.CFUNCTYPE(None, *[size] * 7, ctypes.c_int)(omppool.parallel_for)
-    libc = ctypes.CDLL(None).clock_gettime
-    clock: Any = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, size)(
-        ctypes.cast(libc, ctypes.c_void_p).value or 0
-    )
-    monotonic = time.CLOCK_MONOTONIC
-    enabled = _enabled.ctypes.data
-    account = _accounting(enabled)
+    pool = types.ExternalFunction(POOL, types.void(*[types.intp] * 7, types.int32))
+    count_of_threads = types.ExternalFunction(THREADS, types.int32())
+    clock = types.ExternalFunction(CLOCK, types.int32(types.int32, types.intp))
+    state = symbol_address(STATE)
+    monotonic = np.int32(time.CLOCK_MONOTONIC)
+    account = _accounting()
 
     @njit(error_model="numpy")
     def now() -> int:
@@ -142,6 +159,7 @@ def launcher() -> Any:
 
     @njit(error_model="numpy")
     def launch(function: Any, address: int, count: int, table: int, patience: int) -> None:
+        enabled = state()
         if patience <= 0 or load(enabled) != 1:
             alone(function, count, table)
             return
@@ -156,7 +174,7 @@ def launcher() -> Any:
         store(start + 8, count)
         store(start + 16, 1)
         begin = now()
-        pool(address, start, start + 8, start + 16, table, 0, 1, get_num_threads())
-        account(now() - begin > patience)
+        pool(address, start, start + 8, start + 16, table, 0, 1, count_of_threads())
+        account(enabled, now() - begin > patience)
 
     return launch

@@ -77,7 +77,7 @@ def test_every_stall_doubles_what_the_next_one_costs():
 
     @numba.njit
     def run(patience: int) -> None:
-        launch(task, address, 4, 0, patience)
+        launch(task, address(), 4, 0, patience)
 
     shortest = threads.SHORTEST
     threads._enabled[1:] = 0, shortest

@@ -14,6 +14,7 @@ from gradc.ir.index.evaluate import Interpreter
 from gradc.ir.index.nodes import Call, Program, outputs_of
 from gradc.ir.index.show import show_equation
 from gradc.pipeline import Derivation
+from gradc_runtime import backends
 
 if TYPE_CHECKING:
     from gradc.lang.session import Trace
@@ -65,7 +66,7 @@ class At:
         stages = variant.compiled(derivation)
 
         def dispatcher() -> Any:
-            return variant.dispatcher(derivation)
+            return backends.load("numba").readable(variant.dispatcher(derivation))
 
         def path() -> str:
             variant.dispatcher(derivation)

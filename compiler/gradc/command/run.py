@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
+import time
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,7 @@ from gradc.explain.gates import Gate, gates, show_circuit, show_table
 from gradc.explain.inspection import STAGES
 from gradc.ir.index.nodes import Program
 from gradc.pipeline import DERIVATIONS, VERSION, Options
-from gradc_runtime import backends, cache
+from gradc_runtime import backends, cache, store
 from gradc_runtime.gradcheck import Report, check_gradient
 
 PICTURE_LIMIT = 300  # gates; a larger circuit is a table
@@ -156,17 +158,70 @@ def _drawn_json(found: Inputs) -> dict[str, Any]:
 
 
 def cache_path(as_json: bool) -> Answer:
-    """Where generated kernels are kept."""
+    """Where generated kernels and their machine code are kept."""
     path = str(cache.directory())
     return Answer(to_json({"path": path}) if as_json else path)
 
 
 def cache_clear(as_json: bool) -> Answer:
-    """Delete generated kernels."""
-    count, path = cache.clear(), str(cache.directory())
+    """Delete generated kernels and machine code."""
+    sources, machine, path = cache.clear(), store.clear(), str(cache.directory())
+    if as_json:
+        return Answer(to_json({"path": path, "deleted": sources, "machine_code": machine}))
+    return Answer(f"deleted {sources} kernels and {machine} files of machine code in {path}")
+
+
+def cache_list(as_json: bool) -> Answer:
+    """Machine code, most recently used first."""
+    found = sorted(store.entries(), key=lambda entry: -entry.used)
+    if as_json:
+        rows = [_entry_json(entry) for entry in found]
+        return Answer(to_json({"path": str(store.directory()), "limit": store.limit(), "entries": rows}))
+    now = time.time()
+    lines = [
+        f"{entry.key[:16]}  {entry.size / 1024:8.1f} KiB  used {_ago(now - entry.used)} ago  "
+        f"{entry.fault or entry.name}"
+        for entry in found
+    ]
+    return Answer("\n".join([*lines, _total(found)]))
+
+
+def cache_verify(as_json: bool) -> Answer:
+    """Check every file; what is damaged or not to be trusted is put aside."""
+    found = list(store.entries())
+    faulty = [entry for entry in found if entry.fault]
+    for entry in faulty:
+        store.put_aside(entry)
+    code = CHECK_FAILED if faulty else 0
+    if as_json:
+        rows = [_entry_json(entry) for entry in faulty]
+        return Answer(to_json({"path": str(store.directory()), "checked": len(found), "faulty": rows}), code)
+    lines = [f"put aside: {entry.path}: {entry.fault}" for entry in faulty]
     return Answer(
-        to_json({"path": path, "deleted": count}) if as_json else f"deleted {count} kernels in {path}"
+        "\n".join([*lines, _total(found), "" if faulty else "all as they were written"]).rstrip(), code
     )
+
+
+def _entry_json(entry: store.Entry) -> dict[str, Any]:
+    return {
+        "name": entry.name,
+        "key": entry.key,
+        "bytes": entry.size,
+        "used": entry.used,
+        "fault": entry.fault or None,
+    }
+
+
+def _total(found: Sequence[store.Entry]) -> str:
+    size = sum(entry.size for entry in found) / 2**20
+    return f"{len(found)} files of machine code, {size:.1f} of at most {store.limit() / 2**20:.0f} MiB"
+
+
+def _ago(seconds: float) -> str:
+    for unit, size in (("d", 86400.0), ("h", 3600.0), ("min", 60.0)):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(seconds, 0.0):.0f} s"
 
 
 def doctor(as_json: bool) -> Answer:

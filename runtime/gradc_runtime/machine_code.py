@@ -1,0 +1,240 @@
+"""Compiled functions as bytes, and back: object code and names, never pickles.
+
+Numba compiles a function to a library of object code.  What is kept is that object code, with every function in it
+private but the ones that are called from outside, so that it cannot be mixed up with code that is compiled in the
+process that loads it; the bitcode that other compiled code may inline; and the names that it needs from outside.
+Nothing is linked before every one of these names is known: LLVM ends the process at the first that is not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections.abc import Callable
+from functools import cache
+from importlib import import_module, resources
+from typing import Any
+
+import llvmlite
+import llvmlite.binding as llvm
+import numba
+import numpy as np
+import scipy
+from numba.core import compiler, funcdesc, registry, types
+from numba.core.environment import Environment
+from numba.core.runtime.nrt import rtsys
+
+from gradc_runtime import store
+
+Json = Any
+_numba: Any = numba  # Numba's types leave out its configuration
+SETTINGS = (
+    "OPT",
+    "BOUNDSCHECK",
+    "DEBUGINFO_DEFAULT",
+    "LOOP_VECTORIZE",
+    "SLP_VECTORIZE",
+    "ENABLE_AVX",
+    "FULL_TRACEBACKS",
+)
+
+
+@cache
+def machine() -> str:
+    """Everything but a kernel's own text that its machine code depends on, as one line."""
+    packages = (numba, llvmlite, np, scipy)
+    versions = [platform.python_version(), *(package.__version__ for package in packages)]
+    settings = [str(getattr(_numba.config, name, None)) for name in SETTINGS]
+    return " ".join([*versions, *map(str, _context().codegen().magic_tuple()), *settings, _runtime()])
+
+
+@cache
+def _runtime() -> str:
+    """The SHA-256 of the runtime's own source, which is compiled into kernels."""
+    digest = hashlib.sha256()
+    for entry in sorted(resources.files("gradc_runtime").iterdir(), key=lambda entry: entry.name):
+        if entry.name.endswith(".py"):
+            digest.update(entry.name.encode() + b"\0" + entry.read_bytes())
+    return digest.hexdigest()
+
+
+def key_of(*parts: str) -> str:
+    """The key of what `parts` say, compiled for this machine."""
+    return hashlib.sha256("\0".join((machine(), *parts)).encode()).hexdigest()
+
+
+@cache
+def _context() -> Any:
+    return registry.cpu_target.target_context
+
+
+# --- kernels ------------------------------------------------------------------------------------------------
+
+
+def keep_kernel(key: str, name: str, dispatcher: Any) -> None:
+    """Keep the one compiled overload of a dispatcher, if it is of a kind that can be kept."""
+    (result,) = dispatcher.overloads.values()
+    described = _described(result.signature.return_type)
+    constants = [_constant(value) for value in result.environment.consts]
+    if described is None or None in constants:
+        return
+    function = result.fndesc
+    names = (function.llvm_func_name, function.llvm_cpython_wrapper_name, function.llvm_cfunc_wrapper_name)
+    head = {
+        "name": name,
+        "mangled": function.mangled_name,
+        "unique": function.unique_name,
+        "environment": function.env_name,
+        "constants": constants,
+        "returns": described,
+    }
+    _keep(key, head, result.library, (*names, function.env_name))
+
+
+def kept_kernel(key: str, dispatcher: Any, arguments: tuple[Any, ...]) -> bool:
+    """Give a dispatcher the kept overload for `arguments`; whether there was one."""
+    found = _kept(key)
+    if found is None:
+        return False
+    head, library = found
+    function: Callable[..., Any] = dispatcher.py_func
+    mangled = head["mangled"]
+    described = funcdesc.PythonFunctionDescriptor(
+        native=True,
+        modname=function.__module__,
+        qualname=function.__qualname__,
+        unique_name=head["unique"],
+        doc="",
+        typemap=None,
+        restype=_type(head["returns"]),
+        calltypes=None,
+        args=function.__code__.co_varnames[: function.__code__.co_argcount],
+        kws=(),
+        mangler=lambda *names, **options: mangled,
+        argtypes=arguments,
+        env_name=head["environment"],
+        global_dict=function.__globals__,
+    )
+    environment = Environment(function.__globals__)
+    environment.env_name = head["environment"]
+    environment.consts.extend(np.dtype(name) for name in head["constants"])
+    Environment._memo[head["environment"]] = environment
+    context = _context()
+    result = compiler.compile_result(
+        typing_context=context.typing_context,
+        target_context=context,
+        entry_point=context.get_executable(library, described, environment),
+        fndesc=described,
+        environment=environment,
+        library=library,
+        signature=_type(head["returns"])(*arguments),
+        objectmode=False,
+        lifted=(),
+        reload_init=[],
+        referenced_envs=(),
+    )
+    dispatcher.add_overload(result)
+    context.insert_user_function(
+        result.entry_point, described, [library]
+    )  # for calls from the user's compiled code
+    return True
+
+
+# --- functions that kernels call by symbol ------------------------------------------------------------------
+
+_loaded: list[Any] = []  # libraries live as long as the process: kernels hold addresses in them
+
+
+def keep_callback(symbol: str, compiled: Any) -> None:
+    """Keep a C function that has a symbol."""
+    library, wrapper = compiled._library, compiled.native_name
+    _keep(_symbol_key(symbol), {"name": symbol, "wrapper": wrapper}, library, (wrapper,))
+
+
+def provide_kept(symbol: str) -> bool:
+    """Define a symbol from what is kept; whether it could be."""
+    found = _kept(_symbol_key(symbol))
+    if found is None:
+        return False
+    head, library = found
+    _loaded.append(library)
+    llvm.add_symbol(symbol, library.get_pointer_to_function(head["wrapper"]))
+    return True
+
+
+def _symbol_key(symbol: str) -> str:
+    """Functions that launch tasks differ with and without a pool of threads."""
+    pool = import_module("gradc_runtime.threads").available()
+    return key_of("symbol", symbol, "threads" if pool else "serial")
+
+
+def _provide(symbol: str) -> bool:
+    """Define a symbol of ours that kept code needs; whether it is defined now."""
+    if llvm.address_of_symbol(symbol) is not None:
+        return True
+    if symbol in ("gradc_parallel_for", "gradc_get_num_threads", "gradc_clock", "gradc_launch_state"):
+        import_module("gradc_runtime.threads").available()
+    elif symbol.startswith("gradc_special_"):
+        import_module("gradc_runtime.special")
+    elif symbol.startswith("gradc_") and not provide_kept(symbol):
+        import_module("gradc_runtime.linalg")  # BLAS and LAPACK
+    return llvm.address_of_symbol(symbol) is not None
+
+
+# --- bytes --------------------------------------------------------------------------------------------------
+
+
+def _keep(key: str, head: dict[str, Json], library: Any, public: tuple[str, ...]) -> None:
+    """Write a library to the store; `public` are the names that stay visible."""
+    _, _, (_, bitcode) = library.serialize_using_object_code()
+    module = llvm.parse_bitcode(library._final_module.as_bitcode(), llvm.create_context())
+    needs = []
+    for value in (*module.functions, *module.global_variables):
+        if value.is_declaration:
+            needs += [] if value.name.startswith("llvm.") else [value.name]
+        elif value.name not in public and value.linkage.name not in ("internal", "private"):
+            value.linkage = "internal"
+    if any(llvm.address_of_symbol(name) is None for name in needs):
+        return
+    code = library._codegen._tm.emit_object(module)
+    store.write(key, store.packed({**head, "library": library.name, "needs": needs}, code, bitcode))
+
+
+def _kept(key: str) -> tuple[dict[str, Json], Any] | None:
+    """Read a library from the store and link it; None where there is none that can be used."""
+    payload = store.read(key)
+    if payload is None:
+        return None
+    rtsys.initialize(_context())  # defines the symbols of Numba's memory management
+    head, (code, bitcode) = store.unpacked(payload)
+    if not all(_provide(name) for name in head["needs"]):
+        return None
+    library = _context().codegen().unserialize_library((head["library"], "object", (code, bitcode)))
+    return head, library
+
+
+def _constant(value: Any) -> str | None:
+    """The name of a dtype; None for other constants, which are not kept."""
+    return value.name if isinstance(value, np.dtype) and value.names is None else None
+
+
+def _described(kind: Any) -> Json:
+    """A result type as lists and strings; None where that is impossible."""
+    kind = types.unliteral(kind)  # a constant is returned as any number
+    if isinstance(kind, types.Tuple | types.UniTuple):
+        parts = [_described(part) for part in kind.types]
+        return None if None in parts else parts
+    if isinstance(kind, types.Array):
+        found = {"dtype": kind.dtype.name, "rank": kind.ndim}
+        return found if _type(found) == kind else None
+    text = kind.name if isinstance(kind, types.Number | types.Boolean) else None
+    return text if text is not None and _type(text) == kind else None
+
+
+def _type(described: Json) -> Any:
+    """The type that `_described` described."""
+    if isinstance(described, list):
+        return types.Tuple([_type(part) for part in described])
+    if isinstance(described, dict):
+        return types.Array(_type(described["dtype"]), described["rank"], "C")
+    return types.boolean if described == "bool" else getattr(types, described, None)
