@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from gradc.api.equation_source import equation as equation
     from gradc.api.external import external as external
     from gradc.api.stop_gradient import stop_gradient as stop_gradient
+    from gradc.api.thread_settings import get_num_threads as get_num_threads
+    from gradc.api.thread_settings import num_threads as num_threads
+    from gradc.api.thread_settings import set_num_threads as set_num_threads
     from gradc.api.vmap import vmap as vmap
     from gradc.errors import GradcError as GradcError
     from gradc.lang.annotations import boolean as boolean
@@ -38,8 +41,11 @@ _HOMES = {
     "external": "gradc.api.external",
     "f32": "gradc.lang.annotations",
     "f64": "gradc.lang.annotations",
+    "get_num_threads": "gradc.api.thread_settings",
     "i32": "gradc.lang.annotations",
     "i64": "gradc.lang.annotations",
+    "num_threads": "gradc.api.thread_settings",
+    "set_num_threads": "gradc.api.thread_settings",
     "stop_gradient": "gradc.api.stop_gradient",
     "vmap": "gradc.api.vmap",
 }
@@ -54,8 +60,11 @@ __all__ = [
     "external",
     "f32",
     "f64",
+    "get_num_threads",
     "i32",
     "i64",
+    "num_threads",
+    "set_num_threads",
     "stop_gradient",
     "vmap",
 ]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 from types import ModuleType
 
+from gradc_runtime import thread_count
+
 NAMES = ("numba",)
 
 
@@ -15,13 +17,20 @@ def load(name: str) -> ModuleType:
     return importlib.import_module(f"gradc_runtime.{name}_backend")
 
 
+def threads() -> int:
+    """How many threads kernels use at most."""
+    layer, numba = (importlib.import_module(name) for name in ("gradc_runtime.threads", "numba"))
+    wanted = thread_count.wanted()
+    pool = numba.get_num_threads() if layer.available() else 1
+    return pool if wanted is None else min(wanted, pool)
+
+
 def describe() -> list[tuple[str, str]]:
     """What this machine offers to kernels."""
     simd = importlib.import_module("gradc_runtime.simd")
-    threads = importlib.import_module("gradc_runtime.threads")
-    numba = importlib.import_module("numba")
-    layer = "OpenMP" if threads.available() else "none: no thread-safe layer, kernels are serial"
+    available = importlib.import_module("gradc_runtime.threads").available()
+    layer = "OpenMP" if available else "none: no thread-safe layer, kernels are serial"
     return [
         ("vector bytes", str(simd.vector_bytes())),
-        ("threads", f"{numba.get_num_threads()} ({layer})"),
+        ("threads", f"{threads()} ({layer})"),
     ]

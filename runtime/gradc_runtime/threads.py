@@ -24,6 +24,7 @@ from numba.np.ufunc import parallel
 
 from gradc_runtime.machine_code import keep_callback, provide_kept
 from gradc_runtime.simd import element_access, stack_buffer, symbol_address
+from gradc_runtime.thread_count import ALONE, ENABLED, PENALTY, WANTED, state
 
 _numba: Any = numba  # Numba's types leave out its configuration
 _config = _numba.config
@@ -62,22 +63,21 @@ def available() -> bool:
     llvmlite.binding.add_symbol(POOL, omppool.parallel_for)
     llvmlite.binding.add_symbol(THREADS, omppool.get_num_threads)
     llvmlite.binding.add_symbol(CLOCK, libc or 0)
-    llvmlite.binding.add_symbol(STATE, _enabled.ctypes.data)
+    llvmlite.binding.add_symbol(STATE, state.ctypes.data)
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=_forked)
     return True
 
 
-# Kernels read these words at every launch: whether threads may be used (0 in a forked child, whose OpenMP threads are
-# gone), how many launches still run alone because a barrier stalled, and how many the next stall will cost.  On a busy
-# machine one descheduled thread holds up all others for milliseconds: every stall doubles the penalty, every launch in
-# time takes one off it, so that a single stall (threads that had gone to sleep) costs little and frequent ones much.
+# On a busy machine one descheduled thread holds up all others for milliseconds: every stall doubles the penalty, every
+# launch in time takes one off it, so that a single stall (threads that had gone to sleep) costs little and frequent
+# ones much.
 SHORTEST, LONGEST = 64, 1024
-_enabled = np.array([1, 0, SHORTEST], np.int64)
+state[PENALTY // 8] = SHORTEST
 
 
 def _forked() -> None:
-    _enabled[0] = 0
+    state[ENABLED // 8] = 0
 
 
 _kept: list[Any] = []  # compiled functions live as long as the process: kernels hold their addresses
@@ -110,13 +110,13 @@ def _accounting() -> Any:
     load, store = element_access(0)
 
     @njit(error_model="numpy")
-    def account(enabled: int, stalled: bool) -> None:
-        penalty = load(enabled + 16)
+    def account(words: int, stalled: bool) -> None:
+        penalty = load(words + PENALTY)
         if stalled:
-            store(enabled + 8, penalty)
-            store(enabled + 16, min(2 * penalty, LONGEST))
+            store(words + ALONE, penalty)
+            store(words + PENALTY, min(2 * penalty, LONGEST))
         elif penalty > SHORTEST:
-            store(enabled + 16, penalty - 1)
+            store(words + PENALTY, penalty - 1)
 
     return account
 
@@ -145,9 +145,9 @@ def launcher() -> Any:
 
         return launch_alone
     pool = types.ExternalFunction(POOL, types.void(*[types.intp] * 7, types.int32))
-    count_of_threads = types.ExternalFunction(THREADS, types.int32())
+    pool_threads = types.ExternalFunction(THREADS, types.int32())
     clock = types.ExternalFunction(CLOCK, types.int32(types.int32, types.intp))
-    state = symbol_address(STATE)
+    state_address = symbol_address(STATE)
     monotonic = np.int32(time.CLOCK_MONOTONIC)
     account = _accounting()
 
@@ -159,13 +159,14 @@ def launcher() -> Any:
 
     @njit(error_model="numpy")
     def launch(function: Any, address: int, count: int, table: int, patience: int) -> None:
-        enabled = state()
-        if patience <= 0 or load(enabled) != 1:
+        state = state_address()
+        threads = min(load(state + WANTED), np.int64(pool_threads()))
+        if patience <= 0 or threads < 2 or load(state + ENABLED) != 1:
             alone(function, count, table)
             return
-        waiting = load(enabled + 8)
+        waiting = load(state + ALONE)
         if waiting > 0:
-            store(enabled + 8, waiting - 1)
+            store(state + ALONE, waiting - 1)
             alone(function, count, table)
             return
         # The pool adds index * step to each base address: base 0 and step 1 hand over the index itself.
@@ -174,7 +175,7 @@ def launcher() -> Any:
         store(start + 8, count)
         store(start + 16, 1)
         begin = now()
-        pool(address, start, start + 8, start + 16, table, 0, 1, count_of_threads())
-        account(enabled, now() - begin > patience)
+        pool(address, start, start + 8, start + 16, table, 0, 1, np.int32(threads))
+        account(state, now() - begin > patience)
 
     return launch

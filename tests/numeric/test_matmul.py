@@ -6,6 +6,7 @@ import numba
 import numpy as np
 import pytest
 
+import gradc
 from gradc_runtime import threads
 from gradc_runtime.matmul import product
 
@@ -47,7 +48,7 @@ def test_bits_do_not_depend_on_the_number_of_threads():
         results = []
         for count in range(1, everything + 1):
             numba.set_num_threads(count)
-            threads._enabled[1] = 0  # no launch waits for a stalled barrier of an earlier test
+            threads.state[1] = 0  # no launch waits for a stalled barrier of an earlier test
             results.append(multiply(a, b))
     finally:
         numba.set_num_threads(everything)
@@ -58,11 +59,11 @@ def test_a_stalled_launch_makes_the_next_ones_run_alone():
     if not threads.available():
         pytest.skip("no OpenMP here")
     a = np.ones((200, 200))
-    threads._enabled[1] = 5
+    threads.state[1] = 5
     first = multiply(a, a)
-    assert threads._enabled[1] == 3  # two launches of one product: packing and rows
+    assert threads.state[1] == 3  # two launches of one product: packing and rows
     assert np.array_equal(first, np.full((200, 200), 200.0))
-    threads._enabled[1] = 0
+    threads.state[1] = 0
 
 
 def test_every_stall_doubles_what_the_next_one_costs():
@@ -80,18 +81,21 @@ def test_every_stall_doubles_what_the_next_one_costs():
         launch(task, address(), 4, 0, patience)
 
     shortest = threads.SHORTEST
-    threads._enabled[1:] = 0, shortest
+    threads.state[1:3] = 0, shortest
     run(1)  # nothing is done within a nanosecond
-    assert threads._enabled[1:].tolist() == [shortest, 2 * shortest]
+    assert threads.state[1:3].tolist() == [shortest, 2 * shortest]
     run(1)  # alone
-    assert threads._enabled[1:].tolist() == [shortest - 1, 2 * shortest]
-    threads._enabled[1] = 0
+    assert threads.state[1:3].tolist() == [shortest - 1, 2 * shortest]
+    threads.state[1] = 0
     run(10**12)
-    assert threads._enabled[1:].tolist() == [0, 2 * shortest - 1]
-    threads._enabled[1:] = 0, threads.LONGEST
+    assert threads.state[1:3].tolist() == [0, 2 * shortest - 1]
+    threads.state[1:3] = 0, threads.LONGEST
     run(1)
-    assert threads._enabled[1:].tolist() == [threads.LONGEST, threads.LONGEST]
-    threads._enabled[1:] = 0, shortest
+    assert threads.state[1:3].tolist() == [threads.LONGEST, threads.LONGEST]
+    threads.state[1:3] = 0, shortest
+    with gradc.num_threads(1):
+        run(1)  # the pool is not entered, so nothing can stall
+    assert threads.state[1:3].tolist() == [0, shortest]
 
 
 def test_shapes_that_do_not_fit_are_refused():
