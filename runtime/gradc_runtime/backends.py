@@ -7,14 +7,14 @@ from types import ModuleType
 
 from gradc_runtime import thread_count
 
-NAMES = ("numba",)
+NAMES = {"numba": "gradc_runtime.numba_backend", "prebound": "gradc_runtime.prebound"}
 
 
 def load(name: str) -> ModuleType:
     """The module of a back end."""
     if name not in NAMES:
         raise ValueError(f"there is no back end {name!r}; there are {', '.join(NAMES)}")
-    return importlib.import_module(f"gradc_runtime.{name}_backend")
+    return importlib.import_module(NAMES[name])
 
 
 def threads() -> int:

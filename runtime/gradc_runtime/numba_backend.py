@@ -14,7 +14,7 @@ from numba.core import types
 from gradc_runtime import cache, machine_code
 from gradc_runtime.artifact import KernelArtifact
 
-_compiling = threading.RLock()  # Numba's compiler is not reentrant across threads
+compiling = threading.RLock()  # Numba's compiler is not reentrant across threads
 compilations = 0  # kernels compiled by this process; the test run bounds it
 
 
@@ -61,7 +61,7 @@ def compile_kernel(loaded: Loaded) -> Any:
     global compilations
     arguments = signature(loaded.artifact)
     key = machine_code.key_of("kernel", loaded.artifact.key)
-    with _compiling:
+    with compiling:
         dispatcher = _dispatcher(loaded.function)
         if not machine_code.kept_kernel(key, dispatcher, arguments):
             compilations += 1
@@ -77,7 +77,7 @@ def readable(dispatcher: Any) -> Any:
     (result,) = dispatcher.overloads.values()
     if result.type_annotation is not None:
         return dispatcher
-    with _compiling:
+    with compiling:
         anew = _dispatcher(dispatcher.py_func)
         anew.compile(result.signature.args)
     return anew

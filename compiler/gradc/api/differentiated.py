@@ -15,6 +15,7 @@ from gradc.api.bound import At, Method
 from gradc.api.built import LEAF, Source
 from gradc.api.core import Core, fast_key, matching, outputs_tree
 from gradc.api.examples import examples
+from gradc.api.prebound import Prebound, bind
 from gradc.api.variant import require_scalar
 from gradc.errors import GradcError
 from gradc.lang.signature import Signature
@@ -214,6 +215,44 @@ class Differentiated(Core, Generic[P, R]):
     def kernel(self, *args: P.args, **kwargs: P.kwargs) -> Any:
         """Return the Numba dispatcher that returns ``(value, grads)``, for your own ``@njit`` code."""
         return self.at(*args, **kwargs).kernel()
+
+    def bind(self, *args: Any, out: Any = None, **kwargs: Any) -> Prebound:
+        """Fix the arguments in place, for loops where the call itself counts.
+
+        Parameters
+        ----------
+        *args, **kwargs
+            The arguments: arrays, C-contiguous, which each call reads where they are, and numbers, which stay.
+        out : array or containers of arrays, optional
+            Where the gradient goes: arrays of the shapes and dtypes that `grad` returns; new ones by default.
+
+        Returns
+        -------
+        Prebound
+            ``step()`` returns the value; ``step.gradient`` is overwritten by every call.
+
+        Raises
+        ------
+        ArgumentError
+            An array is not C-contiguous, an output does not fit or shares memory, the function returns more
+            than one number, or its target is no compiled one.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from gradc import differentiate
+        >>> x = np.array([1.0, 2.0])
+        >>> step = differentiate(lambda x: np.sum(x * x)).bind(x)
+        >>> for _ in range(50):
+        ...     value = step()
+        ...     x -= 0.25 * step.gradient
+        >>> value < 1e-20
+        True
+        """
+        trace = self._tracing(args, kwargs)
+        if trace is not None:
+            raise refuse_inside(trace, self.signature.name)
+        return bind(self, args, kwargs, out)
 
     def compile(self, *types: Any, of: str = "value_and_grad", **named: Any) -> Differentiated[P, R]:
         """Compile without calling.

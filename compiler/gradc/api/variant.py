@@ -51,12 +51,12 @@ class Variant:
             for name in built.program.inputs
             for size in built.program.types[name].shape
         )
-        conditional = bool(built.program.guards or built.captured or built.scalar_guards)
-        self.guarded = conditional or self._fixed
+        conditional = bool(built.captured or built.scalar_guards)
+        self.guarded = conditional or bool(built.program.guards) or self._fixed
         # Arguments go to the kernel as they are, and its results come back as one value and its gradients.
         self.is_direct = (
             self.all_dynamic
-            and not conditional  # a fixed extent is checked by the kernel
+            and not conditional  # what concerns shapes is checked by the kernel
             and not built.hidden
             and len(built.outputs) == 1
             and not built.program.types[built.program.outputs[0]].shape

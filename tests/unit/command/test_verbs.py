@@ -9,7 +9,7 @@ import pytest
 from tests.unit.command.support import Stream, clean_imports, gradc
 
 from gradc.api import checks
-from gradc_runtime import gradcheck
+from gradc_runtime import gradcheck, store
 
 NEURON = "1/(1+exp(-(w0*x0+w1*x1+w2)))"
 WEIGHTS = ("--at", "w0=2", "x0=-1", "w1=-3", "x1=-2", "w2=-3")
@@ -198,8 +198,34 @@ def test_cache_path_and_clear(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "kernels" / "ab" / "k_1.py").write_text("")
     assert gradc("cache", "path").out == f"{tmp_path}\n"
     assert gradc("cache", "path", "--json").json["path"] == str(tmp_path)
-    assert gradc("cache", "clear").out == f"deleted 1 kernels in {tmp_path}\n"
+    assert gradc("cache", "clear").out == f"deleted 1 kernels and 0 files of machine code in {tmp_path}\n"
     assert gradc("cache", "clear", "--json").json["deleted"] == 0
+
+
+def test_cache_list_and_verify(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("GRADC_CACHE_DIR", str(tmp_path))
+    monkeypatch.delenv("GRADC_CACHE", raising=False)
+    key, other = "ab" * 32, "cd" * 32
+    store.write(key, store.packed({"name": "loss_grad"}, b"code"))
+    store.write(other, store.packed({"name": "other"}, b"code"))
+    listed = gradc("cache", "list").out.splitlines()
+    assert {line.split()[-1] for line in listed[:2]} == {"loss_grad", "other"}
+    assert listed[2].startswith("2 files of machine code, 0.0 of at most 1024 MiB")
+    (first, *_) = gradc("cache", "list", "--json").json["entries"]
+    assert first["fault"] is None
+    ran = gradc("cache", "verify")
+    assert (ran.code, ran.out.splitlines()[-1]) == (0, "all as they were written")
+    store.path_of(other).write_bytes(b"damaged")
+    ran = gradc("cache", "verify")
+    assert ran.code == 1
+    assert f"put aside: {store.path_of(other)}: it is cut short" in ran.out
+    assert gradc("cache", "verify", "--json").json == {
+        "schema": 1,
+        "path": str(tmp_path / "machine"),
+        "checked": 1,
+        "faulty": [],
+    }
+    assert gradc("cache", "clear", "--json").json["machine_code"] == 1
 
 
 def test_doctor_names_versions_and_directories():
