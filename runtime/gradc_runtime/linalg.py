@@ -1,4 +1,4 @@
-"""Batched products and linear algebra that kernels call, on the last two axes; leading axes are batches.
+"""Batched matrix-vector products and linear algebra that kernels call, on the last two axes; leading axes are batches.
 
 Called from Python they are NumPy's; called from compiled code they go straight to the BLAS and LAPACK that
 SciPy brings.  Arrays are C-contiguous and may be read-only; both libraries want columns contiguous, so a
@@ -29,31 +29,17 @@ _GESV, _GETRF, _POTRF, _GESDD = (
 
 
 def batched_product(a: Array, b: Array, transpose_left: bool, transpose_right: bool) -> Array:
-    """Multiply every pair of matrices, or of a matrix and a vector; a matrix may be read transposed."""
+    """Multiply every pair of a matrix and a vector, in either order; the matrix may be read transposed."""
     left = np.swapaxes(a, -1, -2) if transpose_left else a
     right = np.swapaxes(b, -1, -2) if transpose_right else b
     if a.ndim > b.ndim:
         return np.matmul(left, right[..., None])[..., 0]
-    if a.ndim < b.ndim:
-        return np.matmul(left[..., None, :], right)[..., 0, :]
-    return np.ascontiguousarray(np.matmul(left, right))
+    return np.matmul(left[..., None, :], right)[..., 0, :]
 
 
 @overload(batched_product, jit_options=OPTIONS, strict=False)
 def _batched_product(a: Any, b: Any, transpose_left: Any, transpose_right: Any) -> Any:
-    gemm, gemv = _GEMM[a.dtype], _GEMV[a.dtype]
-
-    def matrices(a: Array, b: Array, transpose_left: bool, transpose_right: bool) -> Array:
-        (p, q), (r, s) = a.shape[-2:], b.shape[-2:]
-        m, k = (q, p) if transpose_left else (p, q)
-        n = r if transpose_right else s
-        left, right = YES if transpose_left else NO, YES if transpose_right else NO
-        one, out = a.dtype.type(1), np.zeros((*a.shape[:-2], m, n), a.dtype)
-        lefts, rights, results = flat(a), flat(b), flat(out)
-        for c in range(out.size // (m * n) if m * n * k > 0 else 0):
-            at_left, at_right, at_result = (lefts, c * p * q), (rights, c * r * s), (results, c * m * n)
-            gemm((right, left, n, m, k, one, at_right, s, at_left, q, one, at_result, n))
-        return out
+    gemv = _GEMV[a.dtype]
 
     def matrix_vector(a: Array, b: Array, transpose_left: bool, transpose_right: bool) -> Array:
         p, q = a.shape[-2:]
@@ -69,7 +55,7 @@ def _batched_product(a: Any, b: Any, transpose_left: Any, transpose_right: Any) 
     def vector_matrix(a: Array, b: Array, transpose_left: bool, transpose_right: bool) -> Array:
         return batched_product(b, a, not transpose_right, False)
 
-    return matrices if a.ndim == b.ndim else matrix_vector if a.ndim > b.ndim else vector_matrix
+    return matrix_vector if a.ndim > b.ndim else vector_matrix
 
 
 # --- linear systems -----------------------------------------------------------------------------------------

@@ -55,22 +55,25 @@ def _micro_kernel(shape: Tile, vectors: int) -> Any:
 
     @intrinsic
     def micro(
-        typing: Any, a: Any, a_row: Any, a_step: Any, b: Any, c: Any, c_row: Any, count: Any, add: Any
+        typing: Any, a_rows: Any, steps: Any, b: Any, c_rows: Any, c_shift: Any, count: Any, add: Any
     ) -> Any:
         """``c[i, j] (+)= sum over k < count of a[i, k] * b[k, j]``.
 
-        All arguments are intp: addresses, and strides in elements.  `b` is a packed panel, rows of c have unit
-        stride; `add` adds to c instead of overwriting it.  `count` is at least 1.
+        All arguments are intp.  `a_rows` and `c_rows` are tables of the addresses of the rows, `steps` is a table
+        of the bytes from the start of a row of a to its element k, `b` is a packed panel, `c_shift` the bytes from
+        the start of a row of c to its first element here; rows of c have unit stride.  `add` adds to c instead of
+        overwriting it.  `count` is at least 1.
         """
-        signature = types.void(*[types.intp] * 8)
+        signature = types.void(*[types.intp] * 7)
         return signature, lambda context, builder, _, arguments: _emit(context, builder, arguments)
 
     def _emit(context: Any, builder: ir.IRBuilder, arguments: Any) -> Any:
-        a, a_row, a_step, b, c, c_row, count, add = arguments
+        a_rows, steps, b, c_rows, c_shift, count, add = arguments
         name = f"llvm.fma.v{shape.lanes}f{shape.bits}"
         fma = cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector] * 3), name)
-        left, right, out = (builder.inttoptr(address, element.as_pointer()) for address in (a, b, c))
-        rows = [builder.gep(left, [builder.mul(a_row, index(row))]) for row in range(shape.rows)]
+        table, offsets = (builder.inttoptr(address, index.as_pointer()) for address in (a_rows, steps))
+        outs, right = builder.inttoptr(c_rows, index.as_pointer()), builder.inttoptr(b, element.as_pointer())
+        rows = [builder.load(builder.gep(table, [index(row)])) for row in range(shape.rows)]
         before = builder.block
         loop, done = builder.append_basic_block("k"), builder.append_basic_block("done")
         builder.branch(loop)
@@ -78,7 +81,8 @@ def _micro_kernel(shape: Tile, vectors: int) -> Any:
         k = builder.phi(index)
         k.add_incoming(index(0), before)
         sums = [[builder.phi(vector) for _ in range(vectors)] for _ in range(shape.rows)]
-        places = [builder.gep(row, [builder.mul(k, a_step)]) for row in rows]
+        offset = builder.load(builder.gep(offsets, [k]))
+        places = [builder.inttoptr(builder.add(row, offset), element.as_pointer()) for row in rows]
         panel = builder.gep(right, [builder.mul(k, index(shape.columns))])
         new = _step(builder, shape, places, panel, sums, fma, vector, index)
         following = builder.add(k, index(1))
@@ -92,7 +96,8 @@ def _micro_kernel(shape: Tile, vectors: int) -> Any:
         builder.position_at_end(done)
         accumulate = builder.icmp_signed("!=", add, index(0))
         for row, values in enumerate(new):
-            start = builder.gep(out, [builder.mul(c_row, index(row))])
+            address = builder.add(builder.load(builder.gep(outs, [index(row)])), c_shift)
+            start = builder.inttoptr(address, element.as_pointer())
             for column, value in enumerate(values):
                 place = _vector_pointer(builder, start, column * shape.lanes, vector, index)
                 old = builder.load(place, align=shape.bits // 8)

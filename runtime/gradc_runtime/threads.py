@@ -122,6 +122,25 @@ def _accounting() -> Any:
 
 
 @cache
+def used() -> Any:
+    """``used()``: the number of threads that parallel launches use now, 1 where there is no pool."""
+    load, _ = element_access(0)
+    if not available():
+        return njit(error_model="numpy")(lambda: 1)
+    pool_threads = types.ExternalFunction(THREADS, types.int32())
+    state_address = symbol_address(STATE)
+
+    @njit(error_model="numpy")
+    def threads_used() -> int:
+        words = state_address()
+        if load(words + ENABLED) != 1:
+            return 1
+        return max(1, min(load(words + WANTED), np.int64(pool_threads())))
+
+    return threads_used
+
+
+@cache
 def launcher() -> Any:
     """``launch(task, address, count, table, patience)``: run a task for every index.
 

@@ -139,7 +139,7 @@ def test_with_one_thread_the_functions_that_launch_tasks_are_others():
     again, _ = run(KERNELS["products"], NUMBA_NUM_THREADS="1")
     assert again == first  # the bits do not depend on the number of threads
     names = sorted(entry.name for entry in store.entries())
-    assert names.count("gradc_product_64") == 2
+    assert names.count("gradc_contract_64") == 2
     assert run(KERNELS["products"])[1] == 0
 
 

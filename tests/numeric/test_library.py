@@ -158,12 +158,12 @@ def test_signs_of_determinants(rng: np.random.Generator):
 
 # --- products -----------------------------------------------------------------------------------------------
 
-SUMS = {(3, 3): "bmk,bkn->bmn", (3, 2): "bmk,bk->bm", (2, 3): "bk,bkn->bn"}
+SUMS = {(3, 2): "bmk,bk->bm", (2, 3): "bk,bkn->bn"}
 
 
 @pytest.mark.parametrize("dtype", ["float64", pytest.param("float32", marks=pytest.mark.full)])
 @pytest.mark.parametrize("ranks", SUMS)
-def test_batched_products(ranks: tuple[int, int], dtype: str, rng: np.random.Generator):
+def test_batches_of_a_matrix_and_a_vector(ranks: tuple[int, int], dtype: str, rng: np.random.Generator):
     """Every choice of operands that lie transposed, and every extent empty in turn."""
     extents = [{"b": 2, "m": 3, "k": 4, "n": 5}]
     extents += [{**extents[0], axis: 0} for axis in "bmkn"]

@@ -58,11 +58,11 @@ def test_bits_do_not_depend_on_the_number_of_threads():
 def test_a_stalled_launch_makes_the_next_ones_run_alone():
     if not threads.available():
         pytest.skip("no OpenMP here")
-    a = np.ones((200, 200))
+    a = np.ones((150, 150))
     threads.state[1] = 5
     first = multiply(a, a)
     assert threads.state[1] == 3  # two launches of one product: packing and rows
-    assert np.array_equal(first, np.full((200, 200), 200.0))
+    assert np.array_equal(first, np.full((150, 150), 150.0))
     threads.state[1] = 0
 
 

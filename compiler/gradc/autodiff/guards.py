@@ -20,7 +20,7 @@ from gradc.autodiff.local import guard, partial
 from gradc.autodiff.rules import RULES
 from gradc.ir.extents import Size
 from gradc.ir.index.build import IDENTITY, Builder
-from gradc.ir.index.contraction import classify, is_matrix_product
+from gradc.ir.index.contraction import classify, is_contraction, is_matrix_product
 from gradc.ir.index.nodes import (
     Access,
     Accumulate,
@@ -154,6 +154,8 @@ def _is_risky(equation: Assign, needs: dict[str, Conditions], active: set[str]) 
 
 
 def _multiplies_matrices(equation: Assign) -> bool:
+    if is_contraction(equation):
+        return True
     parts = classify(equation)
     return parts is not None and bool(parts.rows and parts.columns) and is_matrix_product(equation)
 

@@ -18,6 +18,7 @@ from gradc.ir.loop.nodes import (
     AddTo,
     Allocate,
     CheckIndices,
+    Contract,
     Expr,
     Extent,
     For,
@@ -33,6 +34,7 @@ from gradc.ir.loop.nodes import (
 
 # Where the functions that a module calls come from: what is neither here nor built in is in `scalars`.
 MODULES = {
+    "contraction_kernel": ("contract", "add_contraction"),
     "external": ("external",),
     "library": ("check_indices", "reshape", "affine_scan", "argsort", "arg_extreme"),
     "linalg": (
@@ -201,10 +203,8 @@ class _Module:
             case For(index, extent, body):
                 self._line(depth, f"for {self.rename(index)} in range({self.printer.text(extent)}):")
                 self._body(body, depth + 1)
-            case Product():
-                self._product(statement, depth)
-            case Library():
-                self._library(statement, depth)
+            case Product() | Contract() | Library():
+                self._whole(statement, depth)
             case _:
                 assert_never(statement)
 
@@ -247,6 +247,26 @@ class _Module:
             arguments = f"{left}, {right}"
         self.printer.used[function] = None
         self._line(depth, f"{self.rename(statement.out)} = {function}({arguments})")
+
+    def _whole(self, statement: Product | Contract | Library, depth: int) -> None:
+        match statement:
+            case Product():
+                self._product(statement, depth)
+            case Contract():
+                self._contraction(statement, depth)
+            case Library():
+                self._library(statement, depth)
+            case _:
+                assert_never(statement)
+
+    def _contraction(self, statement: Contract, depth: int) -> None:
+        function = "add_contraction" if statement.add else "contract"
+        self.printer.used[function] = None
+        names = [self.rename(name) for name in (statement.out, statement.left, statement.right)]
+        texts = (statement.target, statement.first, statement.second)
+        reads = ", ".join(f"{name}, {text!r}" for name, text in zip(names, texts, strict=True))
+        sizes = ", ".join(self.printer.text(size) for size in statement.extents)
+        self._line(depth, f"{function}({reads}, ({sizes}))")
 
     def _library(self, statement: Library, depth: int) -> None:
         outs = ", ".join(self.rename(name) for name in statement.outs)

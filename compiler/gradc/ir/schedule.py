@@ -21,7 +21,8 @@ class Leaf:
     """One step of one equation.
 
     `role` is ``"compute"`` (elementwise), ``"start"``, ``"update"`` and ``"finish"`` (a scalar accumulator),
-    ``"add"`` (into memory), ``"part"`` (one part of an `Assemble`, number `part`), ``"product"`` or ``"call"``.
+    ``"add"`` (into memory), ``"part"`` (one part of an `Assemble`, number `part`), ``"product"``, ``"contract"`` or
+    ``"call"``.
     `loops` gives the id of the loop that runs each index of the equation's space.
     """
 

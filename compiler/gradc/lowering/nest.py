@@ -9,7 +9,7 @@ import numpy as np
 
 from gradc.errors import CompilerBug
 from gradc.ir.extents import Size
-from gradc.ir.index.contraction import classify
+from gradc.ir.index.contraction import classify, reading
 from gradc.ir.index.nodes import (
     Access,
     Accumulate,
@@ -34,6 +34,7 @@ from gradc.ir.loop.nodes import (
     AddTo,
     Allocate,
     CheckIndices,
+    Contract,
     Expr,
     For,
     Kernel,
@@ -162,6 +163,8 @@ class _Lowering:
         match equation:
             case Assign() if leaf.role == "product":
                 self.out.append(self._product(equation))
+            case Assign() | Accumulate() if leaf.role == "contract":
+                self.out.append(self._contraction(equation))
             case Assign() | Accumulate():
                 self._equation(leaf, equation)
             case Assemble():
@@ -346,6 +349,15 @@ class _Lowering:
             count,
             note,
         )
+
+    def _contraction(self, equation: Assign | Accumulate) -> Contract:
+        where = reading(equation)
+        assert where is not None
+        left, right = (operand for operand in equation.operands if isinstance(operand, Access))
+        extents = tuple(size_of(size) for size in equation.space)  # letters go by position
+        add, note = isinstance(equation, Accumulate), show_equation(equation)
+        texts = (where.target, left.tensor, where.first, right.tensor, where.second)
+        return Contract(equation.out, *texts, extents, add, note)
 
     def _call(self, equation: Call) -> None:
         attributes = tuple(

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import assert_never
 
 from gradc.ir.extents import Size
-from gradc.ir.index.contraction import classify, is_matrix_product
+from gradc.ir.index.contraction import classify, is_contraction, is_matrix_product
 from gradc.ir.index.nodes import (
     Access,
     Accumulate,
@@ -29,6 +29,7 @@ from gradc.ir.index.nodes import (
     reads_of,
 )
 from gradc.ir.schedule import Leaf, Loop, Node, Schedule, Storage
+from gradc.schedule.order import step_cost
 
 MAX_LEAVES = 48  # a longer loop body spills registers and defeats vectorisation
 
@@ -90,6 +91,8 @@ class _Fuser:
         match equation:
             case Assign() if self._is_library_product(equation):
                 self._opaque(number, "product")
+            case Assign() | Accumulate() if self._is_contraction(equation):
+                self._opaque(number, "contract")
             case Assign() if equation.reduce is None:
                 self._compute(number, equation)
             case Assign():
@@ -176,6 +179,8 @@ class _Fuser:
     def _opaque(self, number: int, role: str) -> None:
         equation = self.program.equations[number]
         self.root.items.append(Leaf(number, role))
+        if isinstance(equation, Accumulate):
+            self.zeroed.add(equation.out)
         for out in equation.outs if isinstance(equation, Call) else (equation.out,):
             self._define(out, (), (None,) * len(self.program.types[out].shape), len(self.root.items) - 1)
         for name in reads_of(equation):
@@ -184,25 +189,45 @@ class _Fuser:
 
     def _is_library_product(self, equation: Assign) -> bool:
         floating = self.program.types[equation.out].dtype.is_float
-        return floating and is_matrix_product(equation) and _is_library_layout(equation)
+        if not (floating and is_matrix_product(equation) and _is_library_layout(equation)):
+            return False
+        parts = classify(equation)
+        assert parts is not None
+        return not (
+            parts.batch and parts.rows and parts.columns
+        )  # a batch of matrix products is a contraction
+
+    def _is_contraction(self, equation: Assign | Accumulate) -> bool:
+        if not self.program.types[equation.out].dtype.is_float or not is_contraction(equation):
+            return False
+        dtype = self.program.types[equation.out].dtype
+        return all(self.program.types[name].dtype is dtype for name in reads_of(equation))
 
     # --- loop order -------------------------------------------------------------------------------------
 
     def _order(self, equation: Assign) -> tuple[int, ...]:
-        """Loop order: that of the largest operand in memory, output order where that does not decide."""
-        best: tuple[int, ...] = ()
-        for access in accesses_of(equation):
-            bare = tuple(index for index in access.indices if isinstance(index, int))
-            if len(set(bare)) == len(bare) and len(bare) > len(best):
-                best = bare
+        """Loop order: that of the output; of an operand where a reduction then runs better through memory."""
         natural = _loops_of(equation.space)
-        best = tuple(index for index in best if index in natural)
-        if equation.reduce is None or len(best) < len(natural):
-            produced = [self.definitions.get(access.tensor) for access in accesses_of(equation)]
-            if len(best) == len(natural) and any(found and found.path for found in produced):
-                return best
-            return natural
-        return best
+        if equation.reduce is None:
+            return self._order_of_a_producer(equation, natural)
+        types = {access.tensor: self.program.types[access.tensor].shape for access in accesses_of(equation)}
+        found = natural
+        for access in accesses_of(equation):
+            bare = tuple(index for index in access.indices if isinstance(index, int) and index in natural)
+            if len(set(bare)) == len(bare):
+                order = (*bare, *(index for index in natural if index not in bare))
+                found = min(found, order, key=lambda order: step_cost(equation, order, types))
+        gain = step_cost(equation, natural, types) - step_cost(equation, found, types)
+        return found if gain >= 2 else natural
+
+    def _order_of_a_producer(self, equation: Assign, natural: tuple[int, ...]) -> tuple[int, ...]:
+        """The order in which a loop nest makes an operand: the equation can then run inside that nest."""
+        for access in accesses_of(equation):
+            definition = self.definitions.get(access.tensor)
+            bare = tuple(index for index in access.indices if isinstance(index, int) and index in natural)
+            if definition and definition.path and sorted(bare) == list(natural):
+                return bare
+        return natural
 
     # --- placing ----------------------------------------------------------------------------------------
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gradc.ir.index.nodes import Access, Assign, Equation
+from gradc.ir.index.nodes import Access, Accumulate, Assign, Equation, Index, Lookup, terms_of
+from gradc.ir.index.show import INDEX_NAMES
+from gradc_runtime.contraction import Roles, positions, roles_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,7 @@ def _bare(access: Access) -> set[int] | None:
 
 
 SMALL = 1024
+LETTERS = "".join(sorted(name for name in INDEX_NAMES if len(name) == 1))
 
 
 def is_matrix_product(equation: Equation) -> bool:
@@ -66,3 +69,80 @@ def is_matrix_product(equation: Equation) -> bool:
     for size in equation.space:
         points *= size if isinstance(size, int) else SMALL
     return points > SMALL
+
+
+# --- contractions at affine positions -----------------------------------------------------------------------
+
+FUSED = 128  # values of two groups of indices: a smaller product is better off in the loops around it
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Where a contraction writes and reads, in the text form of `gradc_runtime.contraction`."""
+
+    target: str
+    first: str
+    second: str
+
+
+def is_contraction(equation: Equation) -> bool:
+    """Whether the runtime's contraction is worth calling: rows, columns and summed indices, not statically small."""
+    parts = roles(equation)
+    if parts is None or not isinstance(equation, Assign | Accumulate):
+        return False
+    if isinstance(equation, Assign) and (equation.reduce is None or equation.reduce.op != "sum"):
+        return False
+    rows, columns, summed = (
+        _static_count(equation, group) for group in (parts.rows, parts.columns, parts.summed)
+    )
+    smallest = sorted((rows, columns, summed))
+    if smallest[0] * smallest[1] <= FUSED:
+        return False
+    return rows * columns * summed > SMALL
+
+
+def roles(equation: Equation) -> Roles | None:
+    """What the indices of a contraction do; None for other equations."""
+    text = reading(equation)
+    if text is None:
+        return None
+    reads = [positions(part) for part in (text.target, text.first, text.second)]
+    return roles_of(reads, isinstance(equation, Accumulate))
+
+
+def reading(equation: Equation) -> Reading | None:
+    """The positions of a product of two accesses, or None where there is no text for them."""
+    if not isinstance(equation, Assign | Accumulate) or equation.template.name != "mul":
+        return None
+    if len(equation.space) > len(LETTERS):
+        return None
+    accesses = [operand for operand in equation.operands if isinstance(operand, Access)]
+    if len(accesses) != 2:
+        return None
+    target = equation.target if isinstance(equation, Accumulate) else tuple(range(equation.rank))
+    texts = [_positions(indices) for indices in (target, accesses[0].indices, accesses[1].indices)]
+    used = set("".join(text for text in texts if text is not None)) & set(LETTERS)
+    if None in texts or len(used) != len(equation.space):
+        return None
+    return Reading(*(text or "" for text in texts))
+
+
+def _positions(indices: tuple[Index, ...]) -> str | None:
+    words: list[str] = []
+    for index in indices:
+        if isinstance(index, Lookup):
+            return None
+        terms, offset = terms_of(index)
+        if not isinstance(offset, int) or offset < 0 or not terms or any(c <= 0 for c, _ in terms):
+            return None
+        word = "+".join(f"{c if c != 1 else ''}{LETTERS[position]}" for c, position in terms)
+        words.append(word + (f"+{offset}" if offset else ""))
+    return " ".join(words)
+
+
+def _static_count(equation: Assign | Accumulate, letters: str) -> int:
+    count = 1
+    for letter in letters:
+        size = equation.space[LETTERS.index(letter)]
+        count *= size if isinstance(size, int) else SMALL
+    return count

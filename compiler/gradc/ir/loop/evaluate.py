@@ -20,6 +20,7 @@ from gradc.ir.loop.nodes import (
     Allocate,
     Apply,
     CheckIndices,
+    Contract,
     Convert,
     Expr,
     Extent,
@@ -37,6 +38,7 @@ from gradc.ir.loop.nodes import (
     Var,
 )
 from gradc.ir.loop.show import show_expression, show_statement
+from gradc_runtime.contraction import add_contraction, contract
 
 LIMIT = 10**7
 
@@ -133,7 +135,7 @@ class _Machine:
             case _:
                 self.whole(statement)
 
-    def whole(self, statement: CheckIndices | Allocate | Product | Library) -> None:
+    def whole(self, statement: CheckIndices | Allocate | Product | Contract | Library) -> None:
         """Statements about whole tensors."""
         match statement:
             case CheckIndices(tensor, extent):
@@ -146,6 +148,8 @@ class _Machine:
                 self.written[tensor] = np.full(sizes, zeroed)
             case Product():
                 self.values[statement.out] = self.product(statement)
+            case Contract():
+                self.contraction(statement)
             case Library(outs, operation, ins, attributes):
                 options = {name: self.attribute(value) for name, value in attributes}
                 results = CALLS[operation].numpy(*(self.complete(name) for name in ins), **options)
@@ -165,6 +169,15 @@ class _Machine:
         if rows and columns:
             return full
         return full[..., 0] if rows else full[..., 0, :]
+
+    def contraction(self, statement: Contract) -> None:
+        """Carry it out as the uncompiled kernel does; every element of a result without `add` is written."""
+        left, right = self.complete(statement.left), self.complete(statement.right)
+        extents = tuple(int(self.scalar(size)) for size in statement.extents)
+        meaning = add_contraction if statement.add else contract
+        out = self.complete(statement.out) if statement.add else self.values[statement.out]
+        meaning(out, statement.target, left, statement.first, right, statement.second, extents)
+        self.written[statement.out][...] = True
 
     # --- elements ---------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@
                | Store(tensor, indices, value) | AddTo(tensor, indices, value)
                | For(index, extent, body)
                | Product(out, left, right)                      matrix product into a fresh tensor
+               | Contract(out, target, left, first, right, second, extents, add)
                | Library(outs, operation, ins, attributes)
     Expression := Var | Number | Load | Apply | Convert          interned: equality is identity
 
@@ -273,6 +274,25 @@ class Product:
 
 
 @dataclass(frozen=True, slots=True)
+class Contract:
+    """``out[target] = sum left[first] * right[second]``, or ``+=`` with `add`.
+
+    Positions are texts such as ``"i j+p k"``, `extents` those of the letters in alphabetical order, as in
+    `gradc_runtime.contraction`.
+    """
+
+    out: str
+    target: str
+    left: str
+    first: str
+    right: str
+    second: str
+    extents: tuple[Expr, ...]
+    add: bool
+    note: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Library:
     """An operation of the closed table of calls; attributes are literals, strings or extents."""
 
@@ -284,7 +304,18 @@ class Library:
 
 
 Statement: TypeAlias = (
-    Extent | Require | CheckIndices | Allocate | Let | Update | Store | AddTo | For | Product | Library
+    Extent
+    | Require
+    | CheckIndices
+    | Allocate
+    | Let
+    | Update
+    | Store
+    | AddTo
+    | For
+    | Product
+    | Contract
+    | Library
 )
 
 

@@ -14,6 +14,7 @@ from gradc.ir.loop.nodes import (
     Allocate,
     Apply,
     CheckIndices,
+    Contract,
     Convert,
     Expr,
     Extent,
@@ -96,7 +97,7 @@ def show_statement(statement: Statement) -> str:
             return _tensor_statement(statement)
 
 
-def _tensor_statement(statement: Store | AddTo | Product | Library) -> str:
+def _tensor_statement(statement: Store | AddTo | Product | Contract | Library) -> str:
     match statement:
         case Store(tensor, indices, value, _):
             return f"store {_element(tensor, indices)} = {show_expression(value)}"
@@ -105,6 +106,9 @@ def _tensor_statement(statement: Store | AddTo | Product | Library) -> str:
             return f"store {element} = {op}({element}, {show_expression(value)})"
         case Product():
             return _product(statement)
+        case Contract(out, target, left, first, right, second, extents, add, _):
+            sizes = ", ".join(show_expression(size) for size in extents)
+            return f"contract {out}[{target}] {'+=' if add else '='} {left}[{first}] * {right}[{second}] over ({sizes})"
         case Library():
             return _library(statement)
         case _:

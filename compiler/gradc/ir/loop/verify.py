@@ -16,6 +16,7 @@ from gradc.ir.loop.nodes import (
     Allocate,
     Apply,
     CheckIndices,
+    Contract,
     Convert,
     Expr,
     Extent,
@@ -34,6 +35,7 @@ from gradc.ir.loop.nodes import (
 )
 from gradc.ir.loop.show import show_expression, show_statement
 from gradc.ir.types import DType
+from gradc_runtime.contraction import positions, roles_of
 
 REDUCTIONS = ("sum", "prod", "max", "min", "any", "all")
 
@@ -95,7 +97,7 @@ class _Checker:
         """Check statements in order; loops nest as deep as a tensor has axes, so recursion is safe here."""
         for statement in statements:
             where = show_statement(statement)
-            if isinstance(statement, Allocate | Product | Library):
+            if isinstance(statement, Allocate | Product | Contract | Library):
                 found = list(self.whole(statement))
             else:
                 found = list(self.scalar(statement))
@@ -116,7 +118,7 @@ class _Checker:
                     self.product_result(where, statement)
                 case Library():
                     self.library_results(where, statement)
-                case Require() | CheckIndices() | Update() | Store() | AddTo():
+                case Require() | CheckIndices() | Update() | Store() | AddTo() | Contract():
                     pass  # these define nothing
 
     def scalar(
@@ -166,7 +168,7 @@ class _Checker:
 
     # --- whole tensors ----------------------------------------------------------------------------------
 
-    def whole(self, statement: Allocate | Product | Library) -> Iterator[str]:
+    def whole(self, statement: Allocate | Product | Contract | Library) -> Iterator[str]:
         """Faults of statements about whole tensors."""
         match statement:
             case Allocate(_, _, shape):
@@ -174,6 +176,8 @@ class _Checker:
                     yield from self.index_faults(size)
             case Product(_, left, right, _, _, batch):
                 yield from self.product_faults(left, right, batch)
+            case Contract():
+                yield from self.contraction_faults(statement)
             case Library(_, operation, ins, attributes):
                 yield from (f"{name} is not defined" for name in ins if name not in self.names)
                 for _, value in attributes:
@@ -192,6 +196,29 @@ class _Checker:
         ranks = {len(first.shape or ()) - batch, len(second.shape or ()) - batch}
         if ranks not in ({2}, {1, 2}):
             yield f"{left} and {right} are not matrices, or a matrix and a vector"
+
+    def contraction_faults(self, statement: Contract) -> Iterator[str]:
+        texts = (statement.target, statement.first, statement.second)
+        reads = [positions(text) for text in texts]
+        letters = {letter for read in reads for terms, _ in read for _, letter in terms}
+        if len(letters) != len(statement.extents):
+            yield f"{len(statement.extents)} extents for the indices {' '.join(sorted(letters))}"
+        if roles_of(reads, statement.add) is None:
+            yield "the indices make no contraction"
+        for size in statement.extents:
+            yield from self.index_faults(size)
+        kinds = [self.names.get(name) for name in (statement.out, statement.left, statement.right)]
+        for name, kind, read in zip(
+            (statement.out, statement.left, statement.right), kinds, reads, strict=True
+        ):
+            if kind is None:
+                yield f"{name} is not defined"
+            elif kind.shape is None or len(kind.shape) != len(read):
+                yield f"{name} is read at {len(read)} positions"
+        if len({kind.dtype for kind in kinds if kind is not None}) > 1:
+            yield "operands and result differ in dtype"
+        if kinds[0] is not None and not kinds[0].allocated:
+            yield f"{statement.out} was not allocated"
 
     def product_result(self, where: str, statement: Product) -> None:
         first, second = self.names.get(statement.left), self.names.get(statement.right)

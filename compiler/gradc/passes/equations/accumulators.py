@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from gradc.ir.index.build import IDENTITY
-from gradc.ir.index.contraction import is_matrix_product
+from gradc.ir.index.contraction import is_contraction, is_matrix_product
 from gradc.ir.index.nodes import Access, Assign, Equation, Program, Reduce, TensorType
 from gradc.ir.index.templates import template
 from gradc.ir.names import NameSupply
@@ -43,5 +43,7 @@ def _accumulator(equation: Equation) -> DType | None:
     """Return the dtype in which an equation's sum is to be accumulated; None if it has no sum."""
     if not isinstance(equation, Assign) or equation.reduce is None or equation.reduce.op != "sum":
         return None
-    narrow = equation.reduce.acc is DType.F32 and not is_matrix_product(equation)
+    narrow = equation.reduce.acc is DType.F32 and not (
+        is_matrix_product(equation) or is_contraction(equation)
+    )
     return DType.F64 if narrow else equation.reduce.acc

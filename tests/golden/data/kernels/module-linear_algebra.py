@@ -17,11 +17,11 @@ from gradc_runtime.reduce import plus
 def linear_algebra_value_and_grad(a, b):
     n = a.shape[0]
     if not (a.shape[1] == n):
-        raise ValueError('axis 1 of a must have extent n')
+        raise ValueError("axis 1 of a must have extent n")
     if not (b.shape[0] == n):
-        raise ValueError('axis 0 of b must have extent n')
+        raise ValueError("axis 0 of b must have extent n")
     if not (b.shape[1] == 1):
-        raise ValueError('axis 1 of b must have extent 1')
+        raise ValueError("axis 1 of b must have extent 1")
     # x = solve(a, b)
     x = solve(a, b)
     # sign, logarithm = slogdet(a)
@@ -48,14 +48,11 @@ def linear_algebra_value_and_grad(a, b):
         b_bar[i, 0] = x[i, 0] + v6[i, 0]
     # v7[i, j] = sum[k] v6[i, k] * x[j, k]
     v7 = product(v6, x.T)
-    a_bar_3 = np.empty((n, n))
-    for i in range(n):
-        for j in range(n):
-            # a_bar_3[i, j] = -v7[i, j]
-            a_bar_3[i, j] = -v7[i, j]
     a_bar = np.empty((n, n))
     for i in range(n):
         for j in range(n):
+            # a_bar_3[i, j] = -v7[i, j]
+            a_bar_3 = -v7[i, j]
             # a_bar[i, j] = v2[j, i] + a_bar_3[i, j]
-            a_bar[j, i] = v2[i, j] + a_bar_3[j, i]
+            a_bar[i, j] = v2[j, i] + a_bar_3
     return loss, a_bar, b_bar

@@ -1,0 +1,369 @@
+"""The compiled form of contractions: offset tables, packed panels, the register tile, threads over rows.
+
+Where an element of an operand lies is a sum of one offset per index, so three tables of offsets (rows, columns, summed
+index) turn every contraction into the same loop: nothing is transposed, and the patches of a convolution are never
+made.  Rows are dealt out in fixed blocks and every element is one chain of additions in index order, so the bits are
+equal for any number of threads.  Everything below `contract` works on one table of addresses, strides and extents, is
+compiled once per process and element size, and is called by symbol.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numba.core import types
+from numba.extending import overload
+
+from gradc_runtime import threads
+from gradc_runtime.contraction import Position, add_contraction, contract, positions, roles_of
+from gradc_runtime.simd import copy_bytes, element_access, micro_kernel, stack_buffer, tile
+
+PARALLEL = 2_000_000  # multiply-adds above which threads pay
+SHALLOW, DEEP = (
+    128,
+    1024,
+)  # values of the summed index in one pass: a block of rows stays in the first-level cache,
+PASS_BYTES = 1 << 18  # and the packed panels of one pass in the second
+PACKED_BYTES = 1 << 22  # of the panels of several batches at a time
+LINE = 64  # bytes: a vector load that crosses a cache line costs two
+GROUP = 32  # blocks of rows in a task at most: a slice of the panels is read once for all of them
+SHARES = 4  # tasks for each thread, where there are that many blocks of rows
+
+# The table of one contraction, in words.  Strides and offsets are in bytes.
+WORDS = 27
+A, B, OUT, ROWS, COLUMNS, DEPTH, PACKED, FIRST, COUNT, BATCH, ADD, UNIT = range(0, 96, 8)
+ROW_A, ROW_OUT, STEP_A, STEP_B, COLUMN_B, COLUMN_OUT, BATCH_A, BATCH_B, BATCH_OUT = range(96, 168, 8)
+SEQUENTIAL_INDICES, BATCH_INDICES, ROW_INDICES, COLUMN_INDICES, SUMMED_INDICES = range(168, 208, 8)
+TOGETHER = 208  # blocks of rows in a task
+INDICES = 8 * WORDS  # then, for each index: extent, stride in a, stride in b, stride in out
+INDEX_BYTES, OF_A, OF_B, OF_OUT = 32, 8, 16, 24
+MOST_INDICES = 16
+
+
+@overload(contract, prefer_literal=True)
+def _contract(out, target, left, first, right, second, extents):  # type: ignore[no-untyped-def]
+    return _implementation(out, target, left, first, right, second, False)
+
+
+@overload(add_contraction, prefer_literal=True)
+def _add_contraction(out, target, left, first, right, second, extents):  # type: ignore[no-untyped-def]
+    return _implementation(out, target, left, first, right, second, True)
+
+
+def _implementation(out: Any, target: Any, left: Any, first: Any, right: Any, second: Any, add: bool) -> Any:
+    texts = (target, first, second)
+    if not all(isinstance(text, types.StringLiteral) for text in texts):
+        return None
+    reads = [positions(text.literal_value) for text in texts]
+    roles = roles_of(reads, add)
+    if roles is None:
+        return None
+    letters = sorted(roles.order)
+    order = tuple(letters.index(letter) for letter in roles.order)
+    count, columns = len(order), (2, 1) if roles.swapped else (1, 2)
+    to, of_left, of_right = (_factors(read, roles.order) for read in reads)
+    starts = tuple(tuple(offset for _, offset in read) for read in reads)
+    to_start, left_start, right_start = starts
+    left_at, right_at = (8 * column for column in columns)
+    a_field, b_field = (B, A) if roles.swapped else (A, B)
+    sizes = tuple(
+        len(group) for group in (roles.sequential, roles.batch, roles.rows, roles.columns, roles.summed)
+    )
+    drive, buffer = driver(out.dtype.bitwidth), stack_buffer(INDICES + INDEX_BYTES * MOST_INDICES)
+    _, write = element_access(0)
+
+    def implementation(out, target, left, first, right, second, extents):  # type: ignore[no-untyped-def]
+        table = buffer()
+        write(table + a_field, left.ctypes.data + _start(left_start, left.strides))
+        write(table + b_field, right.ctypes.data + _start(right_start, right.strides))
+        write(table + OUT, out.ctypes.data + _start(to_start, out.strides))
+        write(table + ADD, add)
+        for group in range(5):
+            write(table + SEQUENTIAL_INDICES + 8 * group, sizes[group])
+        for at in range(count):
+            place = table + INDICES + at * INDEX_BYTES
+            write(place, extents[order[at]])
+            write(place + left_at, _stride(of_left, at, left.strides))
+            write(place + right_at, _stride(of_right, at, right.strides))
+            write(place + OF_OUT, _stride(to, at, out.strides))
+        drive(table)
+
+    return implementation
+
+
+def _factors(read: tuple[Position, ...], order: str) -> tuple[int, ...]:
+    """For every index and every axis the coefficient of the index there."""
+    found: list[int] = []
+    for letter in order:
+        found += [sum(c for c, name in terms if name == letter) for terms, _ in read]
+    return tuple(found)
+
+
+@njit(error_model="numpy")
+def _stride(factors: Any, index: int, strides: Any) -> int:
+    total = 0
+    for axis in range(len(strides)):
+        total += factors[index * len(strides) + axis] * strides[axis]
+    return total
+
+
+@njit(error_model="numpy")
+def _start(offsets: Any, strides: Any) -> int:
+    total = 0
+    for axis in range(len(strides)):
+        total += offsets[axis] * strides[axis]
+    return total
+
+
+# --- offset tables ------------------------------------------------------------------------------------------
+
+
+@cache
+def _tables() -> tuple[Any, Any]:
+    """How many values some indices have together, and the table of their offsets."""
+    read, write = element_access(0)
+
+    @njit(error_model="numpy")
+    def values(indices: int, count: int) -> int:
+        total = 1
+        for at in range(count):
+            total *= read(indices + at * INDEX_BYTES)
+        return total
+
+    @njit(error_model="numpy")
+    def offsets(indices: int, count: int, of: int, to: int) -> int:
+        """Write the offset of every value, the last index fastest; return the end of the table."""
+        write(to, 0)
+        size = 1
+        for at in range(count):  # from the back: what is still to be read is never overwritten
+            extent, stride = read(indices + at * INDEX_BYTES), read(indices + at * INDEX_BYTES + of)
+            for p in range(size - 1, -1, -1):
+                start = read(to + 8 * p)
+                for e in range(extent - 1, -1, -1):
+                    write(to + 8 * (p * extent + e), start + e * stride)
+            size *= extent
+        return to + 8 * size
+
+    return values, offsets
+
+
+# --- the driver ---------------------------------------------------------------------------------------------
+
+
+@cache
+def driver(bits: int) -> Any:
+    """The driver for elements of `bits` bits, as a symbol: takes the address of the table of one contraction."""
+    pack, pack_address = _pack(bits)
+    block, block_address = _group_of_rows(bits)
+    launch, used = threads.launcher(), threads.used()
+    read, write = element_access(0)
+    values, offsets = _tables()
+    rows, columns, size = tile(bits).rows, tile(bits).columns, bits // 8
+    scalar = np.float64 if bits == 64 else np.float32
+
+    def drive(table: int) -> None:
+        of_sequence = table + INDICES
+        sequence_indices = read(table + SEQUENTIAL_INDICES)
+        of_batch = of_sequence + sequence_indices * INDEX_BYTES
+        batch_indices = read(table + BATCH_INDICES)
+        of_rows = of_batch + batch_indices * INDEX_BYTES
+        row_indices = read(table + ROW_INDICES)
+        of_columns = of_rows + row_indices * INDEX_BYTES
+        column_indices = read(table + COLUMN_INDICES)
+        of_depth = of_columns + column_indices * INDEX_BYTES
+        depth_indices = read(table + SUMMED_INDICES)
+        sequence, batches = values(of_sequence, sequence_indices), values(of_batch, batch_indices)
+        m, n, k = (
+            values(of_rows, row_indices),
+            values(of_columns, column_indices),
+            values(of_depth, depth_indices),
+        )
+        write(table + ROWS, m)
+        write(table + COLUMNS, n)
+        write(table + DEPTH, k)
+        if sequence * batches * m * n == 0:
+            return
+        words = np.empty(3 * sequence + 3 * batches + 2 * m + 2 * n + 2 * k, np.int64)
+        place = words.ctypes.data
+        of_a = place
+        of_b = offsets(of_sequence, sequence_indices, OF_A, of_a)
+        of_out = offsets(of_sequence, sequence_indices, OF_B, of_b)
+        place = offsets(of_sequence, sequence_indices, OF_OUT, of_out)
+        write(table + BATCH_A, place)
+        place = offsets(of_batch, batch_indices, OF_A, place)
+        write(table + BATCH_B, place)
+        place = offsets(of_batch, batch_indices, OF_B, place)
+        write(table + BATCH_OUT, place)
+        place = offsets(of_batch, batch_indices, OF_OUT, place)
+        write(table + ROW_A, place)
+        place = offsets(of_rows, row_indices, OF_A, place)
+        write(table + ROW_OUT, place)
+        place = offsets(of_rows, row_indices, OF_OUT, place)
+        write(table + COLUMN_B, place)
+        place = offsets(of_columns, column_indices, OF_B, place)
+        write(table + COLUMN_OUT, place)
+        unit = 1
+        place = offsets(of_columns, column_indices, OF_OUT, place)
+        for j in range(n):
+            if read(read(table + COLUMN_OUT) + 8 * j) != j * size:
+                unit = 0
+        write(table + UNIT, unit)
+        write(table + STEP_A, place)
+        if k > 0:
+            place = offsets(of_depth, depth_indices, OF_A, place)
+            write(table + STEP_B, place)
+            place = offsets(of_depth, depth_indices, OF_B, place)
+        panels, blocks = (n + columns - 1) // columns, (m + rows - 1) // rows
+        across = panels * columns * size
+        deep = min(max(k, 1), min(DEEP, max(SHALLOW, PASS_BYTES // across)))
+        together = max(1, min(batches, PACKED_BYTES // (across * deep)))
+        packed = np.empty(together * panels * deep * columns + LINE // size, scalar)
+        write(table + PACKED, (packed.ctypes.data + LINE - 1) // LINE * LINE)
+        group = max(
+            1, min(GROUP, blocks * together // (SHARES * used() if m * n * k * batches >= PARALLEL else 1))
+        )
+        write(table + TOGETHER, group)
+        groups = (blocks + group - 1) // group
+        a, b, out, adds = read(table + A), read(table + B), read(table + OUT), read(table + ADD)
+        for step in range(sequence):
+            write(table + A, a + read(of_a + 8 * step))
+            write(table + B, b + read(of_b + 8 * step))
+            write(table + OUT, out + read(of_out + 8 * step))
+            for batch in range(0, batches, together):
+                count = min(together, batches - batch)
+                work = count * m * n * k
+                patience = (
+                    1_000_000 + work // 2 if work >= PARALLEL else 0
+                )  # several times what one thread needs
+                write(table + BATCH, batch)
+                for first in range(0, max(k, 1), deep):
+                    write(table + FIRST, first)
+                    write(table + COUNT, min(deep, k - first))
+                    write(table + ADD, 1 if first > 0 else adds)
+                    launch(pack, pack_address(), panels * count, table, patience)
+                    launch(block, block_address(), groups * count, table, patience)
+        # The last use: Numba frees an array after it, whatever holds its address.
+        write(table + PACKED, packed.size + words.size)
+
+    return threads.exported(f"gradc_contract_{bits}", types.void(types.intp), drive)
+
+
+def _pack(bits: int) -> tuple[Any, Any]:
+    """The task that copies one panel of columns of the right operand, padded with zeros."""
+    columns, size = tile(bits).columns, bits // 8
+    load, store = element_access(bits)
+    read, _ = element_access(0)
+    zero = np.float64(0) if bits == 64 else np.float32(0)
+
+    def pack(arguments: int, counts: int, steps: int, table: int) -> None:
+        n, depth, first = read(table + COLUMNS), read(table + COUNT), read(table + FIRST)
+        panels = (n + columns - 1) // columns
+        batch, panel = read(arguments) // panels, read(arguments) % panels
+        start = panel * columns
+        width = min(columns, n - start)
+        to = read(table + PACKED) + read(arguments) * depth * columns * size
+        source = read(table + B) + read(read(table + BATCH_B) + 8 * (read(table + BATCH) + batch))
+        across = read(table + COLUMN_B) + 8 * start
+        along = read(table + STEP_B) + 8 * first
+        origin = read(across)
+        unit = True
+        for j in range(width):
+            unit = unit and read(across + 8 * j) == origin + j * size
+        for k in range(depth):
+            row, line = source + read(along + 8 * k), to + k * columns * size
+            if unit:
+                copy_bytes(line, row + origin, width * size)
+            else:
+                for j in range(width):
+                    store(line + j * size, load(row + read(across + 8 * j)))
+            for j in range(width, columns):
+                store(line + j * size, zero)
+
+    return threads.task(f"gradc_pack_{bits}", pack)
+
+
+def _group_of_rows(bits: int) -> tuple[Any, Any]:
+    """The task that multiplies some blocks of rows with all panels."""
+    shape, size = tile(bits), bits // 8
+    rows, columns = shape.rows, shape.columns
+    product, leave = _tile_product(bits), _leave_edge(bits)
+    read, write = element_access(0)
+    edge_buffer, addresses = stack_buffer(rows * columns * size), stack_buffer(8 * rows * (2 * GROUP + 1))
+
+    def group_of_rows(arguments: int, counts: int, steps: int, table: int) -> None:
+        m, n, depth = read(table + ROWS), read(table + COLUMNS), read(table + COUNT)
+        group, panels = read(table + TOGETHER) * rows, (n + columns - 1) // columns
+        groups = (m + group - 1) // group
+        batch, start = read(arguments) // groups, read(arguments) % groups * group
+        height = min(group, m - start)
+        chosen = 8 * (read(table + BATCH) + batch)
+        a = read(table + A) + read(read(table + BATCH_A) + chosen)
+        out = read(table + OUT) + read(read(table + BATCH_OUT) + chosen)
+        packed = read(table + PACKED) + batch * panels * depth * columns * size
+        edge, sources = edge_buffer(), addresses()
+        targets, edges = sources + 8 * GROUP * rows, sources + 16 * GROUP * rows
+        for r in range((height + rows - 1) // rows * rows):
+            row = 8 * (
+                start + min(r, height - 1)
+            )  # behind the last row it comes again: nothing is read past it
+            write(sources + 8 * r, a + read(read(table + ROW_A) + row))
+            write(targets + 8 * r, out + read(read(table + ROW_OUT) + row))
+        for r in range(rows):
+            write(edges + 8 * r, edge + r * columns * size)
+        add, unit = read(table + ADD), read(table + UNIT) == 1
+        along = read(table + STEP_A) + 8 * read(table + FIRST)
+        for r in range(0, height, rows):
+            left, to = sources + 8 * r, targets + 8 * r
+            for panel in range(panels):
+                width = min(columns, n - panel * columns)
+                right = packed + panel * depth * columns * size
+                if r + rows <= height and width == columns and unit and depth > 0:
+                    product(left, along, right, to, panel * columns * size, depth, add, width)
+                    continue
+                if depth > 0:  # an edge of the result is computed beside it: nothing else is written
+                    product(left, along, right, edges, 0, depth, 0, width)
+                place = read(table + COLUMN_OUT) + 8 * panel * columns
+                leave(edge, to, place, min(rows, height - r), width, depth, add)
+
+    return threads.task(f"gradc_rows_{bits}", group_of_rows)
+
+
+def _tile_product(bits: int) -> Any:
+    """The register tile with no more vectors of a panel than are filled: the last panel may be narrow."""
+    one, two, three = (micro_kernel(bits, vectors) for vectors in (1, 2, 3))
+    lanes = tile(bits).lanes
+
+    @njit(error_model="numpy")
+    def product(
+        left: int, along: int, right: int, to: int, shift: int, count: int, add: int, width: int
+    ) -> None:
+        if width > 2 * lanes:
+            three(left, along, right, to, shift, count, add)
+        elif width > lanes:
+            two(left, along, right, to, shift, count, add)
+        else:
+            one(left, along, right, to, shift, count, add)
+
+    return product
+
+
+def _leave_edge(bits: int) -> Any:
+    """What moves the valid part of a tile to its place; zeros where there was nothing to sum."""
+    columns, size = tile(bits).columns, bits // 8
+    load, store = element_access(bits)
+    read, _ = element_access(0)
+    zero = np.float64(0) if bits == 64 else np.float32(0)
+
+    @njit(error_model="numpy")
+    def leave(edge: int, targets: int, offsets: int, height: int, width: int, count: int, add: int) -> None:
+        for r in range(height):
+            row = read(targets + 8 * r)
+            for j in range(width):
+                place = row + read(offsets + 8 * j)
+                value = load(edge + (r * columns + j) * size) if count > 0 else zero
+                store(place, load(place) + value if add > 0 else value)
+
+    return leave

@@ -1,0 +1,167 @@
+"""Contractions: roles of indices, and compiled against plain loops at every edge, stride and kind of collision."""
+
+from typing import Any
+
+import numba
+import numpy as np
+import pytest
+
+import gradc
+from gradc_runtime import contraction_kernel, threads
+from gradc_runtime.contraction import add_contraction, contract, positions, roles_of
+
+FUNCTIONS = {False: contract, True: add_contraction}
+
+# target, first, second, extents in alphabetical order, shapes of the three tensors, whether it adds
+CASES: dict[str, tuple[str, str, str, tuple[int, ...], tuple[tuple[int, ...], ...], bool]] = {
+    "matrices": ("i j", "i k", "k j", (9, 26, 5), ((9, 26), (9, 5), (5, 26)), False),
+    "transposed result": ("i j", "k j", "i k", (9, 26, 5), ((9, 26), (5, 26), (9, 5)), False),
+    "long sum": ("i j", "i k", "k j", (2, 3, 2500), ((2, 3), (2, 2500), (2500, 3)), False),
+    "batch": ("i j k", "i j l", "i k l", (3, 10, 11, 4), ((3, 10, 11), (3, 10, 4), (3, 11, 4)), False),
+    "heads": (
+        "i j k l",
+        "i k j p",
+        "i l j p",
+        (2, 3, 9, 9, 4),
+        ((2, 3, 9, 9), (2, 9, 3, 4), (2, 9, 3, 4)),
+        False,
+    ),
+    "last axis in the batch": (
+        "i l j",
+        "i k j",
+        "k l j",
+        (9, 4, 5, 6),
+        ((9, 6, 4), (9, 5, 4), (5, 6, 4)),
+        False,
+    ),
+    "pairs": ("i j k", "i p q", "j k p q", (5, 4, 3, 2, 6), ((5, 4, 3), (5, 2, 6), (4, 3, 2, 6)), False),
+    "convolution": (
+        *("i j k l", "i j+p k+q r", "p q r l", (2, 6, 5, 17, 3, 2, 4)),
+        *(((2, 6, 5, 17), (2, 8, 6, 4), (3, 2, 4, 17)), False),
+    ),
+    "stride and dilation": (
+        *("i j l", "i 2j+3p+1 r", "p r l", (2, 5, 9, 3, 4)),
+        *(((2, 5, 9), (2, 16, 4), (3, 4, 9)), False),
+    ),
+    "gradient of weights": (
+        *("i j k l", "p q r l", "p i+q j+r k", (3, 2, 4, 17, 2, 6, 5)),
+        *(((3, 2, 4, 17), (2, 6, 5, 17), (2, 8, 6, 4)), False),
+    ),
+    "gradient of images": (
+        *("i j+p k+q r", "i j k l", "p q r l", (2, 6, 5, 17, 3, 2, 4)),
+        *(((2, 8, 6, 4), (2, 6, 5, 17), (3, 2, 4, 17)), True),
+    ),
+    "gradient of strided images": (
+        *("i 2j+p r", "i j l", "p r l", (2, 6, 7, 3, 9)),
+        *(((2, 13, 9), (2, 6, 7), (3, 9, 7)), True),
+    ),
+    "added": ("i j", "i k", "k j", (9, 26, 5), ((9, 26), (9, 5), (5, 26)), True),
+    "no rows": ("i j", "i k", "k j", (0, 4, 5), ((0, 4), (0, 5), (5, 4)), False),
+    "nothing to sum": ("i j", "i k", "k j", (3, 4, 0), ((3, 4), (3, 0), (0, 4)), False),
+    "nothing to add": ("i j", "i k", "k j", (3, 4, 0), ((3, 4), (3, 0), (0, 4)), True),
+}
+
+
+def compiled(name: str) -> Any:
+    target, first, second, _, _, add = CASES[name]
+    namespace: dict[str, Any] = {"function": FUNCTIONS[add]}
+    exec(
+        f"def call(out, a, b, sizes): function(out, {target!r}, a, {first!r}, b, {second!r}, sizes)",
+        namespace,
+    )
+    return numba.njit(namespace["call"])
+
+
+def by_loops(name: str, out: np.ndarray, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The result in float64, and the sum of absolute terms."""
+    target, first, second, extents, _, add = CASES[name]
+    reads = [positions(text) for text in (target, first, second)]
+    letters = sorted({letter for read in reads for terms, _ in read for _, letter in terms})
+    total = out.astype(np.float64) if add else np.zeros(out.shape)
+    size = np.abs(total)
+    for point in np.ndindex(*extents):
+        at = dict(zip(letters, point, strict=True))
+        to, left, right = (
+            tuple(sum(c * at[letter] for c, letter in terms) + offset for terms, offset in read)
+            for read in reads
+        )
+        term = float(a[left]) * float(b[right])
+        total[to] += term
+        size[to] += abs(term)
+    return total, size
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32], ids=["float64", "float32"])
+@pytest.mark.parametrize("name", CASES)
+def test_compiled_and_plain_equal_loops(name: str, dtype: type):
+    rng = np.random.default_rng(0)
+    _, _, _, extents, shapes, _ = CASES[name]
+    start, a, b = (rng.standard_normal(shape).astype(dtype) for shape in shapes)
+    exact, size = by_loops(name, start, a, b)
+    depth = max(extents) * 4 + 2
+    for run in (compiled(name), compiled(name).py_func):
+        out = start.copy()
+        run(out, a, b, extents)
+        assert out.dtype == dtype
+        assert (np.abs(out - exact) <= depth * np.finfo(dtype).eps * size).all()
+
+
+def test_operands_of_any_layout():
+    rng = np.random.default_rng(1)
+    call = compiled("convolution")
+    shapes = CASES["convolution"][4]
+    a, b = rng.standard_normal(shapes[1]), rng.standard_normal(shapes[2])
+    results = []
+    for left, right in ((a, b), (np.asfortranarray(a), np.asfortranarray(b)), (a[:, ::-1][:, ::-1], b)):
+        out = np.empty(shapes[0])
+        call(out, left, right, CASES["convolution"][3])
+        results.append(out)
+    assert all(np.array_equal(result, results[0]) for result in results)
+
+
+def test_bits_do_not_depend_on_the_number_of_threads():
+    rng = np.random.default_rng(1)
+    a, b = rng.standard_normal((4, 70, 300)), rng.standard_normal((4, 300, 50))
+    namespace: dict[str, Any] = {"contract": contract}
+    exec("def call(out, a, b, n): contract(out, 'i j k', a, 'i j l', b, 'i l k', n)", namespace)
+    call: Any = numba.njit(namespace["call"])
+    results: list[np.ndarray] = []
+    for count in (1, 2, 3):
+        with gradc.num_threads(count):
+            threads.state[1] = 0  # no launch waits for a stalled barrier of an earlier test
+            out = np.empty((4, 70, 50))
+            call(out, a, b, (4, 70, 50, 300))
+            results.append(out)
+    assert contraction_kernel.PARALLEL < 4 * 70 * 50 * 300
+    assert all(np.array_equal(result, results[0]) for result in results)
+
+
+@pytest.mark.parametrize(
+    ("texts", "add", "expected"),
+    [
+        (("i j k l", "i j+p k+q r", "p q r l"), False, ("", "", "ijk", "l", "pqr", False)),
+        (("i j k l", "p q r l", "p i+q j+r k"), False, ("", "", "ijk", "l", "pqr", True)),
+        (("i j+p k+q r", "i j k l", "p q r l"), True, ("pq", "", "ijk", "r", "l", False)),
+        (("i j k", "i j l", "i k l"), False, ("", "i", "j", "k", "l", False)),
+    ],
+)
+def test_roles_of_the_indices(texts: tuple[str, ...], add: bool, expected: tuple[Any, ...]):
+    found = roles_of([positions(text) for text in texts], add)
+    assert found is not None
+    groups = (found.sequential, found.batch, found.rows, found.columns, found.summed, found.swapped)
+    assert groups == expected
+
+
+@pytest.mark.parametrize(
+    ("texts", "add"),
+    [
+        (("i j+p", "i j", "p j"), False),  # several sums would write one element
+        (("i j", "i j", "i j"), False),  # nothing is summed
+        (("i", "i k", "i k"), False),  # no columns
+        (("i j", "i k l", "k j"), False),  # l is in one operand alone
+        (("i j", "i k", "k l"), False),  # j is in neither
+        (("i+j j", "i k", "k j"), True),  # j would have to be held and to vary
+    ],
+)
+def test_what_is_no_contraction(texts: tuple[str, ...], add: bool):
+    assert roles_of([positions(text) for text in texts], add) is None
