@@ -33,12 +33,16 @@ GROUP = 32  # blocks of rows in a task at most: a slice of the panels is read on
 SHARES = 4  # tasks for each thread, where there are that many blocks of rows
 
 # The table of one contraction, in words.  Strides and offsets are in bytes.
-WORDS = 27
-A, B, OUT, ROWS, COLUMNS, DEPTH, PACKED, FIRST, COUNT, BATCH, ADD, UNIT = range(0, 96, 8)
-ROW_A, ROW_OUT, STEP_A, STEP_B, COLUMN_B, COLUMN_OUT, BATCH_A, BATCH_B, BATCH_OUT = range(96, 168, 8)
-SEQUENTIAL_INDICES, BATCH_INDICES, ROW_INDICES, COLUMN_INDICES, SUMMED_INDICES = range(168, 208, 8)
-TOGETHER = 208  # blocks of rows in a task
-INDICES = 8 * WORDS  # then, for each index: extent, stride in a, stride in b, stride in out
+WORDS = 37
+A, B, OUT, SIZE, TABLES, PACKED, FIRST, COUNT, BATCH, ADD, UNIT, TOGETHER = range(0, 96, 8)
+# For each of the five groups of indices, in the order of `Roles`: how many there are, how many values they have
+# together, and the tables of their offsets in a, b and out.
+COUNTS, EXTENTS, OFFSETS = 96, 136, 176
+SEQUENCE, BATCHES, ROWS, COLUMNS, DEPTH = range(EXTENTS, EXTENTS + 40, 8)
+SEQUENCE_A, BATCH_A, ROW_A, _, STEP_A = range(OFFSETS, OFFSETS + 120, 24)
+SEQUENCE_B, BATCH_B, _, COLUMN_B, STEP_B = range(OFFSETS + 8, OFFSETS + 120, 24)
+SEQUENCE_OUT, BATCH_OUT, ROW_OUT, COLUMN_OUT, _ = range(OFFSETS + 16, OFFSETS + 136, 24)
+INDICES = 8 * WORDS  # then, for each index: extent, strides in a, b and out
 INDEX_BYTES, OF_A, OF_B, OF_OUT = 32, 8, 16, 24
 MOST_INDICES = 16
 
@@ -82,7 +86,7 @@ def _implementation(out: Any, target: Any, left: Any, first: Any, right: Any, se
         write(table + OUT, out.ctypes.data + _start(to_start, out.strides))
         write(table + ADD, add)
         for group in range(5):
-            write(table + SEQUENTIAL_INDICES + 8 * group, sizes[group])
+            write(table + COUNTS + 8 * group, sizes[group])
         for at in range(count):
             place = table + INDICES + at * INDEX_BYTES
             write(place, extents[order[at]])
@@ -122,32 +126,56 @@ def _start(offsets: Any, strides: Any) -> int:
 
 
 @cache
-def _tables() -> tuple[Any, Any]:
-    """How many values some indices have together, and the table of their offsets."""
+def _extents() -> Any:
+    """``extents(table)``: how many values each group of indices has together."""
+    read, write = element_access(0)
+
+    def extents(table: int) -> None:
+        index = table + INDICES
+        for group in range(5):
+            total = 1
+            for _ in range(read(table + COUNTS + 8 * group)):
+                total *= read(index)
+                index += INDEX_BYTES
+            write(table + EXTENTS + 8 * group, total)
+
+    return threads.exported("gradc_contract_extents", types.void(types.intp), extents)
+
+
+@cache
+def _offsets() -> Any:
+    """``offsets(table)``: fill the tables at `TABLES`; whether the columns of the result are neighbours."""
     read, write = element_access(0)
 
     @njit(error_model="numpy")
-    def values(indices: int, count: int) -> int:
-        total = 1
-        for at in range(count):
-            total *= read(indices + at * INDEX_BYTES)
-        return total
-
-    @njit(error_model="numpy")
-    def offsets(indices: int, count: int, of: int, to: int) -> int:
-        """Write the offset of every value, the last index fastest; return the end of the table."""
+    def fill(to: int, index: int, count: int, operand: int) -> int:
         write(to, 0)
         size = 1
         for at in range(count):  # from the back: what is still to be read is never overwritten
-            extent, stride = read(indices + at * INDEX_BYTES), read(indices + at * INDEX_BYTES + of)
+            place = index + at * INDEX_BYTES
+            extent, stride = read(place), read(place + OF_A + operand)
             for p in range(size - 1, -1, -1):
                 start = read(to + 8 * p)
                 for e in range(extent - 1, -1, -1):
                     write(to + 8 * (p * extent + e), start + e * stride)
             size *= extent
-        return to + 8 * size
+        return max(size, 1)
 
-    return values, offsets
+    def offsets(table: int) -> None:
+        to, index = read(table + TABLES), table + INDICES
+        for group in range(5):
+            count = read(table + COUNTS + 8 * group)
+            for operand in range(0, 24, 8):
+                write(table + OFFSETS + 24 * group + operand, to)
+                to += 8 * fill(to, index, count, operand)
+            index += count * INDEX_BYTES
+        across, unit = read(table + COLUMN_OUT), 1
+        for j in range(read(table + COLUMNS)):
+            if read(across + 8 * j) != j * read(table + SIZE):
+                unit = 0
+        write(table + UNIT, unit)
+
+    return threads.exported("gradc_contract_offsets", types.void(types.intp), offsets)
 
 
 # --- the driver ---------------------------------------------------------------------------------------------
@@ -160,84 +188,40 @@ def driver(bits: int) -> Any:
     block, block_address = _group_of_rows(bits)
     launch, used = threads.launcher(), threads.used()
     read, write = element_access(0)
-    values, offsets = _tables()
+    extents, offsets = _extents(), _offsets()
     rows, columns, size = tile(bits).rows, tile(bits).columns, bits // 8
     scalar = np.float64 if bits == 64 else np.float32
 
     def drive(table: int) -> None:
-        of_sequence = table + INDICES
-        sequence_indices = read(table + SEQUENTIAL_INDICES)
-        of_batch = of_sequence + sequence_indices * INDEX_BYTES
-        batch_indices = read(table + BATCH_INDICES)
-        of_rows = of_batch + batch_indices * INDEX_BYTES
-        row_indices = read(table + ROW_INDICES)
-        of_columns = of_rows + row_indices * INDEX_BYTES
-        column_indices = read(table + COLUMN_INDICES)
-        of_depth = of_columns + column_indices * INDEX_BYTES
-        depth_indices = read(table + SUMMED_INDICES)
-        sequence, batches = values(of_sequence, sequence_indices), values(of_batch, batch_indices)
-        m, n, k = (
-            values(of_rows, row_indices),
-            values(of_columns, column_indices),
-            values(of_depth, depth_indices),
-        )
-        write(table + ROWS, m)
-        write(table + COLUMNS, n)
-        write(table + DEPTH, k)
+        write(table + SIZE, size)
+        extents(table)
+        sequence, batches = read(table + SEQUENCE), read(table + BATCHES)
+        m, n, k = read(table + ROWS), read(table + COLUMNS), read(table + DEPTH)
         if sequence * batches * m * n == 0:
             return
-        words = np.empty(3 * sequence + 3 * batches + 2 * m + 2 * n + 2 * k, np.int64)
-        place = words.ctypes.data
-        of_a = place
-        of_b = offsets(of_sequence, sequence_indices, OF_A, of_a)
-        of_out = offsets(of_sequence, sequence_indices, OF_B, of_b)
-        place = offsets(of_sequence, sequence_indices, OF_OUT, of_out)
-        write(table + BATCH_A, place)
-        place = offsets(of_batch, batch_indices, OF_A, place)
-        write(table + BATCH_B, place)
-        place = offsets(of_batch, batch_indices, OF_B, place)
-        write(table + BATCH_OUT, place)
-        place = offsets(of_batch, batch_indices, OF_OUT, place)
-        write(table + ROW_A, place)
-        place = offsets(of_rows, row_indices, OF_A, place)
-        write(table + ROW_OUT, place)
-        place = offsets(of_rows, row_indices, OF_OUT, place)
-        write(table + COLUMN_B, place)
-        place = offsets(of_columns, column_indices, OF_B, place)
-        write(table + COLUMN_OUT, place)
-        unit = 1
-        place = offsets(of_columns, column_indices, OF_OUT, place)
-        for j in range(n):
-            if read(read(table + COLUMN_OUT) + 8 * j) != j * size:
-                unit = 0
-        write(table + UNIT, unit)
-        write(table + STEP_A, place)
-        if k > 0:
-            place = offsets(of_depth, depth_indices, OF_A, place)
-            write(table + STEP_B, place)
-            place = offsets(of_depth, depth_indices, OF_B, place)
+        words = np.empty(3 * (sequence + batches + m + n + max(k, 1)), np.int64)
+        write(table + TABLES, words.ctypes.data)
+        offsets(table)
         panels, blocks = (n + columns - 1) // columns, (m + rows - 1) // rows
         across = panels * columns * size
         deep = min(max(k, 1), min(DEEP, max(SHALLOW, PASS_BYTES // across)))
         together = max(1, min(batches, PACKED_BYTES // (across * deep)))
         packed = np.empty(together * panels * deep * columns + LINE // size, scalar)
         write(table + PACKED, (packed.ctypes.data + LINE - 1) // LINE * LINE)
-        group = max(
-            1, min(GROUP, blocks * together // (SHARES * used() if m * n * k * batches >= PARALLEL else 1))
-        )
+        shares = SHARES * used() if batches * m * n * k >= PARALLEL else 1
+        group = max(1, min(GROUP, blocks * together // shares))
         write(table + TOGETHER, group)
         groups = (blocks + group - 1) // group
         a, b, out, adds = read(table + A), read(table + B), read(table + OUT), read(table + ADD)
         for step in range(sequence):
-            write(table + A, a + read(of_a + 8 * step))
-            write(table + B, b + read(of_b + 8 * step))
-            write(table + OUT, out + read(of_out + 8 * step))
+            write(table + A, a + read(read(table + SEQUENCE_A) + 8 * step))
+            write(table + B, b + read(read(table + SEQUENCE_B) + 8 * step))
+            write(table + OUT, out + read(read(table + SEQUENCE_OUT) + 8 * step))
             for batch in range(0, batches, together):
                 count = min(together, batches - batch)
                 work = count * m * n * k
-                patience = (
-                    1_000_000 + work // 2 if work >= PARALLEL else 0
-                )  # several times what one thread needs
+                # Several times what one thread needs.
+                patience = 1_000_000 + work // 2 if work >= PARALLEL else 0
                 write(table + BATCH, batch)
                 for first in range(0, max(k, 1), deep):
                     write(table + FIRST, first)

@@ -32,7 +32,7 @@ logaddexp, logaddexp2 = vecmath.logaddexp, vecmath.logaddexp2
 xlogy, xlog1py = vecmath.xlogy, vecmath.xlog1py
 sinh, cosh, tanh = vecmath.sinh, vecmath.cosh, vecmath.tanh
 sin, cos, tan = vecmath.sin, vecmath.cos, vecmath.tan
-cbrt, erf, erfc = vecmath.cbrt, vecmath.erf, vecmath.erfc
+cbrt, erf, erfc, ndtr = vecmath.cbrt, vecmath.erf, vecmath.erfc, vecmath.ndtr
 _power = vecmath.power
 arcsin, arccos, arctan, arctan2 = vecmath.arcsin, vecmath.arccos, vecmath.arctan, vecmath.arctan2
 

@@ -29,7 +29,6 @@ def _scipy(name: str, exported: str) -> Any:
     return types.ExternalFunction(symbol, types.float64(types.float64, types.int32))
 
 
-_ndtr = _scipy("ndtr", "__pyx_fuse_1ndtr")
 _log_ndtr = _scipy("log_ndtr", "__pyx_fuse_1log_ndtr")
 _ndtri = _scipy("ndtri", "ndtri")
 _erfinv = _scipy("erfinv", "__pyx_fuse_0erfinv")
@@ -37,12 +36,6 @@ _erfcx = _scipy("erfcx", "__pyx_fuse_1erfcx")
 _digamma = _scipy("digamma", "__pyx_fuse_1psi")
 _gamma = _scipy("gamma", "__pyx_fuse_1gamma")
 _gammaln = _scipy("gammaln", "gammaln")
-
-
-@kernel_function
-def ndtr(a: Number) -> Number:
-    """Distribution function of the normal distribution."""
-    return type(a)(_ndtr(float(a), 0))
 
 
 @kernel_function

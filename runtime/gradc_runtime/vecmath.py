@@ -2,7 +2,7 @@
 
 Called from Python these are NumPy's functions, without warnings, in the dtype of the operand.  In compiled
 code each is branch-free arithmetic (`gradc_runtime.vecmath_lanes` says how) in float64 or float32: off by
-less than 2 units in the last place over the whole range (`pow`, `tan` and `erfc` by less than 4), exact at
+less than 2 units in the last place over the whole range (`pow`, `tan`, `erfc` and `ndtr` by less than 4), exact at
 zeros, infinities and NaN.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from gradc_runtime import vecmath_errors as errors
 from gradc_runtime import vecmath_exponentials as exponentials
 from gradc_runtime import vecmath_logarithms as logarithms
 from gradc_runtime import vecmath_powers as powers
-from gradc_runtime.vecmath_lanes import Algorithm, define
+from gradc_runtime.vecmath_lanes import F64, Algorithm, define
 
 Number = Any  # a NumPy scalar here, a machine number in a kernel
 
@@ -213,6 +214,17 @@ def power(a: Number, b: Number) -> Number:
 def erf(a: Number) -> Number:
     """Error function."""
     return type(a)(math.erf(a))
+
+
+@_compiled_as(errors.ndtr)
+def ndtr(a: Number) -> Number:
+    """Distribution function of the normal distribution."""
+    if not -40 < a < 0:
+        return type(a)(0.5 * math.erfc(-a / math.sqrt(2)))
+    first, second = map(Fraction, errors.INVERSE_ROOT2[F64])
+    argument = float(a) * float(first)
+    rest = float(Fraction(float(a)) * (first + second) - Fraction(argument))
+    return type(a)(0.5 * math.erfc(-argument) * math.exp(-2 * argument * rest))
 
 
 @_compiled_as(errors.erfc)

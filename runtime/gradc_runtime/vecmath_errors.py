@@ -1,4 +1,4 @@
-"""The error function and its complement, on `Real` values.
+"""The error function, its complement, and the normal distribution function, on `Real` values.
 
 Below 0.477, where it is 1/2, erf is an odd polynomial; above it erfc is ``exp(-x**2) / (x + 2)`` times a
 polynomial in (x - 2) / (x + 2).  Polynomials are minimax, found by Remez' exchange in 50 digits.
@@ -11,6 +11,11 @@ from gradc_runtime.vecmath_lanes import F32, F64, Real, clamp, polynomial, two_s
 
 HALF = 0.477  # about where erf is 1/2
 LARGEST = {F64: 28.0, F32: 11.0}  # erfc is 0 beyond
+# 1 / sqrt(2) in two parts.
+INVERSE_ROOT2 = {
+    F64: (0.7071067811865476, -4.833646656726457e-17),
+    F32: (0.7071067690849304, 1.2101617427381484e-08),
+}
 
 # erf(x) / x for |x| < 0.48 in x**2; relative error 2**-58 and 2**-30.  The first coefficient is in two parts.
 ERF_FIRST = {
@@ -82,11 +87,12 @@ def _near(x: Real) -> Real:
     return x.fma(first, x * z.fma(polynomial(z, ERF[x.format]), second))
 
 
-def _far(x: Real) -> Real:
-    """``erfc(x)`` for x > 0.47."""
+def _far(x: Real, rest: Real | None = None) -> Real:
+    """``erfc(x + rest)`` for x > 0.47, where `rest` is less than a unit in the last place of x."""
     x = clamp(x, 0.0, LARGEST[x.format])
     square = x * x
-    power = exp_of_sum(-square, -x.fma(x, -square))
+    error = x.fma(x, -square)
+    power = exp_of_sum(-square, -error if rest is None else -(x * rest).fma(2.0, error))
     bottom, bottom_error = two_sum(x, x.of(2.0))
     inverse = 1.0 / bottom
     factor = polynomial((x - 2.0) * inverse, ERFC[x.format])
@@ -100,6 +106,17 @@ def erf(x: Real) -> Real:
     """Error function."""
     magnitude = abs(x)
     return where(magnitude < HALF, _near(magnitude), 1.0 - _far(magnitude)).copysign(x)
+
+
+def ndtr(x: Real) -> Real:
+    """``erfc(-x / sqrt(2)) / 2``: what rounding takes from the argument, the tail magnifies by its square."""
+    first, second = INVERSE_ROOT2[x.format]
+    argument = x * first
+    rest = x.fma(second, x.fma(first, -argument))
+    magnitude = abs(argument)
+    far = 0.5 * _far(magnitude, where(x < 0.0, -rest, rest))
+    near = _near(argument).fma(0.5, x.of(0.5))
+    return where(magnitude < HALF, near, where(x < 0.0, far, 1.0 - far))
 
 
 def erfc(x: Real) -> Real:

@@ -23,6 +23,7 @@ from gradc.ir.index.templates import Argument, Literal, Source, Template, templa
 
 ULPS = 4
 # SciPy's own float32 versions overflow early (expit) or are single-precision algorithms.
+LOOSE = {"ndtr": 8}  # units in the last place, where the interpreter is the less accurate one
 EXCEPTIONS = {("expit", np.float32): 1e-43}
 # Sums whose terms may cancel: an error of the larger term is all that either side promises.
 CANCELLING = ("logaddexp", "logaddexp2")
@@ -110,7 +111,7 @@ def test_kernel_spellings_mean_what_numpy_means(arity: int, dtype: type):
         with np.errstate(all="ignore"):
             wanted = np.asarray(MachineNumbers().function(template(name))(*operands)).astype(dtype)
             cancelled = ULPS * np.spacing(np.max(np.abs(operands), axis=0)) if name in CANCELLING else 0.0
-        good = agrees(row, wanted, ULPS, np.fmax(EXCEPTIONS.get((name, dtype), 0.0), cancelled))
+        good = agrees(row, wanted, LOOSE.get(name, ULPS), np.fmax(EXCEPTIONS.get((name, dtype), 0.0), cancelled))
         if name not in ZERO_OF_EITHER_SIGN:
             good &= (wanted != 0) | (row != 0) | (np.signbit(row) == np.signbit(wanted))
         wrong += [

@@ -68,6 +68,7 @@ UNARY: dict[str, tuple[Callable[[Any], Any], float, float, float]] = {
     "arctan": (mpmath.atan, 2.0, -1e3, 1e3),
     "erf": (lambda x: 1 - erfc(x) if x > 1 else erfc(-x) - 1 if x < -1 else mpmath.erf(x), 2.0, -7, 7),
     "erfc": (erfc, 4.0, -7, 28),
+    "ndtr": (lambda x: erfc(-x / mpmath.sqrt(2)) / 2, 4.0, -39, 9),
     "cbrt": (lambda x: mpmath.sign(x) * mpmath.cbrt(abs(x)), 1.0, -1e4, 1e4),
 }
 UNBOUNDED = ("sin", "cos", "tan", "log", "log2", "log10", "log1p", "cbrt", "arctan", "arcsin", "arccos")
@@ -109,6 +110,7 @@ def points(name: str, dtype: type, count: int, rng: np.random.Generator) -> Arra
     if name in (
         "erf",
         "erfc",
+        "ndtr",
         "softplus",
         "log_expit",
         "sinh",
@@ -154,7 +156,7 @@ def worst(name: str, dtype: type, count: int, rng: np.random.Generator) -> tuple
 
 @DTYPES
 @pytest.mark.parametrize("name", UNARY)
-def test_error_in_units_in_the_last_place(name: str, dtype: type, rng: np.random.Generator):
+def test_ulp(name: str, dtype: type, rng: np.random.Generator):
     error, place = worst(name, dtype, 40, rng)
     assert error <= UNARY[name][1], place
 
@@ -162,7 +164,7 @@ def test_error_in_units_in_the_last_place(name: str, dtype: type, rng: np.random
 @pytest.mark.full
 @DTYPES
 @pytest.mark.parametrize("name", UNARY)
-def test_error_in_units_in_the_last_place_densely(name: str, dtype: type, rng: np.random.Generator):
+def test_ulp_densely(name: str, dtype: type, rng: np.random.Generator):
     error, place = worst(name, dtype, 3000, rng)
     assert error <= UNARY[name][1], place
 
@@ -202,7 +204,7 @@ def test_special_values_of_two_operands(dtype: type):
 
 
 @DTYPES
-def test_errors_of_two_operands(dtype: type, rng: np.random.Generator):
+def test_ulp_of_two_operands(dtype: type, rng: np.random.Generator):
     info = np.finfo(dtype)
     base = (2.0 ** rng.uniform(-3, 3, 400)).astype(dtype)
     base[:100] = 2.0 ** rng.uniform(info.minexp - 10, info.maxexp, 100)

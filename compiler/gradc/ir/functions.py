@@ -128,7 +128,7 @@ def _table() -> dict[str, Function]:
         ("erf", 1, wide, "sp.erf({0})", "mp.erf({0})", "erf({0})"),
         ("erfc", 1, wide, "sp.erfc({0})", "mp.erfc({0})", "erfc({0})"),
         ("erfinv", 1, real, "sp.erfinv({0})", "mp_erfinv({0})", "erfinv({0})"),
-        ("ndtr", 1, wide, "sp.ndtr({0})", "mp.ncdf({0})", "ndtr({0})"),
+        ("ndtr", 1, wide, "ndtr({0})", "mp.ncdf({0})", "ndtr({0})"),
         ("log_ndtr", 1, wide, "sp.log_ndtr({0})", "mp_log_ndtr({0})", "log_ndtr({0})"),
         ("inverse_mills", 1, real, "inverse_mills({0})", "mp_inverse_mills({0})", "inverse_mills({0})"),
         ("ndtri", 1, real, "sp.ndtri({0})", "mp_ndtri({0})", "ndtri({0})"),
@@ -177,7 +177,6 @@ SPECIAL = frozenset(
         "gammaln",
         "inverse_mills",
         "log_ndtr",
-        "ndtr",
         "ndtri",
         "polygamma",
     )

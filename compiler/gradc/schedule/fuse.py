@@ -31,7 +31,7 @@ from gradc.ir.index.nodes import (
 from gradc.ir.schedule import Leaf, Loop, Node, Schedule, Storage
 from gradc.schedule.order import step_cost
 
-MAX_LEAVES = 48  # a longer loop body spills registers and defeats vectorisation
+MAX_LEAVES = 128  # of a loop body: what a further loop would load and store costs more than spilled registers
 
 
 @dataclass(slots=True, eq=False)

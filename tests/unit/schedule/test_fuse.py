@@ -9,7 +9,7 @@ from gradc.ir.index.show import show_left
 from gradc.ir.index.templates import template
 from gradc.ir.schedule import Leaf, Loop, Node, Schedule, leaves, show_schedule
 from gradc.ir.types import DType
-from gradc.schedule.fuse import fuse
+from gradc.schedule.fuse import MAX_LEAVES, fuse
 
 F64, BOOL = DType.F64, DType.BOOL
 N, M = symbol("n"), symbol("m")
@@ -160,7 +160,7 @@ def test_every_equation_runs_once_and_in_order_of_need():
     program = build.finish((name,))
     schedule = fuse(program)
     assert [leaf.equation for leaf in leaves(schedule.body)] == list(range(300))
-    assert all(len(list(leaves((node,)))) <= 48 for node in schedule.body)
+    assert all(len(list(leaves((node,)))) <= MAX_LEAVES for node in schedule.body)
 
 
 def test_show_schedule():

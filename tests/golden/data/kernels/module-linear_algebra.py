@@ -17,11 +17,11 @@ from gradc_runtime.reduce import plus
 def linear_algebra_value_and_grad(a, b):
     n = a.shape[0]
     if not (a.shape[1] == n):
-        raise ValueError("axis 1 of a must have extent n")
+        raise ValueError('axis 1 of a must have extent n')
     if not (b.shape[0] == n):
-        raise ValueError("axis 0 of b must have extent n")
+        raise ValueError('axis 0 of b must have extent n')
     if not (b.shape[1] == 1):
-        raise ValueError("axis 1 of b must have extent 1")
+        raise ValueError('axis 1 of b must have extent 1')
     # x = solve(a, b)
     x = solve(a, b)
     # sign, logarithm = slogdet(a)
