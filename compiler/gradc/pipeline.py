@@ -25,6 +25,7 @@ from gradc.passes.equations.gather import gather
 from gradc.passes.equations.markers import without_markers
 from gradc.passes.equations.simplify import simplify
 from gradc.passes.equations.stabilise import stabilise
+from gradc.passes.loops.share import share_out
 from gradc.schedule.fuse import fuse
 from gradc.schedule.recompute import recompute
 from gradc_runtime.artifact import KernelArtifact
@@ -123,6 +124,7 @@ def compile_program(program: Program, derivation: Derivation, options: Options) 
     name = f"{program.name}_{derivation.of}"
     header = (_title(program.name, derivation), f"gradc {VERSION}", "", *show(program).splitlines())
     kernel = timed("lower", lambda: lower(optimised, schedule, name=name, header=header))
+    kernel = timed("share", lambda: share_out(kernel))
     if derivation.of == "value_and_grad":
         kernel = replace(kernel, nested=len(derivation.wrt))  # (value, gradients), as the user asks for them
     source = timed("source", lambda: module_text(kernel))

@@ -9,15 +9,18 @@ compiled once per process and element size, and is called by symbol.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import Any
 
 import numpy as np
+from llvmlite import ir
 from numba import njit
-from numba.core import types
-from numba.extending import overload
+from numba.core import cgutils, types
+from numba.extending import lower_builtin, type_callable
 
 from gradc_runtime import threads
+from gradc_runtime.arrays import empty
 from gradc_runtime.contraction import Position, add_contraction, contract, positions, roles_of
 from gradc_runtime.simd import copy_bytes, element_access, micro_kernel, stack_buffer, tile
 
@@ -47,79 +50,95 @@ INDEX_BYTES, OF_A, OF_B, OF_OUT = 32, 8, 16, 24
 MOST_INDICES = 16
 
 
-@overload(contract, prefer_literal=True)
-def _contract(out, target, left, first, right, second, extents):  # type: ignore[no-untyped-def]
-    return _implementation(out, target, left, first, right, second, False)
+def _typer(add: bool) -> Any:
+    def typing(context: Any) -> Any:
+        def typer(out: Any, target: Any, left: Any, first: Any, right: Any, second: Any, extents: Any) -> Any:
+            texts = (target, first, second)
+            if not all(isinstance(text, types.StringLiteral) for text in texts):
+                return None
+            known = roles_of([positions(text.literal_value) for text in texts], add) is not None
+            return types.none if known and out.dtype == left.dtype == right.dtype else None
+
+        return typer
+
+    return typing
 
 
-@overload(add_contraction, prefer_literal=True)
-def _add_contraction(out, target, left, first, right, second, extents):  # type: ignore[no-untyped-def]
-    return _implementation(out, target, left, first, right, second, True)
+def _lowering(add: bool) -> Any:
+    def lower(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
+        _Table(context, builder, signature.args, values, add).drive()
+        return context.get_dummy_value()
+
+    return lower
 
 
-def _implementation(out: Any, target: Any, left: Any, first: Any, right: Any, second: Any, add: bool) -> Any:
-    texts = (target, first, second)
-    if not all(isinstance(text, types.StringLiteral) for text in texts):
-        return None
-    reads = [positions(text.literal_value) for text in texts]
-    roles = roles_of(reads, add)
-    if roles is None:
-        return None
-    letters = sorted(roles.order)
-    order = tuple(letters.index(letter) for letter in roles.order)
-    count, columns = len(order), (2, 1) if roles.swapped else (1, 2)
-    to, of_left, of_right = (_factors(read, roles.order) for read in reads)
-    starts = tuple(tuple(offset for _, offset in read) for read in reads)
-    to_start, left_start, right_start = starts
-    left_at, right_at = (8 * column for column in columns)
-    a_field, b_field = (B, A) if roles.swapped else (A, B)
-    sizes = tuple(
-        len(group) for group in (roles.sequential, roles.batch, roles.rows, roles.columns, roles.summed)
-    )
-    drive, buffer = driver(out.dtype.bitwidth), stack_buffer(INDICES + INDEX_BYTES * MOST_INDICES)
-    _, write = element_access(0)
-
-    def implementation(out, target, left, first, right, second, extents):  # type: ignore[no-untyped-def]
-        table = buffer()
-        write(table + a_field, left.ctypes.data + _start(left_start, left.strides))
-        write(table + b_field, right.ctypes.data + _start(right_start, right.strides))
-        write(table + OUT, out.ctypes.data + _start(to_start, out.strides))
-        write(table + ADD, add)
-        for group in range(5):
-            write(table + COUNTS + 8 * group, sizes[group])
-        for at in range(count):
-            place = table + INDICES + at * INDEX_BYTES
-            write(place, extents[order[at]])
-            write(place + left_at, _stride(of_left, at, left.strides))
-            write(place + right_at, _stride(of_right, at, right.strides))
-            write(place + OF_OUT, _stride(to, at, out.strides))
-        drive(table)
-
-    return implementation
+for _function, _add in ((contract, False), (add_contraction, True)):
+    type_callable(_function)(_typer(_add))
+    lower_builtin(_function, *[types.Any] * 7)(_lowering(_add))
 
 
-def _factors(read: tuple[Position, ...], order: str) -> tuple[int, ...]:
-    """For every index and every axis the coefficient of the index there."""
-    found: list[int] = []
-    for letter in order:
-        found += [sum(c for c, name in terms if name == letter) for terms, _ in read]
-    return tuple(found)
+class _Table:
+    """The table of one contraction, filled on the stack of the kernel."""
+
+    def __init__(self, context: Any, builder: ir.IRBuilder, kinds: Any, values: Any, add: bool) -> None:
+        self.context = context
+        self.builder = builder
+        self.kinds = kinds
+        self.values = values
+        self.add = add
+        self.word = ir.IntType(64)
+        place = cgutils.alloca_once(builder, self.word, WORDS + INDEX_BYTES // 8 * MOST_INDICES)
+        self.place = builder.ptrtoint(place, self.word)
+
+    def drive(self) -> None:
+        """Fill the table and call the driver."""
+        reads = [positions(self.kinds[at].literal_value) for at in (1, 3, 5)]
+        roles = roles_of(reads, self.add)
+        assert roles is not None
+        arrays = [self.array(at) for at in (0, 2, 4)]
+        fields = (OUT, B, A) if roles.swapped else (OUT, A, B)
+        strides = (OF_OUT, OF_B, OF_A) if roles.swapped else (OF_OUT, OF_A, OF_B)
+        for read, (address, steps), field in zip(reads, arrays, fields, strict=True):
+            terms = [(offset, step) for (_, offset), step in zip(read, steps, strict=True)]
+            self.write(field, self.builder.add(address, self.combined(terms)))
+        self.write(ADD, self.word(int(self.add)))
+        groups = (roles.sequential, roles.batch, roles.rows, roles.columns, roles.summed)
+        for at, group in enumerate(groups):
+            self.write(COUNTS + 8 * at, self.word(len(group)))
+        extents = cgutils.unpack_tuple(self.builder, self.values[6])
+        letters = sorted(roles.order)
+        for at, letter in enumerate(roles.order):
+            place = INDICES + at * INDEX_BYTES
+            self.write(place, self.builder.sext(extents[letters.index(letter)], self.word))
+            for read, (_, steps), field in zip(reads, arrays, strides, strict=True):
+                self.write(place + field, self.combined(_factors(read, letter, steps)))
+        symbol = f"gradc_contract_{self.kinds[0].dtype.bitwidth}"
+        driver(self.kinds[0].dtype.bitwidth)  # defines it
+        declared = ir.FunctionType(ir.VoidType(), [self.word])
+        self.builder.call(cgutils.get_or_insert_function(self.builder.module, declared, symbol), [self.place])
+
+    def array(self, at: int) -> tuple[Any, list[Any]]:
+        """The address of an array, and its strides in bytes."""
+        array = self.context.make_array(self.kinds[at])(self.context, self.builder, self.values[at])
+        strides = cgutils.unpack_tuple(self.builder, array.strides)
+        return self.builder.ptrtoint(array.data, self.word), strides
+
+    def combined(self, terms: Iterable[tuple[int, Any]]) -> Any:
+        total: Any = self.word(0)
+        for factor, value in terms:
+            if factor:
+                total = self.builder.add(total, self.builder.mul(self.word(factor), value))
+        return total
+
+    def write(self, field: int, value: Any) -> None:
+        place = self.builder.add(self.place, self.word(field))
+        self.builder.store(value, self.builder.inttoptr(place, self.word.as_pointer()))
 
 
-@njit(error_model="numpy")
-def _stride(factors: Any, index: int, strides: Any) -> int:
-    total = 0
-    for axis in range(len(strides)):
-        total += factors[index * len(strides) + axis] * strides[axis]
-    return total
-
-
-@njit(error_model="numpy")
-def _start(offsets: Any, strides: Any) -> int:
-    total = 0
-    for axis in range(len(strides)):
-        total += offsets[axis] * strides[axis]
-    return total
+def _factors(read: tuple[Position, ...], letter: str, strides: list[Any]) -> Iterator[tuple[int, Any]]:
+    """The coefficient of an index along every axis, with the stride of the axis."""
+    for (terms, _), stride in zip(read, strides, strict=True):
+        yield sum(factor for factor, name in terms if name == letter), stride
 
 
 # --- offset tables ------------------------------------------------------------------------------------------
@@ -184,8 +203,7 @@ def _offsets() -> Any:
 @cache
 def driver(bits: int) -> Any:
     """The driver for elements of `bits` bits, as a symbol: takes the address of the table of one contraction."""
-    pack, pack_address = _pack(bits)
-    block, block_address = _group_of_rows(bits)
+    pack_address, rows_address = _pack(bits), _group_of_rows(bits)
     launch, used = threads.launcher(), threads.used()
     read, write = element_access(0)
     extents, offsets = _extents(), _offsets()
@@ -199,14 +217,14 @@ def driver(bits: int) -> Any:
         m, n, k = read(table + ROWS), read(table + COLUMNS), read(table + DEPTH)
         if sequence * batches * m * n == 0:
             return
-        words = np.empty(3 * (sequence + batches + m + n + max(k, 1)), np.int64)
+        words = empty((3 * (sequence + batches + m + n + max(k, 1)),), np.int64)
         write(table + TABLES, words.ctypes.data)
         offsets(table)
         panels, blocks = (n + columns - 1) // columns, (m + rows - 1) // rows
         across = panels * columns * size
         deep = min(max(k, 1), min(DEEP, max(SHALLOW, PASS_BYTES // across)))
         together = max(1, min(batches, PACKED_BYTES // (across * deep)))
-        packed = np.empty(together * panels * deep * columns + LINE // size, scalar)
+        packed = empty((together * panels * deep * columns + LINE // size,), scalar)
         write(table + PACKED, (packed.ctypes.data + LINE - 1) // LINE * LINE)
         shares = SHARES * used() if batches * m * n * k >= PARALLEL else 1
         group = max(1, min(GROUP, blocks * together // shares))
@@ -227,15 +245,15 @@ def driver(bits: int) -> Any:
                     write(table + FIRST, first)
                     write(table + COUNT, min(deep, k - first))
                     write(table + ADD, 1 if first > 0 else adds)
-                    launch(pack, pack_address(), panels * count, table, patience)
-                    launch(block, block_address(), groups * count, table, patience)
+                    launch(pack_address(), panels * count, table, patience)
+                    launch(rows_address(), groups * count, table, patience)
         # The last use: Numba frees an array after it, whatever holds its address.
         write(table + PACKED, packed.size + words.size)
 
     return threads.exported(f"gradc_contract_{bits}", types.void(types.intp), drive)
 
 
-def _pack(bits: int) -> tuple[Any, Any]:
+def _pack(bits: int) -> Any:
     """The task that copies one panel of columns of the right operand, padded with zeros."""
     columns, size = tile(bits).columns, bits // 8
     load, store = element_access(bits)
@@ -269,7 +287,7 @@ def _pack(bits: int) -> tuple[Any, Any]:
     return threads.task(f"gradc_pack_{bits}", pack)
 
 
-def _group_of_rows(bits: int) -> tuple[Any, Any]:
+def _group_of_rows(bits: int) -> Any:
     """The task that multiplies some blocks of rows with all panels."""
     shape, size = tile(bits), bits // 8
     rows, columns = shape.rows, shape.columns

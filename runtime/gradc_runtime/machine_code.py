@@ -174,6 +174,8 @@ def _provide(symbol: str) -> bool:
         return True
     if symbol in ("gradc_parallel_for", "gradc_get_num_threads", "gradc_clock", "gradc_launch_state"):
         import_module("gradc_runtime.threads").available()
+    elif symbol == "gradc_pool":
+        import_module("gradc_runtime.arrays").define_pool()
     elif symbol.startswith("gradc_special_"):
         import_module("gradc_runtime.special")
     elif symbol.startswith("gradc_") and not provide_kept(symbol):

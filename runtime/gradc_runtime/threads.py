@@ -18,8 +18,10 @@ from typing import Any
 import llvmlite.binding
 import numba
 import numpy as np
+from llvmlite import ir
 from numba import cfunc, njit
 from numba.core import types
+from numba.extending import intrinsic
 from numba.np.ufunc import parallel
 
 from gradc_runtime.machine_code import keep_callback, provide_kept
@@ -83,7 +85,7 @@ def _forked() -> None:
 _kept: list[Any] = []  # compiled functions live as long as the process: kernels hold their addresses
 
 
-def exported(symbol: str, signature: Any, function: Callable[..., None]) -> Any:
+def exported(symbol: str, signature: Any, function: Callable[..., Any]) -> Any:
     """Compile `function` once and give it a symbol that compiled code calls."""
     if not provide_kept(symbol):
         function.__module__, function.__qualname__ = (
@@ -97,12 +99,13 @@ def exported(symbol: str, signature: Any, function: Callable[..., None]) -> Any:
     return types.ExternalFunction(symbol, signature)
 
 
-def task(symbol: str, function: Callable[[int, int, int, int], None]) -> tuple[Any, Any]:
-    """A task under a symbol, and the function that gives its address.
+def task(symbol: str, function: Callable[[int, int, int, int], None]) -> Any:
+    """Give a task a symbol; what compiled code calls for its address.
 
     `function` takes (arguments, counts, steps, table) as integers; the index is the integer at `arguments`.
     """
-    return exported(symbol, _TASK, function), symbol_address(symbol)
+    exported(symbol, _TASK, function)
+    return symbol_address(symbol)
 
 
 def _accounting() -> Any:
@@ -140,35 +143,55 @@ def used() -> Any:
     return threads_used
 
 
+@intrinsic
+def _call_address(typing: Any, address: Any, place: Any, table: Any) -> Any:
+    """Call the task at an address with the place of its index."""
+    word = ir.IntType(64)
+    kind = ir.FunctionType(ir.VoidType(), [word] * 4).as_pointer()
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        function, index, data = arguments
+        builder.call(builder.inttoptr(function, kind), [index, word(0), word(0), data])
+        return context.get_dummy_value()
+
+    return types.void(types.intp, types.intp, types.intp), generate
+
+
+call_address: Any = _call_address  # as checkers of types see an intrinsic
+
+
 @cache
 def launcher() -> Any:
-    """``launch(task, address, count, table, patience)``: run a task for every index.
+    """``launch(address, count, table, patience)``, as a symbol: run the task at an address for every index.
 
     In parallel where `patience` is positive: a launch that takes longer, in nanoseconds, makes the next ones run alone.
     """
-    load, store = element_access(0)
-    words = stack_buffer(24)
+    launch = _launch_with_pool() if available() else _launch_alone()
+    return exported("gradc_launch", types.void(*[types.intp] * 4), launch)
+
+
+def _launch_alone() -> Any:
+    _, store = element_access(0)
+    words = stack_buffer(8)
 
     @njit(error_model="numpy")
-    def alone(function: Any, count: int, table: int) -> None:
+    def alone(address: int, count: int, table: int, patience: int) -> None:
         place = words()
         for index in range(count):
             store(place, index)
-            function(place, 0, 0, table)
+            call_address(address, place, table)
 
-    if not available():
+    return alone
 
-        @njit(error_model="numpy")
-        def launch_alone(function: Any, address: int, count: int, table: int, patience: int) -> None:
-            alone(function, count, table)
 
-        return launch_alone
+def _launch_with_pool() -> Any:
+    load, store = element_access(0)
+    words = stack_buffer(24)
+    alone = _launch_alone()
     pool = types.ExternalFunction(POOL, types.void(*[types.intp] * 7, types.int32))
-    pool_threads = types.ExternalFunction(THREADS, types.int32())
     clock = types.ExternalFunction(CLOCK, types.int32(types.int32, types.intp))
-    state_address = symbol_address(STATE)
+    state_address, account, threads_used = symbol_address(STATE), _accounting(), used()
     monotonic = np.int32(time.CLOCK_MONOTONIC)
-    account = _accounting()
 
     @njit(error_model="numpy")
     def now() -> int:
@@ -177,16 +200,18 @@ def launcher() -> Any:
         return load(place) * 1_000_000_000 + load(place + 8)
 
     @njit(error_model="numpy")
-    def launch(function: Any, address: int, count: int, table: int, patience: int) -> None:
-        state = state_address()
-        threads = min(load(state + WANTED), np.int64(pool_threads()))
-        if patience <= 0 or threads < 2 or load(state + ENABLED) != 1:
-            alone(function, count, table)
+    def launch(address: int, count: int, table: int, patience: int) -> None:
+        if patience <= 0 or count < 2:
+            alone(address, count, table, 0)
+            return
+        threads, state = threads_used(), state_address()
+        if threads < 2:
+            alone(address, count, table, 0)
             return
         waiting = load(state + ALONE)
         if waiting > 0:
             store(state + ALONE, waiting - 1)
-            alone(function, count, table)
+            alone(address, count, table, 0)
             return
         # The pool adds index * step to each base address: base 0 and step 1 hand over the index itself.
         start = words()

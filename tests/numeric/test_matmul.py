@@ -74,11 +74,11 @@ def test_every_stall_doubles_what_the_next_one_costs():
         pass
 
     launch = threads.launcher()
-    task, address = threads.task("gradc_nothing", nothing)
+    address = threads.task("gradc_nothing", nothing)
 
     @numba.njit
     def run(patience: int) -> None:
-        launch(task, address(), 4, 0, patience)
+        launch(address(), 4, 0, patience)
 
     shortest = threads.SHORTEST
     threads.state[1:3] = 0, shortest

@@ -111,7 +111,9 @@ def test_kernel_spellings_mean_what_numpy_means(arity: int, dtype: type):
         with np.errstate(all="ignore"):
             wanted = np.asarray(MachineNumbers().function(template(name))(*operands)).astype(dtype)
             cancelled = ULPS * np.spacing(np.max(np.abs(operands), axis=0)) if name in CANCELLING else 0.0
-        good = agrees(row, wanted, LOOSE.get(name, ULPS), np.fmax(EXCEPTIONS.get((name, dtype), 0.0), cancelled))
+        good = agrees(
+            row, wanted, LOOSE.get(name, ULPS), np.fmax(EXCEPTIONS.get((name, dtype), 0.0), cancelled)
+        )
         if name not in ZERO_OF_EITHER_SIGN:
             good &= (wanted != 0) | (row != 0) | (np.signbit(row) == np.signbit(wanted))
         wrong += [

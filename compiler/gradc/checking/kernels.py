@@ -8,6 +8,7 @@ it takes, in whatever order the loops visit them.
 from __future__ import annotations
 
 import ast
+import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -22,6 +23,9 @@ from gradc.ir.index.nodes import Accumulate, Equation, Program, outputs_of
 from gradc.ir.index.show import show_equation
 
 Array = Any
+_PART = re.compile(
+    r"_parts?(_\d+)?\Z"
+)  # what one part of a loop sums is the whole sum where there is one part
 LOOSE = 1e-6  # of the largest element; where no bound on the rounding is known
 REFUSALS = (ArithmeticError, GradcError, IndexError, NameError, TypeError, ValueError)
 
@@ -74,12 +78,13 @@ def watched(source: str, function: str, arguments: Sequence[Array]) -> dict[str,
     the array as it is in the end; of one that is added to, the array alone.
     """
     tree = ast.parse(source)
-    (body,) = (node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == function)
-    body.body = _instrumented(body.body)
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef) and (node.name == function or _is_task(node)):
+            node.body = _instrumented(node.body)
     values: dict[str, list[Array]] = {}
 
     def watch(name: str, value: Array, total: bool) -> None:
-        kept = values.setdefault(name, [])
+        kept = values.setdefault(_PART.sub("", name), [])
         if total and kept:
             kept[-1] = value
         else:
@@ -91,6 +96,10 @@ def watched(source: str, function: str, arguments: Sequence[Array]) -> dict[str,
         warnings.simplefilter("ignore", RuntimeWarning)
         namespace[function](*arguments)
     return values
+
+
+def _is_task(node: ast.FunctionDef) -> bool:
+    return any(isinstance(found, ast.Name) and found.id == "task" for found in node.decorator_list)
 
 
 def _instrumented(statements: Sequence[ast.stmt]) -> list[ast.stmt]:

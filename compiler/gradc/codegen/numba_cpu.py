@@ -25,15 +25,20 @@ from gradc.ir.loop.nodes import (
     Kernel,
     Let,
     Library,
+    Number,
+    Parts,
     Product,
     Require,
     Statement,
     Store,
+    Tasks,
     Update,
 )
+from gradc.ir.loop.walk import free_names
 
 # Where the functions that a module calls come from: what is neither here nor built in is in `scalars`.
 MODULES = {
+    "arrays": ("empty", "zeros"),
     "contraction_kernel": ("contract", "add_contraction"),
     "external": ("external",),
     "library": ("check_indices", "reshape", "affine_scan", "argsort", "arg_extreme"),
@@ -44,6 +49,7 @@ MODULES = {
     "matmul": ("product",),
     "reduce": ("plus",),
     "straight_line": ("straight_line",),
+    "tasks": ("parts_of", "run_tasks", "start_of", "task"),
     "special": tuple(sorted(SPECIAL)),
 }
 _MODULE_OF = {name: module for module, names in MODULES.items() for name in names}
@@ -77,6 +83,7 @@ class _Module:
         self.taken = set(_RESERVED)
         self.printer = Printer(self.rename)
         self.lines: list[str] = []
+        self.functions: list[str] = []  # the lines of the functions that long blocks and tasks become
 
     def rename(self, name: str) -> str:
         """Return a name that shadows nothing the module uses."""
@@ -92,9 +99,16 @@ class _Module:
 
     def text(self) -> str:
         parameters = ", ".join(self.rename(parameter.name) for parameter in self.kernel.parameters)
-        blocks = self._parts()
+        self._parts()
         results = self._results()
-        parts = [*self._head(), *blocks, "", "", f"def {self.kernel.name}({parameters}):", *self.lines]
+        parts = [
+            *self._head(),
+            *self.functions,
+            "",
+            "",
+            f"def {self.kernel.name}({parameters}):",
+            *self.lines,
+        ]
         return "\n".join((*parts, f"    return {results}")) + "\n"
 
     def _results(self) -> str:
@@ -122,26 +136,24 @@ class _Module:
 
     # --- blocks -----------------------------------------------------------------------------------------
 
-    def _parts(self) -> list[str]:
-        """Print the body; returns the lines of the functions that long scalar blocks become."""
+    def _parts(self) -> None:
+        """Print the body, and aside the functions that long scalar blocks and tasks become."""
         parts = split(self.kernel)
         blocks = [part for part in parts if isinstance(part, Block)]
         if not blocks:
             self._body(self.kernel.body, 1)
-            return []
+            return
         self.printer.used["straight_line"] = self.printer.used["np"] = None
         self._line(1, f"workspace = np.empty({max(1, sum(len(block.kept) for block in blocks))})")
-        functions: list[str] = []
         run: list[Statement] = []
         for part in parts:
             if isinstance(part, Block):
                 self._body(run, 1)
                 run = []
-                functions += self._block(part, blocks.index(part) + 1)
+                self.functions += self._block(part, blocks.index(part) + 1)
             else:
                 run.append(part)
         self._body(run, 1)
-        return functions
 
     def _block(self, block: Block, number: int) -> list[str]:
         """Print the call of a block; returns its function: readable statements under their data."""
@@ -167,6 +179,22 @@ class _Module:
             '    """Compiled from the steps above; this text is their meaning, and runs uncompiled."""',
         ]
         return ["", "", *head, *body]
+
+    def _tasks(self, tasks: Tasks, depth: int) -> None:
+        """Print the call of tasks, and aside their function."""
+        self.printer.used.update(dict.fromkeys(("task", "run_tasks", "start_of")))
+        part, count, name = self.rename(tasks.part), self.printer.text(tasks.count), self.rename(tasks.name)
+        extent, first = self.printer.text(tasks.extent), self.rename(tasks.first)
+        given = [self.rename(used) for used in free_names(tasks)]
+        comma = "," if len(given) == 1 else ""
+        self._line(depth, f"run_tasks({name}, {count}, ({', '.join(given)}{comma}))")
+        outer, self.lines = self.lines, []
+        self._line(1, f"{first} = start_of({part}, {count}, {extent})")
+        self._line(1, f"{self.rename(tasks.many)} = start_of({part} + 1, {count}, {extent}) - {first}")
+        self._body(tasks.body, 1)
+        body, self.lines = self.lines, outer
+        head = f"def {name}({', '.join((part, count, *given))}):"
+        self.functions += ["", "", "@task", head, *body]
 
     # --- statements -------------------------------------------------------------------------------------
 
@@ -203,7 +231,7 @@ class _Module:
             case For(index, extent, body):
                 self._line(depth, f"for {self.rename(index)} in range({self.printer.text(extent)}):")
                 self._body(body, depth + 1)
-            case Product() | Contract() | Library():
+            case Parts() | Tasks() | Product() | Contract() | Library():
                 self._whole(statement, depth)
             case _:
                 assert_never(statement)
@@ -229,8 +257,12 @@ class _Module:
         comma = "," if len(statement.shape) == 1 else ""
         make = "zeros" if statement.zeroed else "empty"
         self.printer.used["np"] = None
-        dtype = "" if statement.dtype.value == "float64" else f", np.{_numpy_name(statement.dtype.value)}"
-        self._line(depth, f"{self.rename(statement.tensor)} = np.{make}(({shape}{comma}){dtype})")
+        dtype = f", np.{_numpy_name(statement.dtype.value)}"
+        if all(isinstance(size, Number) for size in statement.shape):
+            make, dtype = f"np.{make}", "" if statement.dtype.value == "float64" else dtype
+        else:
+            self.printer.used[make] = None
+        self._line(depth, f"{self.rename(statement.tensor)} = {make}(({shape}{comma}){dtype})")
 
     def _element(self, tensor: str, indices: Sequence[Expr]) -> str:
         return f"{self.rename(tensor)}[{', '.join(self.printer.text(index) for index in indices)}]"
@@ -248,8 +280,14 @@ class _Module:
         self.printer.used[function] = None
         self._line(depth, f"{self.rename(statement.out)} = {function}({arguments})")
 
-    def _whole(self, statement: Product | Contract | Library, depth: int) -> None:
+    def _whole(self, statement: Parts | Tasks | Product | Contract | Library, depth: int) -> None:
         match statement:
+            case Parts(name, extent, work, size):
+                self.printer.used["parts_of"] = None
+                given = ", ".join(self.printer.text(value) for value in (extent, work, size))
+                self._line(depth, f"{self.rename(name)} = parts_of({given})")
+            case Tasks():
+                self._tasks(statement, depth)
             case Product():
                 self._product(statement, depth)
             case Contract():

@@ -28,7 +28,7 @@ from gradc.ir.index.nodes import (
     outputs_of,
     terms_of,
 )
-from gradc.ir.index.show import INDEX_NAMES, show_equation
+from gradc.ir.index.show import show_equation
 from gradc.ir.loop import nodes
 from gradc.ir.loop.nodes import (
     AddTo,
@@ -47,7 +47,7 @@ from gradc.ir.loop.nodes import (
     Update,
     Var,
 )
-from gradc.ir.names import NameSupply
+from gradc.ir.names import INDEX_NAMES, NameSupply
 from gradc.ir.schedule import Leaf, Node, Schedule, Storage, leaves
 from gradc.ir.types import DType
 from gradc.lowering.freeze import freeze

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gradc.ir.index.nodes import Access, Accumulate, Assign, Equation, Index, Lookup, terms_of
-from gradc.ir.index.show import INDEX_NAMES
+from gradc.ir.names import INDEX_NAMES
 from gradc_runtime.contraction import Roles, positions, roles_of
 
 
@@ -52,7 +52,10 @@ LETTERS = "".join(sorted(name for name in INDEX_NAMES if len(name) == 1))
 
 
 def is_matrix_product(equation: Equation) -> bool:
-    """Whether a library product is worth calling: one row, one column and one summed index, not statically small."""
+    """Whether a library product is worth calling: one row, one column and one summed index, not statically small.
+
+    A single matrix times a vector is not: its loops run as fast as memory is read, and fuse with what is around them.
+    """
     parts = classify(equation)
     if parts is None or not isinstance(equation, Assign):
         return False
@@ -61,6 +64,7 @@ def is_matrix_product(equation: Equation) -> bool:
         or len(parts.rows) > 1
         or len(parts.columns) > 1
         or not (parts.rows or parts.columns)
+        or not (parts.batch or (parts.rows and parts.columns))
     ):
         return False
     if parts.batch != tuple(range(len(parts.batch))):

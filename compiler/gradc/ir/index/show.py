@@ -24,8 +24,7 @@ from gradc.ir.index.nodes import (
     TensorType,
 )
 from gradc.ir.index.templates import Argument, Literal, Source, Template
-
-INDEX_NAMES = tuple("ijklpqrstu") + tuple(f"i{number}" for number in range(10, 64))
+from gradc.ir.names import INDEX_NAMES
 
 # Binding strength: higher binds tighter.  Everything else is a call and binds tightest.
 _INFIX = {

@@ -30,10 +30,12 @@ from gradc.ir.loop.nodes import (
     Library,
     Load,
     Number,
+    Parts,
     Product,
     Require,
     Statement,
     Store,
+    Tasks,
     Update,
     Var,
 )
@@ -52,6 +54,8 @@ COMBINE: dict[str, str] = {
     "any": "logical_or",
     "all": "logical_and",
 }
+
+PARTS = 3  # of a loop that may run in parts, where it is that long
 
 
 def evaluate(kernel: Kernel, inputs: Mapping[str, Array], *, limit: int = LIMIT) -> tuple[Array, ...]:
@@ -135,9 +139,15 @@ class _Machine:
             case _:
                 self.whole(statement)
 
-    def whole(self, statement: CheckIndices | Allocate | Product | Contract | Library) -> None:
-        """Statements about whole tensors."""
+    def whole(
+        self, statement: CheckIndices | Allocate | Parts | Tasks | Product | Contract | Library
+    ) -> None:
+        """Statements about whole tensors and whole loops."""
         match statement:
+            case Parts(name, extent):
+                self.values[name] = np.int64(min(PARTS, int(self.scalar(extent))))
+            case Tasks():
+                self.tasks(statement)
             case CheckIndices(tensor, extent):
                 table, size = np.asarray(self.complete(tensor)), self.scalar(extent)
                 if not ((table >= -size) & (table < size)).all():
@@ -156,6 +166,16 @@ class _Machine:
                 self.values.update(zip(outs, (np.asarray(result)[()] for result in results), strict=True))
             case _:
                 assert_never(statement)
+
+    def tasks(self, statement: Tasks) -> None:
+        """Run the parts, the last one first: they may run in any order."""
+        count, extent = int(self.scalar(statement.count)), int(self.scalar(statement.extent))
+        for part in reversed(range(count)):
+            first = extent * part // count
+            numbers = (part, first, extent * (part + 1) // count - first)
+            for name, number in zip((statement.part, statement.first, statement.many), numbers, strict=True):
+                self.values[name] = np.int64(number)
+            self.run(statement.body)
 
     def attribute(self, value: bool | int | str | tuple[Expr, ...]) -> bool | int | str | tuple[int, ...]:
         return tuple(int(self.scalar(size)) for size in value) if isinstance(value, tuple) else value

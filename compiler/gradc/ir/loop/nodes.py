@@ -9,6 +9,8 @@
                | Update(name, op, value)                        name = op(name, value), a reduction
                | Store(tensor, indices, value) | AddTo(tensor, indices, value)
                | For(index, extent, body)
+               | Parts(name, extent, work, size)                name = how many parts a loop has, an int64
+               | Tasks(name, part, count, extent, first, many, body)   independent parts of a loop
                | Product(out, left, right)                      matrix product into a fresh tensor
                | Contract(out, target, left, first, right, second, extents, add)
                | Library(outs, operation, ins, attributes)
@@ -124,6 +126,11 @@ def apply(function: str, *arguments: Expr) -> Expr:
     if simplified is not None:
         return simplified
     dtype = result_dtype(FUNCTIONS[function], arguments[-1].dtype)
+    return _intern(Apply, function, arguments, dtype)
+
+
+def applied(function: str, arguments: tuple[Expr, ...], dtype: DType) -> Apply:
+    """Return the interned application as it stands: for rewriting what has been simplified before."""
     return _intern(Apply, function, arguments, dtype)
 
 
@@ -261,6 +268,36 @@ class For:
 
 
 @dataclass(frozen=True, slots=True)
+class Parts:
+    """Bind the number of parts of a loop over `extent`, at most `extent`; 0 for an empty loop.
+
+    `work` is the number of operations of an iteration, `size` the number of elements that every part sums into.
+    """
+
+    name: str
+    extent: Expr
+    work: Expr
+    size: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Tasks:
+    """Run `body` for every part of ``range(extent)``, in any order or at once: the parts are independent.
+
+    In the body `part` is the number of the part, which has the `many` indices from `first` on.  `name` is what
+    a printer may call the body.
+    """
+
+    name: str
+    part: str
+    count: Expr
+    extent: Expr
+    first: str
+    many: str
+    body: tuple[Statement, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Product:
     """``out = left @ right``, either read as its transpose on request, over leading `batch` axes."""
 
@@ -313,6 +350,8 @@ Statement: TypeAlias = (
     | Store
     | AddTo
     | For
+    | Parts
+    | Tasks
     | Product
     | Contract
     | Library

@@ -25,10 +25,12 @@ from gradc.ir.loop.nodes import (
     Load,
     Number,
     Parameter,
+    Parts,
     Product,
     Require,
     Statement,
     Store,
+    Tasks,
     Update,
     Var,
 )
@@ -93,6 +95,12 @@ def show_statement(statement: Statement) -> str:
             return f"update {name} = {op}({name}, {show_expression(value)})"
         case For(index, extent, _):
             return f"for {index} < {show_expression(extent)}:"
+        case Parts(name, extent, work, size):
+            sizes = f"{show_expression(work)} operations, {show_expression(size)} sums"
+            return f"parts {name} of {show_expression(extent)}: {sizes}"
+        case Tasks(name, part, count, extent, first, many, _):
+            sizes = f"{show_expression(count)} of {show_expression(extent)}"
+            return f"tasks {name}, {part} < {sizes}, indices {first} + {many}:"
         case _:
             return _tensor_statement(statement)
 
@@ -145,7 +153,7 @@ def _lines(statements: Sequence[Statement], depth: int) -> Iterator[str]:
     """Loops nest as deep as a tensor has axes, so recursion is safe here."""
     for statement in statements:
         yield "  " * depth + show_statement(statement)
-        if isinstance(statement, For):
+        if isinstance(statement, For | Tasks):
             yield from _lines(statement.body, depth + 1)
 
 

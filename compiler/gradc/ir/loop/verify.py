@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import assert_never
 
 from gradc.errors import GradcError, VerifyError
@@ -26,14 +26,17 @@ from gradc.ir.loop.nodes import (
     Library,
     Load,
     Number,
+    Parts,
     Product,
     Require,
     Statement,
     Store,
+    Tasks,
     Update,
     Var,
 )
 from gradc.ir.loop.show import show_expression, show_statement
+from gradc.ir.loop.walk import expressions
 from gradc.ir.types import DType
 from gradc_runtime.contraction import positions, roles_of
 
@@ -97,29 +100,51 @@ class _Checker:
         """Check statements in order; loops nest as deep as a tensor has axes, so recursion is safe here."""
         for statement in statements:
             where = show_statement(statement)
-            if isinstance(statement, Allocate | Product | Contract | Library):
+            if isinstance(statement, Allocate | Product | Contract | Library | Parts | Tasks):
                 found = list(self.whole(statement))
             else:
                 found = list(self.scalar(statement))
             self.problems += [f"{where}: {fault}" for fault in found]
+            self.defined(where, statement)
             match statement:
-                case Extent(name, value):
-                    self.define(where, name, value.dtype, 0, constant=True)
-                case Let(name, value):
-                    self.define(where, name, value.dtype, 0)
-                case Allocate(tensor, dtype, shape):
-                    self.define(where, tensor, dtype, len(shape), allocated=True)
                 case For(index, _, body):
                     outside = dict(self.names)
                     self.define(where, index, DType.INT64, 0, constant=True)
                     self.block(body)
                     self.names = outside
-                case Product():
-                    self.product_result(where, statement)
-                case Library():
-                    self.library_results(where, statement)
-                case Require() | CheckIndices() | Update() | Store() | AddTo() | Contract():
-                    pass  # these define nothing
+                case Tasks():
+                    self.tasks(where, statement)
+                case _:
+                    pass
+
+    def defined(self, where: str, statement: Statement) -> None:
+        """Define what the statement defines beyond its own body."""
+        match statement:
+            case Extent(name, value):
+                self.define(where, name, value.dtype, 0, constant=True)
+            case Let(name, value):
+                self.define(where, name, value.dtype, 0)
+            case Parts(name):
+                self.define(where, name, DType.INT64, 0, constant=True)
+            case Allocate(tensor, dtype, shape):
+                self.define(where, tensor, dtype, len(shape), allocated=True)
+            case Product():
+                self.product_result(where, statement)
+            case Library():
+                self.library_results(where, statement)
+            case _:
+                pass
+
+    def tasks(self, where: str, statement: Tasks) -> None:
+        """Check the body; the numbers that it defines are its own, and it changes none of those around it."""
+        outside = dict(self.names)
+        for name in (statement.part, statement.first, statement.many):
+            self.define(where, name, DType.INT64, 0, constant=True)
+        for name, kind in outside.items():
+            if kind.shape is None:
+                self.names[name] = replace(kind, constant=True)
+        self.block(statement.body)
+        self.names = outside
 
     def scalar(
         self, statement: Extent | For | CheckIndices | Require | Let | Update | Store | AddTo
@@ -168,23 +193,29 @@ class _Checker:
 
     # --- whole tensors ----------------------------------------------------------------------------------
 
-    def whole(self, statement: Allocate | Product | Contract | Library) -> Iterator[str]:
-        """Faults of statements about whole tensors."""
+    def whole(self, statement: Allocate | Product | Contract | Library | Parts | Tasks) -> Iterator[str]:
+        """Faults of statements about whole tensors and whole loops."""
         match statement:
             case Allocate(_, _, shape):
                 for size in shape:
                     yield from self.index_faults(size)
+            case Parts() | Tasks():
+                for value in expressions(statement):
+                    yield from self.index_faults(value)
             case Product(_, left, right, _, _, batch):
                 yield from self.product_faults(left, right, batch)
             case Contract():
                 yield from self.contraction_faults(statement)
-            case Library(_, operation, ins, attributes):
-                yield from (f"{name} is not defined" for name in ins if name not in self.names)
-                for _, value in attributes:
-                    for size in value if isinstance(value, tuple) else ():
-                        yield from self.index_faults(size)
-                if operation not in CALLS:
-                    yield f"unknown operation {operation}"
+            case Library():
+                yield from self.library_faults(statement)
+
+    def library_faults(self, statement: Library) -> Iterator[str]:
+        yield from (f"{name} is not defined" for name in statement.ins if name not in self.names)
+        for _, value in statement.attributes:
+            for size in value if isinstance(value, tuple) else ():
+                yield from self.index_faults(size)
+        if statement.operation not in CALLS:
+            yield f"unknown operation {statement.operation}"
 
     def product_faults(self, left: str, right: str, batch: int) -> Iterator[str]:
         first, second = self.names.get(left), self.names.get(right)

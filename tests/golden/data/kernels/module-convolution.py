@@ -7,6 +7,7 @@ program convolution(x: f64[n], w: f64[3]) -> loss
 """
 
 import numpy as np
+from gradc_runtime.arrays import empty, zeros
 from gradc_runtime.reduce import plus
 from gradc_runtime.scalars import cos, sin
 
@@ -16,8 +17,8 @@ def convolution_value_and_grad(x, w):
     if not (w.shape[0] == 3):
         raise ValueError('axis 0 of w must have extent 3')
     loss = 0.0
-    y_bar = np.empty((n - 2,))
-    x_bar = np.zeros((n,))
+    y_bar = empty((n - 2,), np.float64)
+    x_bar = zeros((n,), np.float64)
     for i in range(n - 2):
         y = 0.0
         for j in range(3):

@@ -17,6 +17,7 @@ program hostile_names(lambda: f64[n], range: f64[n], log1p: f64[n], np: f64[n], 
 """
 
 import numpy as np
+from gradc_runtime.arrays import empty
 from gradc_runtime.reduce import plus
 from gradc_runtime.scalars import log1p
 
@@ -32,7 +33,7 @@ def hostile_names_value_and_grad(lambda_, range_, log1p_, np_, plus_):
     if not (plus_.shape[0] == n):
         raise ValueError('axis 0 of plus must have extent n')
     print_ = 0.0
-    lambda_bar = np.empty((n,))
+    lambda_bar = empty((n,), np.float64)
     for i in range(n):
         # v1[i] = square(lambda[i])
         v1 = lambda_[i] * lambda_[i]

@@ -10,6 +10,7 @@ program layer(x: f64[n, m], w: f64[m, k], b: f64[k], target: f64[n, k]) -> loss
 """
 
 import numpy as np
+from gradc_runtime.arrays import empty, zeros
 from gradc_runtime.matmul import product
 from gradc_runtime.reduce import plus
 from gradc_runtime.scalars import cosh, tanh
@@ -30,8 +31,8 @@ def layer_value_and_grad(x, w, b, target):
     # z[i, j] = sum[k] x[i, k] * w[k, j]
     z = product(x, w)
     loss = 0.0
-    v1_bar = np.empty((n, k))
-    b_bar = np.zeros((k,))
+    v1_bar = empty((n, k), np.float64)
+    b_bar = zeros((k,), np.float64)
     for i in range(n):
         for j in range(k):
             # v1[i, j] = z[i, j] + b[j]

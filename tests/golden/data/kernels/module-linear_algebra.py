@@ -9,6 +9,7 @@ program linear_algebra(a: f64[n, n], b: f64[n, 1]) -> loss
 """
 
 import numpy as np
+from gradc_runtime.arrays import empty
 from gradc_runtime.linalg import inv, slogdet, solve
 from gradc_runtime.matmul import product
 from gradc_runtime.reduce import plus
@@ -27,7 +28,7 @@ def linear_algebra_value_and_grad(a, b):
     # sign, logarithm = slogdet(a)
     sign_, logarithm = slogdet(a)
     form = 0.0
-    v5 = np.empty((n, n))
+    v5 = empty((n, n), np.float64)
     for i in range(n):
         # v1[i, j] = x[i, j] * b[i, j]
         v1 = x[i, 0] * b[i, 0]
@@ -42,13 +43,13 @@ def linear_algebra_value_and_grad(a, b):
     v2 = inv(a)
     # v6 = solve(v5, b)
     v6 = solve(v5, b)
-    b_bar = np.empty((n, 1))
+    b_bar = empty((n, 1), np.float64)
     for i in range(n):
         # b_bar[i, j] = x[i, j] + v6[i, j]
         b_bar[i, 0] = x[i, 0] + v6[i, 0]
     # v7[i, j] = sum[k] v6[i, k] * x[j, k]
     v7 = product(v6, x.T)
-    a_bar = np.empty((n, n))
+    a_bar = empty((n, n), np.float64)
     for i in range(n):
         for j in range(n):
             # a_bar_3[i, j] = -v7[i, j]

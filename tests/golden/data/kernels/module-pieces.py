@@ -11,15 +11,16 @@ program pieces(x: f64[n]) -> loss
 """
 
 import numpy as np
+from gradc_runtime.arrays import empty, zeros
 from gradc_runtime.reduce import plus
 from gradc_runtime.scalars import exp
 
 
 def pieces_value_and_grad(x):
     n = x.shape[0]
-    positive = np.empty((n,), np.bool_)
-    leaky = np.empty((n,))
-    joined = np.empty((2 * n,))
+    positive = empty((n,), np.bool_)
+    leaky = empty((n,), np.float64)
+    joined = empty((2 * n,), np.float64)
     for i in range(n):
         # positive[i] = x[i] > 0.0
         positive[i] = x[i] > 0.0
@@ -34,20 +35,20 @@ def pieces_value_and_grad(x):
         v2 = leaky[-i + (n - 1)]
         joined[i + n] = v2
     loss = 0.0
-    v3 = np.empty((2 * n,))
+    v3 = empty((2 * n,), np.float64)
     for i in range(2 * n):
         # v3[i] = exp(joined[i])
         v3[i] = exp(joined[i])
         # loss = sum[i] v3[i]
         loss = plus(loss, v3[i])
-    leaky_bar = np.zeros((n,))
+    leaky_bar = zeros((n,), np.float64)
     for i in range(n):
         # leaky_bar[i] += v3[i]
         leaky_bar[i] += v3[i]
     for i in range(n):
         # leaky_bar[-i + n - 1] += v3[i + n]
         leaky_bar[-i + (n - 1)] += v3[i + n]
-    x_bar = np.empty((n,))
+    x_bar = empty((n,), np.float64)
     for i in range(n):
         # x_bar_2[i] = select(positive[i], leaky_bar[i], 0)
         x_bar_2 = leaky_bar[i] if positive[i] else 0.0

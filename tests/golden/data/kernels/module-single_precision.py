@@ -7,6 +7,7 @@ program single_precision(x: f32[n]) -> loss
 """
 
 import numpy as np
+from gradc_runtime.arrays import empty
 from gradc_runtime.reduce import plus
 from gradc_runtime.scalars import expit, softplus
 
@@ -14,7 +15,7 @@ from gradc_runtime.scalars import expit, softplus
 def single_precision_value_and_grad(x):
     n = x.shape[0]
     loss_wide = 0.0
-    x_bar = np.empty((n,), np.float32)
+    x_bar = empty((n,), np.float32)
     for i in range(n):
         # v1[i] = softplus(x[i])
         v1 = softplus(x[i])

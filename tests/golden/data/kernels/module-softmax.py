@@ -12,6 +12,7 @@ program softmax(x: f64[n, m], label: i64[n]) -> loss
 """
 
 import numpy as np
+from gradc_runtime.arrays import empty, zeros
 from gradc_runtime.library import check_indices
 from gradc_runtime.reduce import plus
 from gradc_runtime.scalars import exp, log, maximum
@@ -23,12 +24,12 @@ def softmax_value_and_grad(x, label):
     if not (label.shape[0] == n):
         raise ValueError('axis 0 of label must have extent n')
     loss = 0.0
-    shifted = np.empty((m,))
-    powers = np.empty((m,))
-    winner = np.empty((m,), np.bool_)
+    shifted = empty((m,), np.float64)
+    powers = empty((m,), np.float64)
+    winner = empty((m,), np.bool_)
     check_indices(label, m)
-    shifted_bar = np.zeros((n, m))
-    x_bar = np.empty((n, m))
+    shifted_bar = zeros((n, m), np.float64)
+    x_bar = empty((n, m), np.float64)
     for i in range(n):
         top = -np.inf
         for j in range(m):

@@ -1,0 +1,349 @@
+"""Share loops out over threads: outermost loops whose iterations are independent become tasks.
+
+    for i < n:                              s_parts = array of one sum per part
+        s = sum(s, f(x[i]))        ->       tasks rows_1, part < parts of n:
+                                                s_part = 0
+                                                for i in this part: s_part = sum(s_part, f(x[i]))
+                                                s_parts[part] = s_part
+                                            for part < parts: s = sum(s, s_parts[part])
+
+What an iteration writes is its own: an element at its own index, a local number, an array that is a local one
+in all but name (each part has its own copy), or a sum (each part sums by itself; the parts are added in order).
+The number of parts follows from the extents, so the bits of a result do not depend on the number of threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from gradc.ir.loop import nodes
+from gradc.ir.loop.nodes import (
+    AddTo,
+    Allocate,
+    Apply,
+    Convert,
+    Expr,
+    For,
+    Kernel,
+    Let,
+    Load,
+    Number,
+    Parts,
+    Statement,
+    Store,
+    Tasks,
+    Update,
+    Var,
+)
+from gradc.ir.loop.walk import every, expressions, subexpressions, tensors
+from gradc.ir.names import INDEX_NAMES, NameSupply
+
+# Operations that a call of a function counts for; what is not here counts as one.
+_COSTS: dict[str, int] = {
+    **dict.fromkeys(("add", "sub", "mul", "neg", "select", "copy", "maximum", "minimum", "abs"), 1),
+    **dict.fromkeys(("div", "sqrt", "reciprocal"), 4),
+}
+_CALL = 20
+_RAISING = frozenset(("pow",))  # of integers: a task has nobody to tell
+
+
+@dataclass(slots=True)
+class _Nest:
+    """What the body of a loop does to names outside it."""
+
+    index: str
+    extent: Expr
+    sums: dict[str, str] = field(default_factory=dict)  # local numbers that are added to: their operation
+    stored: dict[str, list[Statement]] = field(default_factory=dict)
+    places: dict[str, list[tuple[Expr, ...]]] = field(default_factory=dict)  # of every access to an array
+    loaded: set[str] = field(default_factory=set)
+    read: set[str] = field(default_factory=set)
+    local: set[str] = field(default_factory=set)
+    loops: set[str] = field(default_factory=set)  # their indices
+    plain: bool = True  # nothing in it but loops, numbers and elements
+
+
+def share_out(kernel: Kernel) -> Kernel:
+    """Turn the outermost loops that can run in parts into tasks.
+
+    Requires: `kernel` is valid.  Ensures: the same values, with the sums of such loops in another order.
+    """
+    return _Sharing(kernel).kernel()
+
+
+class _Sharing:
+    def __init__(self, kernel: Kernel) -> None:
+        self.before = kernel
+        used = {name for statement in every(kernel.body) for name in _touched(statement)}
+        loops = {statement.index for statement in every(kernel.body) if isinstance(statement, For)}
+        self.names = NameSupply((*used, *(p.name for p in kernel.parameters), *kernel.results, kernel.name))
+        self.letters = [name for name in INDEX_NAMES if name in loops or name not in used]
+        self.part, self.first, self.many, self.step = map(self.names.fresh, ("part", "first", "many", "step"))
+        self.allocated = {s.tensor: s for s in kernel.body if isinstance(s, Allocate)}
+        self.started = {s.name: s for s in kernel.body if isinstance(s, Let) and isinstance(s.value, Number)}
+        self.users = _users(kernel.body)
+        self.dropped: set[str] = set()  # arrays that exist as one copy per part only
+        self.count = 0
+
+    def kernel(self) -> Kernel:
+        body: list[Statement] = []
+        for at, statement in enumerate(self.before.body):
+            shared = self._shared(at, statement) if isinstance(statement, For) else None
+            body += [statement] if shared is None else shared
+        kept = (s for s in body if not (isinstance(s, Allocate) and s.tensor in self.dropped))
+        return replace(self.before, body=tuple(kept))
+
+    def _shared(self, at: int, loop: For) -> list[Statement] | None:
+        """Return the statements that take a loop's place; None where it must stay as it is."""
+        if isinstance(loop.extent, Number) and int(loop.extent.value) < 2:
+            return None
+        nest = _Nest(loop.index, loop.extent)
+        for statement in loop.body:
+            _look(nest, statement)
+        kinds = self._kinds(at, nest)
+        if kinds is None:
+            return None
+        self.count += 1
+        return self._tasks(loop, nest, kinds)
+
+    def _kinds(self, at: int, nest: _Nest) -> dict[str, str] | None:
+        """Return what each array that the loop writes is: its own, scratch or a sum; None if that is unknown."""
+        outside = {name for name in nest.sums if name not in nest.local}
+        if not nest.plain or any(name in nest.read or name not in self.started for name in outside):
+            return None
+        kinds: dict[str, str] = {}
+        for tensor, statements in nest.stored.items():
+            kind = self._kind(at, nest, tensor, statements)
+            if kind is None:
+                return None
+            kinds[tensor] = kind
+        return kinds
+
+    def _kind(self, at: int, nest: _Nest, tensor: str, statements: Sequence[Statement]) -> str | None:
+        places = nest.places[tensor]
+        for axis, index in enumerate(places[0]):
+            if _is_shifted(index, nest) and all(place[axis] is index for place in places):
+                return "own"
+        allocated = self.allocated.get(tensor)
+        if allocated is None:
+            return None
+        adds = [s for s in statements if isinstance(s, AddTo)]
+        if not adds and self.users[tensor] == {at} and tensor not in self.before.results:
+            return "scratch"
+        only_sums = len(adds) == len(statements) and all(s.op == "sum" for s in adds)
+        if self._grows_with(allocated, nest.extent):
+            return None  # clearing and adding up a copy for each part would cost as much as the loop
+        return "sum" if only_sums and tensor not in nest.loaded and allocated.zeroed else None
+
+    @staticmethod
+    def _grows_with(array: Allocate, extent: Expr) -> bool:
+        longer = {found for size in array.shape for found in subexpressions(size) if isinstance(found, Var)}
+        return any(found in longer for found in subexpressions(extent))
+
+    # --- the statements ---------------------------------------------------------------------------------
+
+    def _tasks(self, loop: For, nest: _Nest, kinds: Mapping[str, str]) -> list[Statement]:
+        name, count = self.names.fresh(f"loop_{self.count}"), self.names.fresh("parts")
+        parts, here = nodes.var(count), nodes.var(self.part)
+        outside = [name for name in nest.sums if name not in nest.local]
+        copies = {
+            tensor: self.names.fresh(f"{tensor}_parts") for tensor, kind in kinds.items() if kind != "own"
+        }
+        partial = {name: self.names.fresh(f"{name}_part") for name in outside}
+        stored = {name: self.names.fresh(f"{name}_parts") for name in outside}
+        summed = [tensor for tensor in copies if kinds[tensor] == "sum"]
+        self.dropped.update(tensor for tensor in copies if kinds[tensor] == "scratch")
+        work = _work(loop.body)
+        size = _total(self._elements(tensor) for tensor in copies)
+        made: list[Statement] = [Parts(count, loop.extent, work, size)]
+        for tensor, copy in copies.items():
+            old = self.allocated[tensor]
+            made.append(Allocate(copy, old.dtype, (parts, *old.shape), old.zeroed))
+        for name_ in outside:
+            made.append(Allocate(stored[name_], self.started[name_].value.dtype, (parts,)))
+        rewrite = _Rewriting(copies, partial, here)
+        inner = (
+            Let(loop.index, nodes.apply("add", nodes.var(self.first), nodes.var(self.step))),
+            *(rewrite.statement(statement) for statement in loop.body),
+        )
+        body: list[Statement] = [Let(partial[n], self.started[n].value) for n in outside]
+        body.append(For(self.step, nodes.var(self.many), inner))
+        for name_ in outside:
+            value = nodes.var(partial[name_], self.started[name_].value.dtype)
+            body.append(Store(stored[name_], (here,), value))
+        made.append(Tasks(name, self.part, parts, loop.extent, self.first, self.many, tuple(body)))
+        updates = [
+            Update(name, nest.sums[name], nodes.load(stored[name], (here,), self.started[name].value.dtype))
+            for name in outside
+        ]
+        made += [For(self.part, parts, tuple(updates))] if updates else []
+        return [*made, *(For(self.part, parts, (self._added(tensor, copies[tensor]),)) for tensor in summed)]
+
+    def _added(self, tensor: str, copy: str) -> Statement:
+        """Add the copy that a part has summed into."""
+        old = self.allocated[tensor]
+        at = tuple(nodes.var(letter) for letter in self.letters[: len(old.shape)])
+        value = nodes.load(copy, (nodes.var(self.part), *at), old.dtype)
+        inner: Statement = AddTo(tensor, at, "sum", value)
+        for index, extent in zip(reversed(at), reversed(old.shape), strict=True):
+            inner = For(index.name, extent, (inner,))
+        return inner
+
+    def _elements(self, tensor: str) -> Expr:
+        total: Expr = nodes.number(1)
+        for size in self.allocated[tensor].shape:
+            total = nodes.apply("mul", total, size)
+        return total
+
+
+# --- looking ------------------------------------------------------------------------------------------------
+
+
+def _look(nest: _Nest, statement: Statement) -> None:
+    """Note what a statement of the body does; loops nest as deep as tensors have axes, so recursion is safe."""
+    match statement:
+        case Let(name, value):
+            _read(nest, value)
+            nest.local.add(name)
+        case Update(name, op, value):
+            _read(nest, value)
+            nest.sums.setdefault(name, op)
+            nest.plain &= nest.sums[name] == op
+        case Store(tensor, indices, value) | AddTo(tensor, indices, _, value):
+            for expression in (*indices, value):
+                _read(nest, expression)
+            nest.stored.setdefault(tensor, []).append(statement)
+            nest.places.setdefault(tensor, []).append(indices)
+        case For(_, extent, body):
+            _read(nest, extent)
+            nest.loops.add(statement.index)
+            for inner in body:
+                _look(nest, inner)
+        case _:
+            nest.plain = False
+
+
+def _is_shifted(index: Expr, nest: _Nest) -> bool:
+    """Whether an index is that of the loop, or differs from it by what no iteration changes."""
+    here = nodes.var(nest.index)
+    if not isinstance(index, Apply) or index.function not in ("add", "sub"):
+        return index is here
+    others = [argument for argument in index.arguments if argument is not here]
+    inside = nest.local | nest.loops
+    fixed = all(
+        isinstance(found, Number) or (isinstance(found, Var) and found.name not in inside)
+        for other in others
+        for found in subexpressions(other)
+        if not isinstance(found, Apply)
+    )
+    return len(others) == 1 and fixed
+
+
+def _read(nest: _Nest, expression: Expr) -> None:
+    for found in subexpressions(expression):
+        if isinstance(found, Var):
+            nest.read.add(found.name)
+        elif isinstance(found, Load) and not found.tensor.endswith(".shape"):
+            nest.loaded.add(found.tensor)
+            nest.places.setdefault(found.tensor, []).append(found.indices)
+        elif isinstance(found, Apply) and found.function in _RAISING and not found.dtype.is_float:
+            nest.plain = False
+
+
+def _touched(statement: Statement) -> Iterator[str]:
+    """The names that a statement defines, and those of the arrays it touches."""
+    for slot in ("name", "tensor", "index", "out", "left", "right"):
+        value = getattr(statement, slot, None)
+        if isinstance(value, str):
+            yield value
+    yield from getattr(statement, "outs", ())
+    yield from getattr(statement, "ins", ())
+    for expression in expressions(statement):
+        yield from tensors(expression)
+
+
+def _users(body: Sequence[Statement]) -> dict[str, set[int]]:
+    """For every array the top-level statements that touch it, other than by allocating it."""
+    found: dict[str, set[int]] = {}
+    for at, statement in enumerate(body):
+        if isinstance(statement, Allocate):
+            continue
+        for inner in every((statement,)):
+            for name in _touched(inner):
+                found.setdefault(name, set()).add(at)
+    return found
+
+
+# --- work ---------------------------------------------------------------------------------------------------
+
+
+def _work(body: Sequence[Statement]) -> Expr:
+    """The operations of one iteration, as an expression in the extents."""
+    here, loops = 0, []
+    for statement in body:
+        if isinstance(statement, For):
+            loops.append(nodes.apply("mul", statement.extent, _work(statement.body)))
+            continue
+        here += 1
+        for expression in expressions(statement):
+            here += sum(_cost(found) for found in subexpressions(expression))
+    return _total((nodes.number(here), *loops))
+
+
+def _cost(expression: Expr) -> int:
+    if isinstance(expression, Load):
+        return 1
+    if not isinstance(expression, Apply) or not expression.dtype.is_float:
+        return 0
+    return _COSTS.get(expression.function, _CALL)
+
+
+def _total(values: Iterator[Expr] | Sequence[Expr]) -> Expr:
+    total: Expr = nodes.number(0)
+    for value in values:
+        total = nodes.apply("add", total, value)
+    return total
+
+
+# --- rewriting ----------------------------------------------------------------------------------------------
+
+
+class _Rewriting:
+    """Arrays become their copy of a part, sums their partial sums."""
+
+    def __init__(self, copies: Mapping[str, str], partial: Mapping[str, str], part: Expr) -> None:
+        self.copies = copies
+        self.partial = partial
+        self.part = part
+
+    def statement(self, statement: Statement) -> Statement:
+        match statement:
+            case Let(name, value, note):
+                return Let(name, self.value(value), note)
+            case Update(name, op, value, note):
+                return Update(self.partial.get(name, name), op, self.value(value), note)
+            case Store(tensor, indices, value, note):
+                return Store(*self.place(tensor, indices), self.value(value), note)
+            case AddTo(tensor, indices, op, value, note):
+                return AddTo(*self.place(tensor, indices), op, self.value(value), note)
+            case For(index, extent, body):
+                return For(index, self.value(extent), tuple(self.statement(inner) for inner in body))
+            case _:
+                return statement
+
+    def place(self, tensor: str, indices: Sequence[Expr]) -> tuple[str, tuple[Expr, ...]]:
+        found = tuple(self.value(index) for index in indices)
+        copy = self.copies.get(tensor)
+        return (tensor, found) if copy is None else (copy, (self.part, *found))
+
+    def value(self, expression: Expr) -> Expr:
+        match expression:
+            case Load(tensor, indices, dtype):
+                return nodes.load(*self.place(tensor, indices), dtype)
+            case Apply(function, arguments, dtype):
+                return nodes.applied(function, tuple(self.value(a) for a in arguments), dtype)
+            case Convert(argument, dtype):
+                return nodes.convert(self.value(argument), dtype)
+            case _:
+                return expression

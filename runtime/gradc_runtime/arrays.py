@@ -1,0 +1,249 @@
+"""Arrays of kernels: large ones come from a pool of memory that has been touched before.
+
+A new page of memory costs its first writer some 0.3 microseconds, which for arrays of megabytes is more than what a
+kernel does to them.  Memory of arrays that nobody uses any more is therefore kept for the next ones, up to a limit.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from functools import cache
+from typing import Any
+
+import numpy as np
+from llvmlite import binding, ir
+from numba import njit
+from numba.core import cgutils, types
+from numba.core.typing.npydecl import parse_dtype
+from numba.extending import intrinsic, lower_builtin, type_callable
+from numba.np.arrayobj import _empty_nd_impl, make_array, populate_array
+
+from gradc_runtime import threads
+from gradc_runtime.simd import element_access, symbol_address
+
+Array = Any
+
+LARGE = 1 << 18  # bytes of an array that comes from the pool
+LIMIT = 1 << 28  # bytes that the pool keeps at most
+SLOTS = 32
+HUGE, PAGE = 1 << 21, 1 << 12  # bytes of a large page, which the system is asked for, and of a page
+HEAD = 64  # bytes before an array: the size of its block; arrays start at a cache line
+MOST_WASTE = 8  # a block serves an array that leaves less than one of so many parts of it unused
+
+MANAGE_MEMORY = 2  # in Numba's table of functions for extensions (`nrt_external.h`)
+
+# Words of the pool: a lock, the bytes kept, then size and address of every slot.
+LOCK, KEPT, FIRST = 0, 8, 16
+POOL = "gradc_pool"
+_pool = np.zeros(2 + 2 * SLOTS, np.int64)
+
+
+def empty(shape: tuple[int, ...], dtype: Any) -> Array:
+    """A new array, its elements undefined."""
+    return np.empty(shape, dtype)
+
+
+def zeros(shape: tuple[int, ...], dtype: Any) -> Array:
+    """A new array of zeros."""
+    return np.zeros(shape, dtype)
+
+
+def _typing(context: Any) -> Any:
+    def typer(shape: Any, dtype: Any) -> Any:
+        kind = parse_dtype(dtype)
+        return types.Array(kind, len(shape), "C") if kind is not None else None
+
+    return typer
+
+
+def _lowering(clear: bool) -> Any:
+    def lower(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
+        kind, word = signature.return_type, ir.IntType(64)
+        extents = [builder.sext(extent, word) for extent in cgutils.unpack_tuple(builder, values[0])]
+        count: Any = word(context.get_abi_sizeof(context.get_data_type(kind.dtype)))
+        for extent in extents:
+            count = builder.mul(count, extent)
+        found = cgutils.alloca_once(builder, context.get_value_type(kind))
+        large = builder.icmp_signed(">=", count, word(LARGE if sys.platform == "linux" else 1 << 62))
+        with builder.if_else(large, likely=False) as (then, otherwise):
+            with then:
+                builder.store(_of_pool(context, builder, kind, extents, count), found)
+            with otherwise:
+                builder.store(_empty_nd_impl(context, builder, kind, extents)._getvalue(), found)
+        array = builder.load(found)
+        if clear:
+            cgutils.memset(builder, make_array(kind)(context, builder, array).data, count, 0)
+        return array
+
+    return lower
+
+
+for _function, _clear in ((empty, False), (zeros, True)):
+    type_callable(_function)(_typing)
+    lower_builtin(_function, types.BaseTuple, types.Any)(_lowering(_clear))
+
+
+def _of_pool(context: Any, builder: ir.IRBuilder, kind: Any, extents: list[Any], count: Any) -> Any:
+    """An array on a block of the pool; its memory goes back there."""
+    take, give = _functions()
+    word, pointer = ir.IntType(64), ir.IntType(8).as_pointer()
+    declared = ir.FunctionType(word, [word])
+    address = builder.call(cgutils.get_or_insert_function(builder.module, declared, take), [count])
+    with builder.if_then(builder.icmp_signed("==", address, word(0)), likely=False):
+        context.call_conv.return_user_exc(builder, MemoryError, ("out of memory",))
+    data = builder.inttoptr(address, pointer)
+    returning = ir.FunctionType(ir.VoidType(), [pointer])
+    giving = cgutils.get_or_insert_function(builder.module, returning, give)
+    managing = ir.FunctionType(pointer, [pointer, returning.as_pointer()]).as_pointer()
+    table = builder.bitcast(context.nrt.get_nrt_api(builder), managing.as_pointer())
+    manage = builder.load(builder.gep(table, [word(MANAGE_MEMORY)]))
+    owner = builder.call(manage, [data, giving])
+    item = context.get_abi_sizeof(context.get_data_type(kind.dtype))
+    strides: list[Any] = [word(item)]
+    for extent in reversed(extents[1:]):
+        strides.append(builder.mul(strides[-1], extent))
+    array = make_array(kind)(context, builder)
+    populate_array(
+        array,
+        data=builder.bitcast(data, array.data.type),
+        shape=cgutils.pack_array(builder, extents),
+        strides=cgutils.pack_array(builder, list(reversed(strides))),
+        itemsize=word(item),
+        meminfo=owner,
+    )
+    return array._getvalue()
+
+
+# --- the pool -----------------------------------------------------------------------------------------------
+
+
+@intrinsic
+def _acquire(typing: Any, place: Any) -> Any:
+    """Whether the lock was free and is held now.  Nobody waits for it: without it memory is the system's."""
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        word = ir.IntType(64)
+        lock = builder.inttoptr(arguments[0], word.as_pointer())
+        return builder.extract_value(builder.cmpxchg(lock, word(0), word(1), "acquire", "monotonic"), 1)
+
+    return types.boolean(types.intp), generate
+
+
+@intrinsic
+def _release(typing: Any, place: Any) -> Any:
+    """Free the lock."""
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        word = ir.IntType(64)
+        lock = builder.inttoptr(arguments[0], word.as_pointer())
+        builder.store_atomic(word(0), lock, "release", 8)
+        return context.get_dummy_value()
+
+    return types.void(types.intp), generate
+
+
+# Intrinsics as checkers of types see them: what they are called with.
+acquire: Any = _acquire
+release: Any = _release
+
+
+@cache
+def _functions() -> tuple[str, str]:
+    """The symbols of ``take(bytes) -> address`` and ``give(address)``."""
+    define_pool()
+    threads.exported("gradc_take_memory", types.intp(types.intp), _taking())
+    threads.exported("gradc_give_memory", types.void(types.intp), _giving())
+    return "gradc_take_memory", "gradc_give_memory"
+
+
+def _taking() -> Any:
+    load, store = element_access(0)
+    pool = symbol_address(POOL)
+    aligned = types.ExternalFunction("aligned_alloc", types.intp(types.intp, types.intp))
+    advise = types.ExternalFunction("madvise", types.int32(types.intp, types.intp, types.int32))
+    huge_pages = np.int32(14)  # MADV_HUGEPAGE
+
+    @njit(error_model="numpy")
+    def kept(size: int) -> int:
+        words, found = pool(), 0
+        if not acquire(words + LOCK):
+            return 0
+        for slot in range(SLOTS):
+            place = words + FIRST + 16 * slot
+            block = load(place)
+            if block >= size and block - size <= block // MOST_WASTE:
+                found = load(place + 8)
+                store(place, 0)
+                store(words + KEPT, load(words + KEPT) - block)
+                break
+        release(words + LOCK)
+        return found
+
+    def take(size: int) -> int:
+        page = HUGE if size >= HUGE else PAGE
+        size = (size + HEAD + page - 1) // page * page
+        block = kept(size)
+        if block == 0:
+            block = aligned(page, size)
+            if block == 0:
+                return 0
+            if page == HUGE:
+                advise(block, size, huge_pages)
+            store(block, size)
+        return block + HEAD
+
+    return take
+
+
+def _giving() -> Any:
+    load, store = element_access(0)
+    pool = symbol_address(POOL)
+    free = types.ExternalFunction("free", types.void(types.intp))
+
+    @njit(error_model="numpy")
+    def keep(block: int, size: int) -> bool:
+        words, done = pool(), False
+        if not acquire(words + LOCK):
+            return False
+        if load(words + KEPT) + size <= LIMIT:
+            for slot in range(SLOTS):
+                place = words + FIRST + 16 * slot
+                if load(place) == 0:
+                    store(place, size)
+                    store(place + 8, block)
+                    store(words + KEPT, load(words + KEPT) + size)
+                    done = True
+                    break
+        release(words + LOCK)
+        return done
+
+    def give(address: int) -> None:
+        block = address - HEAD
+        if not keep(block, load(block)):
+            free(block)
+
+    return give
+
+
+def define_pool() -> None:
+    """Give the words of the pool their symbol."""
+    binding.add_symbol(POOL, _pool.ctypes.data)
+
+
+def kept_bytes() -> int:
+    """How many bytes the pool keeps."""
+    return int(_pool[KEPT // 8])
+
+
+def clear_pool() -> None:
+    """Give all memory that the pool keeps back to the system."""
+    if sys.platform != "linux":
+        return
+    libc = ctypes.CDLL(None)
+    for slot in range(SLOTS):
+        at = FIRST // 8 + 2 * slot
+        if _pool[at]:
+            libc.free(ctypes.c_void_p(int(_pool[at + 1])))
+            _pool[KEPT // 8] -= _pool[at]
+            _pool[at] = 0

@@ -1,0 +1,143 @@
+"""Loops that run in parts, on as many threads as there are: tasks of generated kernels.
+
+    @task
+    def rows_1(part, parts, n, x, y): ...       # part `part` of `parts` of a loop
+
+    run_tasks(rows_1, parts_of(n, 12, 0), (n, x, y))
+
+How many parts a loop has follows from its extents alone, never from the number of threads: sums over parts have the
+same bits on one thread as on many.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+from numba.core import cgutils, compiler, types
+from numba.core.imputils import lower_constant
+from numba.extending import (
+    lower_builtin,
+    models,
+    register_jitable,
+    register_model,
+    type_callable,
+    typeof_impl,
+)
+
+from gradc_runtime import threads
+
+MOST = 64  # parts of one loop
+WORK = 1 << 16  # of a part at least, in operations: some ten microseconds, several times what a launch takes
+PATIENCE = 1 << 62  # how long a loop takes is not known well enough to tell a stalled barrier
+
+
+@register_jitable(error_model="numpy")
+def parts_of(extent: int, work: int, size: int) -> int:
+    """How many parts a loop over `extent` has.
+
+    `work` is the number of operations of one iteration, `size` the number of elements that every part sums into:
+    these are cleared and added up once for each part.
+    """
+    if extent <= 1:
+        return extent
+    found = min(MOST, extent, extent * work // (WORK + 16 * size))
+    return max(1, found)
+
+
+@register_jitable(error_model="numpy")
+def start_of(part: int, count: int, extent: int) -> int:
+    """Where a part begins; it ends where the next one begins.  LLVM must see that no index is negative."""
+    return max(0, extent * part // count)
+
+
+def run_tasks(function: Any, count: int, arguments: tuple[Any, ...]) -> None:
+    """Call ``function(part, count, *arguments)`` for every part, in any order or at once."""
+    for part in range(count):
+        function(part, count, *arguments)
+
+
+class Task:
+    """A function that kernels run in parts; called from Python it runs as it stands."""
+
+    def __init__(self, function: Callable[..., None]) -> None:
+        self.function = function
+
+    def __call__(self, *arguments: Any) -> None:
+        """Run one part."""
+        self.function(*arguments)
+
+    def compiled(self, context: Any, kinds: tuple[Any, ...]) -> Any:
+        """LLVM code for arguments of these types: for kernels alone, so without what Python would call."""
+        flags: Any = compiler.Flags()
+        flags.nrt, flags.error_model = True, "numpy"
+        flags.no_compile = flags.no_cpython_wrapper = flags.no_cfunc_wrapper = True
+        typing = context.typing_context
+        return compiler.compile_extra(typing, context, self.function, kinds, types.none, flags, {})
+
+
+def task(function: Callable[..., None]) -> Task:
+    """Make a function a task."""
+    return Task(function)
+
+
+class _TaskType(types.Opaque):
+    def __init__(self, made: Task) -> None:
+        super().__init__(f"Task({made.function.__name__}, {id(made)})")
+        self.task = made
+
+
+register_model(_TaskType)(models.OpaqueModel)
+
+
+@typeof_impl.register(Task)
+def _type_of_task(value: Task, context: Any) -> _TaskType:
+    return _TaskType(value)
+
+
+@lower_constant(_TaskType)
+def _constant_task(context: Any, builder: Any, kind: Any, value: Any) -> Any:
+    return context.get_dummy_value()
+
+
+@type_callable(run_tasks)
+def _type_of_run(context: Any) -> Any:
+    def typer(function: Any, count: Any, arguments: Any) -> Any:
+        return types.none if isinstance(function, _TaskType) else None
+
+    return typer
+
+
+@lower_builtin(run_tasks, _TaskType, types.Integer, types.BaseTuple)
+def _lower_run(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
+    """Launch a task over the parts; its arguments lie on the stack of the caller."""
+    function, _, kinds = signature.args
+    compiled = function.task.compiled(context, (types.intp, types.intp, *map(types.unliteral, kinds)))
+    threads.launcher()  # defines the symbol
+    word = ir.IntType(64)
+    table = cgutils.alloca_once_value(
+        builder, cgutils.pack_struct(builder, [values[1], *cgutils.unpack_tuple(builder, values[2])])
+    )
+    context.add_linking_libs([compiled.library])
+    entry = _entry(context, builder.module, compiled, table.type.pointee)
+    declared = ir.FunctionType(ir.VoidType(), [word] * 4)
+    launch = cgutils.get_or_insert_function(builder.module, declared, "gradc_launch")
+    address, place = builder.ptrtoint(entry, word), builder.ptrtoint(table, word)
+    builder.call(launch, [address, values[1], place, word(PATIENCE)])
+    return context.get_dummy_value()
+
+
+def _entry(context: Any, module: Any, compiled: Any, table_type: Any) -> Any:
+    """The C function that the pool calls: it takes the task's arguments from the table."""
+    word = ir.IntType(64)
+    kind = ir.FunctionType(ir.VoidType(), [word] * 4)
+    entry = ir.Function(module, kind, module.get_unique_name(f"{compiled.fndesc.qualname}_entry"))
+    entry.linkage = "internal"
+    builder = ir.IRBuilder(entry.append_basic_block())
+    part = builder.load(builder.inttoptr(entry.args[0], word.as_pointer()))
+    table = builder.load(builder.inttoptr(entry.args[3], table_type.as_pointer()))
+    arguments = [part, *(builder.extract_value(table, at) for at in range(len(table_type.elements)))]
+    context.call_internal_no_propagate(builder, compiled.fndesc, compiled.signature, arguments)
+    builder.ret_void()
+    return entry

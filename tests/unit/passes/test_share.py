@@ -1,0 +1,217 @@
+"""Which loops become tasks, that they compute the same, and that the number of threads changes no bit."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import gradc
+from gradc.ir.loop.evaluate import evaluate
+from gradc.ir.loop.nodes import (
+    AddTo,
+    Allocate,
+    CheckIndices,
+    Expr,
+    Extent,
+    For,
+    Kernel,
+    Let,
+    Parameter,
+    Parts,
+    Statement,
+    Store,
+    Tasks,
+    Update,
+    apply,
+    load,
+    number,
+    var,
+)
+from gradc.ir.loop.show import show_expression
+from gradc.ir.loop.verify import verify
+from gradc.ir.types import DType
+from gradc.passes.loops.share import share_out
+from gradc_runtime import arrays, tasks, threads
+
+F64 = DType.F64
+N, HERE, J = var("n"), var("i"), var("j")
+X = load("x", (HERE,), F64)
+SIZE = Extent("n", load("x.shape", (number(0),), DType.INT64))
+S = var("s", F64)
+
+
+def kernel(*body: Statement, results: tuple[str, ...]) -> Kernel:
+    return Kernel("k", (Parameter("x", F64, 1), Parameter("at", DType.INT64, 1)), (SIZE, *body), results)
+
+
+def fresh(name: str, *shape: Expr, zeroed: bool = False) -> Allocate:
+    return Allocate(name, F64, shape or (N,), zeroed)
+
+
+def started(name: str, value: float = 0.0) -> Let:
+    return Let(name, number(value, F64))
+
+
+SQUARE = apply("mul", X, X)
+SHARED: dict[str, Kernel] = {
+    "elements": kernel(fresh("y"), For("i", N, (Store("y", (HERE,), SQUARE),)), results=("y",)),
+    "a sum": kernel(started("s"), For("i", N, (Update("s", "sum", SQUARE),)), results=("s",)),
+    "the largest": kernel(started("s", -np.inf), For("i", N, (Update("s", "max", X),)), results=("s",)),
+    "shifted elements": kernel(
+        fresh("y", apply("add", N, number(1)), zeroed=True),
+        For("i", N, (AddTo("y", (apply("add", HERE, number(1)),), "sum", X),)),
+        results=("y",),
+    ),
+    "scratch": kernel(
+        started("s"),
+        fresh("row", number(4)),
+        For(
+            "i",
+            N,
+            (
+                For("j", number(4), (Store("row", (J,), apply("mul", X, X)),)),
+                For("j", number(4), (Update("s", "sum", load("row", (J,), F64)),)),
+            ),
+        ),
+        results=("s",),
+    ),
+    "a sum of rows": kernel(
+        fresh("y", number(3), zeroed=True),
+        For("i", N, (For("j", number(3), (AddTo("y", (J,), "sum", X),)),)),
+        results=("y",),
+    ),
+    "a scatter": kernel(
+        fresh("y", number(3), zeroed=True),
+        CheckIndices("at", number(3)),
+        For("i", N, (AddTo("y", (load("at", (HERE,), DType.INT64),), "sum", X),)),
+        results=("y",),
+    ),
+}
+KEPT: dict[str, Kernel] = {
+    "a recurrence": kernel(
+        fresh("y", apply("add", N, number(1)), zeroed=True),
+        For(
+            "i", N, (Store("y", (HERE,), apply("add", X, load("y", (apply("add", HERE, number(1)),), F64))),)
+        ),
+        results=("y",),
+    ),
+    "a running sum": kernel(
+        started("s"),
+        fresh("y"),
+        For("i", N, (Update("s", "sum", X), Store("y", (HERE,), S))),
+        results=("y",),
+    ),
+    "a sum as long as the loop": kernel(
+        fresh("y", zeroed=True),
+        For("i", N, (AddTo("y", (load("at", (HERE,), DType.INT64),), "sum", X),)),
+        results=("y",),
+    ),
+    "a check": kernel(
+        started("s"),
+        For(
+            "i", N, (Let("p", load("at", (HERE,), DType.INT64)), CheckIndices("p", N), Update("s", "sum", X))
+        ),
+        results=("s",),
+    ),
+    "two operations on one number": kernel(
+        started("s"), For("i", N, (Update("s", "sum", X), Update("s", "max", X))), results=("s",)
+    ),
+    "what is read after it": kernel(
+        fresh("row", number(2)),
+        For("i", N, (Store("row", (number(0),), X), Store("row", (number(1),), X))),
+        results=("row",),
+    ),
+    "a power of integers": kernel(
+        fresh("y"),
+        For("i", N, (Let("p", apply("pow", HERE, HERE)), Store("y", (HERE,), X))),
+        results=("y",),
+    ),
+}
+
+
+def has_tasks(written: Kernel) -> bool:
+    return any(isinstance(statement, Tasks) for statement in written.body)
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 7])
+@pytest.mark.parametrize("name", SHARED)
+def test_shared_loops_compute_the_same_in_any_order(name: str, size: int):
+    inputs = {"x": np.linspace(-1.0, 2.0, size), "at": np.arange(size) % 3}
+    shared = verify(share_out(verify(SHARED[name])))
+    assert has_tasks(shared)
+    for found, wanted in zip(evaluate(shared, inputs), evaluate(SHARED[name], inputs), strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-15)
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_loops_whose_iterations_depend_on_each_other_stay(name: str):
+    assert share_out(KEPT[name]) == KEPT[name]
+
+
+def test_work_counts_operations_and_inner_loops():
+    inner = For("j", var("m"), (Update("s", "sum", apply("exp", X)),))
+    written = kernel(Extent("m", number(5)), started("s"), For("i", N, (inner,)), results=("s",))
+    (parts,) = (s for s in share_out(written).body if isinstance(s, Parts))
+    assert show_expression(parts.work) == "(m * 22)"  # a statement, a load and a call of exp
+
+
+def mixture(x, centres):
+    distances = np.square(x[:, None, :] - centres).sum(axis=2)
+    return np.log(np.exp(-distances).sum(axis=1)).sum()
+
+
+def chain(x):
+    return (100.0 * np.square(x[1:] - np.square(x[:-1])) + np.square(1.0 - x[:-1])).sum()
+
+
+def largest(x):
+    return np.maximum(np.sin(x), 0.1 * x).max() + np.exp(-x * x).mean()
+
+
+PROGRAMS: dict[str, tuple[Callable[..., Any], tuple[tuple[int, ...], ...]]] = {
+    "mixture": (mixture, ((30_000, 3), (5, 3))),
+    "chain": (chain, ((300_001,),)),
+    "largest": (largest, ((200_003,),)),
+}
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_many_parts_are_right_and_have_the_same_bits_for_any_number_of_threads(name: str):
+    function, shapes = PROGRAMS[name]
+    rng = np.random.default_rng(0)
+    inputs = [rng.standard_normal(shape) for shape in shapes]
+    loss = gradc.differentiate(function, wrt="x")
+    assert "run_tasks(" in loss.inspect(*inputs).source
+    assert tasks.parts_of(shapes[0][0], 30, 0) > 1
+    plain, plain_gradient = loss.with_options(target="interpret").value_and_grad(*inputs)
+    results = []
+    for count in (1, 2, 3):
+        with gradc.num_threads(count):
+            threads.state[1] = 0  # no launch waits for a stalled barrier of an earlier test
+            results.append(loss.value_and_grad(*inputs))
+    for value, gradient in results:
+        np.testing.assert_allclose(value, plain, rtol=1e-11)
+        np.testing.assert_allclose(gradient, plain_gradient, rtol=1e-9, atol=1e-9)
+        assert value == results[0][0]
+        assert np.array_equal(gradient, results[0][1])
+
+
+def test_memory_of_large_results_is_used_again_when_nobody_holds_it():
+    if not threads.available():
+        pytest.skip("the pool of memory is Linux's")
+    arrays.clear_pool()
+    double = gradc.differentiate(lambda x: (x * x).sum())
+    x = np.arange(100_000.0)
+    first = double.grad(x)
+    kept = first.copy()
+    second = double.grad(x)
+    assert first.ctypes.data != second.ctypes.data
+    assert np.array_equal(first, kept)
+    before = arrays.kept_bytes()
+    address = second.ctypes.data
+    del second
+    assert arrays.kept_bytes() > before
+    assert double.grad(x).ctypes.data == address
+    arrays.clear_pool()
+    assert arrays.kept_bytes() == 0
