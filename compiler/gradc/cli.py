@@ -16,6 +16,7 @@ from gradc.command.documents import error_json, for_stream, printable
 from gradc.command.failures import Interrupted, explained
 from gradc.command.request import Answer, Request, Writing
 from gradc.command.words import refuse_stray_assignment, split_words
+from gradc.errors import InputRefused
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -213,6 +214,64 @@ def compile_(
     """
     request = _request(spec=spec, expr=expr, at=at, shape=shape, inputs=inputs, seed=seed, target="cpu")
     return _quietly(lambda: _verbs().compile_to(request, of, out, Writing(timings, force), json))
+
+
+@app.command(
+    epilog=_examples(
+        "gradc bench --all --peers jax,torch --threads 2 -o results",
+        "gradc bench --all --only gmm,neuron",
+        "gradc bench model.py:loss --shape w=784,10 x=32,784",
+        "gradc bench --list",
+    )
+)
+def bench(
+    spec: Spec = None,
+    all_: Annotated[bool, typer.Option("--all", help="The workloads, beside other libraries.")] = False,
+    only: Annotated[str, typer.Option("--only", metavar="NAMES", help="Some workloads: gmm,neuron.")] = "",
+    peers: Annotated[
+        str,
+        typer.Option("--peers", metavar="NAMES", help="Some libraries: gradc,jax,torch. gradc is always in."),
+    ] = "",
+    threads: Annotated[int, typer.Option("--threads", min=1, metavar="N", help="Of every library.")] = 2,
+    rounds: Annotated[int, typer.Option("--rounds", min=1, metavar="N", help="The median counts.")] = 9,
+    timeout: Annotated[
+        float, typer.Option("--timeout", metavar="S", help="Seconds to wait for a way to be built.")
+    ] = 180.0,
+    small: Annotated[bool, typer.Option("--small", help="Tiny sizes: does everything run?")] = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="DIR", help="Write bench.json and bench.svg.")
+    ] = None,
+    python: Annotated[
+        list[str] | None,
+        typer.Option("--python", metavar="PEER=PATH", help="The interpreter that has a library."),
+    ] = None,
+    list_: Annotated[bool, typer.Option("--list", help="Name the workloads and the libraries.")] = False,
+    at: At = None,
+    shape: Shape = None,
+    inputs: InputFile = None,
+    seed: Seed = 0,
+    json: Json = False,
+) -> Answer:
+    """Time value and gradient beside other libraries.
+
+    Every way runs in a process of its own and is checked against a reference first; a wrong one has no time.
+    With SPEC: your function, compiled, interpreted, as it is, and by JAX if it runs there too.
+    """
+    from gradc.bench.measure import Settings  # noqa: PLC0415  (as the verbs: help waits for none of it)
+    from gradc.command import benchmark  # noqa: PLC0415
+
+    settings = Settings(threads=threads, rounds=rounds, small=small, timeout=timeout)
+    asked = benchmark.Asked(only, peers, tuple(python or ()), settings, out)
+    if list_:
+        return benchmark.listed(json)
+    if spec is None:
+        if not all_ and not only:
+            raise InputRefused("give one of SPEC and --all", do="gradc bench --all; gradc bench --list")
+        return _quietly(lambda: benchmark.of_all(asked, json))
+    if all_:
+        raise InputRefused("give one of SPEC and --all", do=f"gradc bench {spec}")
+    request = _request(spec=spec, expr=None, at=at, shape=shape, inputs=inputs, seed=seed, target="cpu")
+    return _quietly(lambda: benchmark.of_function(request, asked, json))
 
 
 @cache_app.command("path")
