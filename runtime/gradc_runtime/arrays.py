@@ -17,7 +17,7 @@ from numba import njit
 from numba.core import cgutils, types
 from numba.core.typing.npydecl import parse_dtype
 from numba.extending import intrinsic, lower_builtin, type_callable
-from numba.np.arrayobj import _empty_nd_impl, make_array, populate_array
+from numba.np.arrayobj import make_array, populate_array
 
 from gradc_runtime import threads
 from gradc_runtime.simd import element_access, symbol_address
@@ -28,7 +28,7 @@ LARGE = 1 << 18  # bytes of an array that comes from the pool
 LIMIT = 1 << 28  # bytes that the pool keeps at most
 SLOTS = 32
 HUGE, PAGE = 1 << 21, 1 << 12  # bytes of a large page, which the system is asked for, and of a page
-HEAD = 64  # bytes before an array: the size of its block; arrays start at a cache line
+HEAD = LINE = 64  # bytes before an array: the size of its block; arrays start at a cache line
 MOST_WASTE = 8  # a block serves an array that leaves less than one of so many parts of it unused
 
 MANAGE_MEMORY = 2  # in Numba's table of functions for extensions (`nrt_external.h`)
@@ -59,22 +59,30 @@ def _typing(context: Any) -> Any:
 
 def _lowering(clear: bool) -> Any:
     def lower(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
-        kind, word = signature.return_type, ir.IntType(64)
+        """Call what makes the memory, by symbol: a kernel has hundreds of arrays, and LLVM is superlinear."""
+        kind, word, pointer = signature.return_type, ir.IntType(64), ir.IntType(8).as_pointer()
         extents = [builder.sext(extent, word) for extent in cgutils.unpack_tuple(builder, values[0])]
-        count: Any = word(context.get_abi_sizeof(context.get_data_type(kind.dtype)))
-        for extent in extents:
-            count = builder.mul(count, extent)
-        found = cgutils.alloca_once(builder, context.get_value_type(kind))
-        large = builder.icmp_signed(">=", count, word(LARGE if sys.platform == "linux" else 1 << 62))
-        with builder.if_else(large, likely=False) as (then, otherwise):
-            with then:
-                builder.store(_of_pool(context, builder, kind, extents, count), found)
-            with otherwise:
-                builder.store(_empty_nd_impl(context, builder, kind, extents)._getvalue(), found)
-        array = builder.load(found)
-        if clear:
-            cgutils.memset(builder, make_array(kind)(context, builder, array).data, count, 0)
-        return array
+        item = context.get_abi_sizeof(context.get_data_type(kind.dtype))
+        strides: list[Any] = [word(item)]
+        for extent in reversed(extents):
+            strides.append(builder.mul(strides[-1], extent))
+        count = strides.pop()
+        declared = ir.FunctionType(word, [word, word])
+        make = cgutils.get_or_insert_function(builder.module, declared, _maker())
+        owner = builder.inttoptr(builder.call(make, [count, word(int(clear))]), pointer)
+        with builder.if_then(cgutils.is_null(builder, owner), likely=False):
+            context.call_conv.return_user_exc(builder, MemoryError, ("out of memory",))
+        data = context.nrt.meminfo_data(builder, owner)
+        array = make_array(kind)(context, builder)
+        populate_array(
+            array,
+            data=builder.bitcast(data, array.data.type),
+            shape=cgutils.pack_array(builder, extents),
+            strides=cgutils.pack_array(builder, list(reversed(strides))),
+            itemsize=word(item),
+            meminfo=owner,
+        )
+        return array._getvalue()
 
     return lower
 
@@ -84,35 +92,83 @@ for _function, _clear in ((empty, False), (zeros, True)):
     lower_builtin(_function, types.BaseTuple, types.Any)(_lowering(_clear))
 
 
-def _of_pool(context: Any, builder: ir.IRBuilder, kind: Any, extents: list[Any], count: Any) -> Any:
-    """An array on a block of the pool; its memory goes back there."""
-    take, give = _functions()
-    word, pointer = ir.IntType(64), ir.IntType(8).as_pointer()
-    declared = ir.FunctionType(word, [word])
-    address = builder.call(cgutils.get_or_insert_function(builder.module, declared, take), [count])
-    with builder.if_then(builder.icmp_signed("==", address, word(0)), likely=False):
-        context.call_conv.return_user_exc(builder, MemoryError, ("out of memory",))
-    data = builder.inttoptr(address, pointer)
-    returning = ir.FunctionType(ir.VoidType(), [pointer])
-    giving = cgutils.get_or_insert_function(builder.module, returning, give)
-    managing = ir.FunctionType(pointer, [pointer, returning.as_pointer()]).as_pointer()
-    table = builder.bitcast(context.nrt.get_nrt_api(builder), managing.as_pointer())
-    manage = builder.load(builder.gep(table, [word(MANAGE_MEMORY)]))
-    owner = builder.call(manage, [data, giving])
-    item = context.get_abi_sizeof(context.get_data_type(kind.dtype))
-    strides: list[Any] = [word(item)]
-    for extent in reversed(extents[1:]):
-        strides.append(builder.mul(strides[-1], extent))
-    array = make_array(kind)(context, builder)
-    populate_array(
-        array,
-        data=builder.bitcast(data, array.data.type),
-        shape=cgutils.pack_array(builder, extents),
-        strides=cgutils.pack_array(builder, list(reversed(strides))),
-        itemsize=word(item),
-        meminfo=owner,
-    )
-    return array._getvalue()
+@intrinsic
+def _managed(typing: Any, address: Any) -> Any:
+    """What owns a block of the pool, for Numba: it gives the memory back there."""
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        word, pointer = ir.IntType(64), ir.IntType(8).as_pointer()
+        returning = ir.FunctionType(ir.VoidType(), [pointer])
+        giving = cgutils.get_or_insert_function(builder.module, returning, "gradc_give_memory")
+        managing = ir.FunctionType(pointer, [pointer, returning.as_pointer()]).as_pointer()
+        table = builder.bitcast(context.nrt.get_nrt_api(builder), managing.as_pointer())
+        manage = builder.load(builder.gep(table, [word(MANAGE_MEMORY)]))
+        return builder.ptrtoint(builder.call(manage, [builder.inttoptr(arguments[0], pointer), giving]), word)
+
+    return types.intp(types.intp), generate
+
+
+@intrinsic
+def _small(typing: Any, size: Any) -> Any:
+    """What owns as many new bytes; 0 where there are none to be had."""
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        align = ir.IntType(32)(LINE)
+        owner = context.nrt.meminfo_alloc_aligned_unchecked(builder, arguments[0], align)
+        return builder.ptrtoint(owner, ir.IntType(64))
+
+    return types.intp(types.intp), generate
+
+
+@intrinsic
+def _clear_bytes(typing: Any, address: Any, size: Any) -> Any:
+    """``memset`` to zero."""
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        place = builder.inttoptr(arguments[0], ir.IntType(8).as_pointer())
+        cgutils.memset(builder, place, arguments[1], 0)
+        return context.get_dummy_value()
+
+    return types.void(types.intp, types.intp), generate
+
+
+@intrinsic
+def _data(typing: Any, owner: Any) -> Any:
+    """The address of the memory that is owned."""
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        owner = builder.inttoptr(arguments[0], ir.IntType(8).as_pointer())
+        return builder.ptrtoint(context.nrt.meminfo_data(builder, owner), ir.IntType(64))
+
+    return types.intp(types.intp), generate
+
+
+# Intrinsics as checkers of types see them: what they are called with.
+managed: Any = _managed
+small: Any = _small
+clear_bytes: Any = _clear_bytes
+data_of: Any = _data
+
+
+@cache
+def _maker() -> str:
+    """The symbol of ``make(bytes, clear) -> owner``."""
+    symbol, large = "gradc_new_array", LARGE if sys.platform == "linux" else 1 << 62
+    take, _ = _functions()
+    take_memory = types.ExternalFunction(take, types.intp(types.intp))
+
+    def make(size: int, clear: int) -> int:
+        if size < large:
+            owner = small(size)
+        else:
+            address = take_memory(size)
+            owner = managed(address) if address != 0 else 0
+        if clear != 0 and owner != 0:
+            clear_bytes(data_of(owner), size)
+        return owner
+
+    threads.exported(symbol, types.intp(types.intp, types.intp), make)
+    return symbol
 
 
 # --- the pool -----------------------------------------------------------------------------------------------

@@ -63,6 +63,7 @@ class Task:
 
     def __init__(self, function: Callable[..., None]) -> None:
         self.function = function
+        self._compiled: dict[tuple[Any, ...], Any] = {}
 
     def __call__(self, *arguments: Any) -> None:
         """Run one part."""
@@ -70,11 +71,15 @@ class Task:
 
     def compiled(self, context: Any, kinds: tuple[Any, ...]) -> Any:
         """LLVM code for arguments of these types: for kernels alone, so without what Python would call."""
+        if kinds in self._compiled:
+            return self._compiled[kinds]
         flags: Any = compiler.Flags()
         flags.nrt, flags.error_model = True, "numpy"
         flags.no_compile = flags.no_cpython_wrapper = flags.no_cfunc_wrapper = True
         typing = context.typing_context
-        return compiler.compile_extra(typing, context, self.function, kinds, types.none, flags, {})
+        found = compiler.compile_extra(typing, context, self.function, kinds, types.none, flags, {})
+        self._compiled[kinds] = found
+        return found
 
 
 def task(function: Callable[..., None]) -> Task:

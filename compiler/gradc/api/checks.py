@@ -16,6 +16,7 @@ from gradc.autodiff.vjp import gradient
 from gradc.checking.examine import blame, bounded_value, examine, settled
 from gradc.checking.identities import Subject
 from gradc.checking.oracle import frozen, is_narrow, points, widened
+from gradc.codegen.numba_cpu import module_text
 from gradc.errors import ArgumentError
 from gradc.ir.index.build import Builder
 from gradc.ir.index.evaluate import Interpreter
@@ -228,7 +229,7 @@ class GradientCheck:
             return subject
         return replace(
             subject,
-            source=stages.source,
+            source=module_text(stages.kernel, share=False),  # every equation under its own name
             function=stages.kernel.name,
             compile_again=lambda: self._every_tensor(stages, optimised.inputs, inputs),
         )

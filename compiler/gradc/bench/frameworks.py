@@ -7,9 +7,7 @@ imported before it is needed.  Values and gradients are left as the library retu
 from __future__ import annotations
 
 import importlib
-import linecache
 import os
-import types
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -41,16 +39,8 @@ def gradc_bound(loss: Callable[..., Any], wrt: tuple[str, ...] = ()) -> Build:
 
 
 def gradc_function(loss: Callable[..., Any], wrt: tuple[str, ...] = (), **options: Any) -> Any:
-    """Differentiate a function as one of a user's file: code of its own package gradc takes as it is."""
+    """Differentiate a function; gradc is imported only where it is measured."""
     differentiate = importlib.import_module("gradc.api.decorator").differentiate
-    if isinstance(loss, types.FunctionType) and loss.__module__.startswith("gradc."):
-        path = loss.__code__.co_filename
-        file = f"<workload {os.path.basename(path)}>"
-        lines = linecache.getlines(path)
-        linecache.cache[file] = (sum(map(len, lines)), None, lines, file)
-        code = loss.__code__.replace(co_filename=file)
-        loss = types.FunctionType(code, loss.__globals__, None, loss.__defaults__, loss.__closure__)
-        loss.__module__ = "workload"
     return differentiate(loss, wrt=wrt or None, **options)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import builtins
 import keyword
+import re
 from collections.abc import Sequence
 from typing import assert_never
 
@@ -77,8 +78,10 @@ _COMBINE = {
 class _Module:
     """One module under construction."""
 
-    def __init__(self, kernel: Kernel) -> None:
+    def __init__(self, kernel: Kernel, share: bool) -> None:
         self.kernel = kernel
+        self.share = share
+        self.tasks: dict[str, str] = {}  # the functions of tasks, by their text without names
         self.renamed: dict[str, str] = {}
         self.taken = set(_RESERVED)
         self.printer = Printer(self.rename)
@@ -181,20 +184,23 @@ class _Module:
         return ["", "", *head, *body]
 
     def _tasks(self, tasks: Tasks, depth: int) -> None:
-        """Print the call of tasks, and aside their function."""
+        """Print the call of tasks, and aside their function, unless an earlier one differs from it in names alone."""
         self.printer.used.update(dict.fromkeys(("task", "run_tasks", "start_of")))
         part, count, name = self.rename(tasks.part), self.printer.text(tasks.count), self.rename(tasks.name)
         extent, first = self.printer.text(tasks.extent), self.rename(tasks.first)
         given = [self.rename(used) for used in free_names(tasks)]
-        comma = "," if len(given) == 1 else ""
-        self._line(depth, f"run_tasks({name}, {count}, ({', '.join(given)}{comma}))")
         outer, self.lines = self.lines, []
         self._line(1, f"{first} = start_of({part}, {count}, {extent})")
         self._line(1, f"{self.rename(tasks.many)} = start_of({part} + 1, {count}, {extent}) - {first}")
         self._body(tasks.body, 1)
         body, self.lines = self.lines, outer
-        head = f"def {name}({', '.join((part, count, *given))}):"
-        self.functions += ["", "", "@task", head, *body]
+        head = f"{name}({', '.join((part, count, *given))})"
+        code = (head.removeprefix(name), *(line for line in body if not line.lstrip().startswith("#")))
+        equal = self.tasks.setdefault(_without_names("\n".join(code)), name) if self.share else name
+        if equal is name:
+            self.functions += ["", "", "@task", f"def {head}:", *body]
+        comma = "," if len(given) == 1 else ""
+        self._line(depth, f"run_tasks({equal}, {count}, ({', '.join(given)}{comma}))")
 
     # --- statements -------------------------------------------------------------------------------------
 
@@ -328,6 +334,24 @@ def comment(text: str) -> str:
     return "".join(character if " " <= character <= "~" else "?" for character in text).replace('"""', "'''")
 
 
-def module_text(kernel: Kernel) -> str:
-    """Return the source of the module that defines `kernel`."""
-    return _Module(kernel).text()
+_NAME = re.compile(r"(?<![\w.])[A-Za-z_]\w*")
+
+
+def _without_names(code: str) -> str:
+    """Code with its own names replaced by numbers, in order of first use."""
+    numbers: dict[str, str] = {}
+
+    def number(found: re.Match[str]) -> str:
+        name = found[0]
+        return name if name in _RESERVED else numbers.setdefault(name, f"n{len(numbers)}")
+
+    return _NAME.sub(number, code)
+
+
+def module_text(kernel: Kernel, *, share: bool = True) -> str:
+    """Return the source of the module that defines `kernel`.
+
+    With `share`, tasks that differ in names alone are one function, under the names and notes of the first:
+    a deep network then compiles as fast as one of its layers.
+    """
+    return _Module(kernel, share).text()

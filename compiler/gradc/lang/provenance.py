@@ -162,15 +162,26 @@ _LIBRARIES = TRACED_MODULES | frozenset(
 )
 
 
+# Of gradc's own modules those that are written on its public interface, in plain NumPy.
+_WRITTEN_AS_USERS_DO = ("gradc.nn", "gradc.bench.workloads")
+
+
 def is_library(module: str | None) -> bool:
     """Whether code of this module is run as it is: libraries and the standard library."""
     root = (module or "").partition(".")[0]
-    if module == "gradc.nn" or (module or "").startswith("gradc.nn."):
-        return False  # layers are written on the public interface, in plain NumPy
+    if any(module == own or (module or "").startswith(f"{own}.") for own in _WRITTEN_AS_USERS_DO):
+        return False
     return root in _LIBRARIES or (root in sys.stdlib_module_names and root != "__main__")
 
 
 # --- frames -------------------------------------------------------------------------------------------------
+
+
+@cache
+def _users_folders() -> tuple[str, ...]:
+    spec = find_spec("gradc")
+    home = os.path.dirname(spec.origin) if spec is not None and spec.origin else ""
+    return tuple(os.path.join(home, *name.split(".")[1:]) + os.sep for name in _WRITTEN_AS_USERS_DO)
 
 
 @cache
@@ -193,7 +204,8 @@ def is_user_file(path: str) -> bool:
     found = _kinds.get(path)
     if found is None:
         stdlib, *packages = _library_folders()
-        library = path.startswith(tuple(packages)) or path.startswith("<frozen")
+        own = path.startswith(tuple(packages)) and not path.startswith(_users_folders())
+        library = own or path.startswith("<frozen")
         library = library or (path.startswith(stdlib) and "site-packages" not in path[len(stdlib) :])
         found = _kinds[path] = not library
     return found
