@@ -12,6 +12,7 @@ from functools import cache
 from typing import Any
 
 import llvmlite.binding as llvm
+import numba
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
@@ -32,13 +33,20 @@ class Tile:
         return self.vectors * self.lanes
 
 
+_config: Any = getattr(numba, "config")  # noqa: B009  (Numba's types leave out its configuration)
+
+
 @cache
 def vector_bytes() -> int:
-    """Bytes of the widest vector register that the host has."""
-    features = llvm.get_host_cpu_features()
-    if features.get("avx512f"):
-        return 64
-    return 32 if features.get("avx2") else 16
+    """Bytes of the widest vector register of the processor that Numba compiles for: this one, or a chosen one."""
+    chosen = _config.CPU_FEATURES
+    if chosen is not None:
+        features = {word[1:] for word in chosen.split(",") if word.startswith("+")}
+    elif _config.CPU_NAME in (None, "", llvm.get_host_cpu_name()):
+        features = {name for name, there in llvm.get_host_cpu_features().items() if there}
+    else:
+        features = set[str]()  # LLVM does not tell what it knows about a name
+    return 64 if "avx512f" in features else 32 if "avx2" in features else 16
 
 
 @cache
