@@ -6,7 +6,6 @@ kernel does to them.  Memory of arrays that nobody uses any more is therefore ke
 
 from __future__ import annotations
 
-import ctypes
 import sys
 from functools import cache
 from typing import Any
@@ -24,6 +23,7 @@ from gradc_runtime.simd import element_access, symbol_address
 
 Array = Any
 
+POOLED = sys.platform == "linux"  # elsewhere every array is Numba's
 LARGE = 1 << 18  # bytes of an array that comes from the pool
 LIMIT = 1 << 28  # bytes that the pool keeps at most
 SLOTS = 32
@@ -31,6 +31,7 @@ HUGE, PAGE = 1 << 21, 1 << 12  # bytes of a large page, which the system is aske
 HEAD = LINE = 64  # bytes before an array: the size of its block; arrays start at a cache line
 MOST_WASTE = 8  # a block serves an array that leaves less than one of so many parts of it unused
 
+NO_MEMORY = "there is no memory for an array of the kernel: use smaller arguments, or fewer at a time"
 MANAGE_MEMORY = 2  # in Numba's table of functions for extensions (`nrt_external.h`)
 
 # Words of the pool: a lock, the bytes kept, then size and address of every slot.
@@ -64,14 +65,18 @@ def _lowering(clear: bool) -> Any:
         extents = [builder.sext(extent, word) for extent in cgutils.unpack_tuple(builder, values[0])]
         item = context.get_abi_sizeof(context.get_data_type(kind.dtype))
         strides: list[Any] = [word(item)]
+        wrong: Any = ir.IntType(1)(0)
         for extent in reversed(extents):
-            strides.append(builder.mul(strides[-1], extent))
-        count = strides.pop()
+            found = builder.smul_with_overflow(strides[-1], extent)
+            strides.append(builder.extract_value(found, 0))
+            negative = builder.icmp_signed("<", extent, word(0))
+            wrong = builder.or_(wrong, builder.or_(builder.extract_value(found, 1), negative))
+        count = builder.select(wrong, word(-1), strides.pop())
         declared = ir.FunctionType(word, [word, word])
         make = cgutils.get_or_insert_function(builder.module, declared, _maker())
         owner = builder.inttoptr(builder.call(make, [count, word(int(clear))]), pointer)
         with builder.if_then(cgutils.is_null(builder, owner), likely=False):
-            context.call_conv.return_user_exc(builder, MemoryError, ("out of memory",))
+            context.call_conv.return_user_exc(builder, MemoryError, (NO_MEMORY,))
         data = context.nrt.meminfo_data(builder, owner)
         array = make_array(kind)(context, builder)
         populate_array(
@@ -152,23 +157,34 @@ data_of: Any = _data
 
 @cache
 def _maker() -> str:
-    """The symbol of ``make(bytes, clear) -> owner``."""
-    symbol, large = "gradc_new_array", LARGE if sys.platform == "linux" else 1 << 62
-    take, _ = _functions()
-    take_memory = types.ExternalFunction(take, types.intp(types.intp))
+    """The symbol of ``make(bytes, clear) -> owner``; no owner where there is no memory, or `bytes` is negative."""
+    owned = _owned_by_pool() if POOLED else small
 
     def make(size: int, clear: int) -> int:
-        if size < large:
-            owner = small(size)
-        else:
-            address = take_memory(size)
-            owner = managed(address) if address != 0 else 0
+        if size < 0:
+            return 0
+        owner = owned(size)
         if clear != 0 and owner != 0:
             clear_bytes(data_of(owner), size)
         return owner
 
-    threads.exported(symbol, types.intp(types.intp, types.intp), make)
-    return symbol
+    threads.exported("gradc_new_array", types.intp(types.intp, types.intp), make)
+    return "gradc_new_array"
+
+
+def _owned_by_pool() -> Any:
+    """What owns new memory: that of large arrays goes back to the pool."""
+    take, _ = _functions()
+    take_memory = types.ExternalFunction(take, types.intp(types.intp))
+
+    @njit(error_model="numpy")
+    def owned(size: int) -> int:
+        if size < LARGE:
+            return small(size)
+        address = take_memory(size)
+        return managed(address) if address != 0 else 0
+
+    return owned
 
 
 # --- the pool -----------------------------------------------------------------------------------------------
@@ -293,13 +309,29 @@ def kept_bytes() -> int:
 
 
 def clear_pool() -> None:
-    """Give all memory that the pool keeps back to the system."""
-    if sys.platform != "linux":
-        return
-    libc = ctypes.CDLL(None)
-    for slot in range(SLOTS):
-        at = FIRST // 8 + 2 * slot
-        if _pool[at]:
-            libc.free(ctypes.c_void_p(int(_pool[at + 1])))
-            _pool[KEPT // 8] -= _pool[at]
-            _pool[at] = 0
+    """Give the memory that the pool keeps back to the system, but what another thread is taking at the moment."""
+    if POOLED:
+        define_pool()
+        _clearing()()
+
+
+@cache
+def _clearing() -> Any:
+    load, store = element_access(0)
+    pool = symbol_address(POOL)
+    free = types.ExternalFunction("free", types.void(types.intp))
+
+    @njit(error_model="numpy")
+    def clear() -> None:
+        words = pool()
+        if not acquire(words + LOCK):
+            return
+        for slot in range(SLOTS):
+            place = words + FIRST + 16 * slot
+            if load(place) != 0:
+                free(load(place + 8))
+                store(words + KEPT, load(words + KEPT) - load(place))
+                store(place, 0)
+        release(words + LOCK)
+
+    return clear

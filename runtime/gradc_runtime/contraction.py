@@ -46,13 +46,22 @@ class Roles:
 
 
 _TERM = re.compile(r"([+-]?)(?:(\d*)([a-z])|(\d+))")
+_WORD = re.compile(rf"(?:{_TERM.pattern})+")
 
 
 @cache
 def positions(text: str) -> tuple[Position, ...]:
-    """Read ``"i 2j+p k+1"``: one position for each axis."""
+    """Read ``"i 2j+p k+1"``: one position for each axis.
+
+    Raises
+    ------
+    ValueError
+        A word is no sum of letters with factors and of whole numbers.
+    """
     found: list[Position] = []
     for word in text.split():
+        if not _WORD.fullmatch(word):
+            raise ValueError(f"{word!r} in {text!r} is no position: write i, 2j+p or k+1")
         terms: list[tuple[int, str]] = []
         offset = 0
         for sign, factor, letter, constant in _TERM.findall(word):

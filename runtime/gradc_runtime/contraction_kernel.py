@@ -20,18 +20,16 @@ from numba.core import cgutils, types
 from numba.extending import lower_builtin, type_callable
 
 from gradc_runtime import threads
-from gradc_runtime.arrays import empty
+from gradc_runtime.arrays import LINE, empty
 from gradc_runtime.contraction import Position, add_contraction, contract, positions, roles_of
 from gradc_runtime.simd import copy_bytes, element_access, micro_kernel, stack_buffer, tile
 
 PARALLEL = 2_000_000  # multiply-adds above which threads pay
-SHALLOW, DEEP = (
-    128,
-    1024,
-)  # values of the summed index in one pass: a block of rows stays in the first-level cache,
-PASS_BYTES = 1 << 18  # and the packed panels of one pass in the second
+# Values of the summed index in one pass: a block of rows stays in the first-level cache, and the packed panels of the
+# pass, if that leaves them deep enough, in the second.
+SHALLOW, DEEP = 128, 1024
+PASS_BYTES = 1 << 18
 PACKED_BYTES = 1 << 22  # of the panels of several batches at a time
-LINE = 64  # bytes: a vector load that crosses a cache line costs two
 GROUP = 32  # blocks of rows in a task at most: a slice of the panels is read once for all of them
 SHARES = 4  # tasks for each thread, where there are that many blocks of rows
 
@@ -56,8 +54,10 @@ def _typer(add: bool) -> Any:
             texts = (target, first, second)
             if not all(isinstance(text, types.StringLiteral) for text in texts):
                 return None
-            known = roles_of([positions(text.literal_value) for text in texts], add) is not None
-            return types.none if known and out.dtype == left.dtype == right.dtype else None
+            roles = roles_of([positions(text.literal_value) for text in texts], add)
+            if roles is None or len(roles.order) > MOST_INDICES:
+                return None
+            return types.none if out.dtype == left.dtype == right.dtype else None
 
         return typer
 
@@ -308,9 +308,8 @@ def _group_of_rows(bits: int) -> Any:
         edge, sources = edge_buffer(), addresses()
         targets, edges = sources + 8 * GROUP * rows, sources + 16 * GROUP * rows
         for r in range((height + rows - 1) // rows * rows):
-            row = 8 * (
-                start + min(r, height - 1)
-            )  # behind the last row it comes again: nothing is read past it
+            # Behind the last row it comes again: nothing is read past it.
+            row = 8 * (start + min(r, height - 1))
             write(sources + 8 * r, a + read(read(table + ROW_A) + row))
             write(targets + 8 * r, out + read(read(table + ROW_OUT) + row))
         for r in range(rows):

@@ -1,4 +1,4 @@
-"""Matrix products as contractions: matrices in any layout, or a matrix and a vector."""
+"""Matrix products as contractions: two matrices in any layout."""
 
 from __future__ import annotations
 
@@ -8,25 +8,21 @@ import numpy as np
 from numba.core import types
 from numba.extending import overload
 
-from gradc_runtime.contraction import contract
-from gradc_runtime.contraction_kernel import PARALLEL as PARALLEL
+from gradc_runtime.contraction_kernel import contract
 
 Array = Any
 
 
 def product(a: Array, b: Array) -> Array:
-    """``a @ b`` for two matrices of one floating-point dtype in any layout, or a matrix and a vector."""
+    """``a @ b`` for two matrices of one floating-point dtype in any layout."""
     return np.dot(a, b)
 
 
 @overload(product)
 def _product(a, b):  # type: ignore[no-untyped-def]  # Numba compares these names with the implementation's
-    if not (isinstance(a, types.Array) and isinstance(b, types.Array) and a.dtype == b.dtype):
+    arrays = isinstance(a, types.Array) and isinstance(b, types.Array)
+    if not arrays or a.dtype != b.dtype or (a.ndim, b.ndim) != (2, 2):
         return None
-    if a.ndim == 1:
-        return lambda a, b: product(a.reshape((1, a.shape[0])), b).reshape(b.shape[1])
-    if b.ndim == 1:
-        return lambda a, b: product(a, b.reshape((b.shape[0], 1))).reshape(a.shape[0])
 
     def implementation(a, b):  # type: ignore[no-untyped-def]
         if b.shape[0] != a.shape[1]:

@@ -33,16 +33,16 @@ class Tile:
         return self.vectors * self.lanes
 
 
-_config: Any = getattr(numba, "config")  # noqa: B009  (Numba's types leave out its configuration)
+_numba: Any = numba  # Numba's types leave out its configuration
 
 
 @cache
 def vector_bytes() -> int:
     """Bytes of the widest vector register of the processor that Numba compiles for: this one, or a chosen one."""
-    chosen = _config.CPU_FEATURES
+    chosen = _numba.config.CPU_FEATURES
     if chosen is not None:
         features = {word[1:] for word in chosen.split(",") if word.startswith("+")}
-    elif _config.CPU_NAME in (None, "", llvm.get_host_cpu_name()):
+    elif _numba.config.CPU_NAME in (None, "", llvm.get_host_cpu_name()):
         features = {name for name, there in llvm.get_host_cpu_features().items() if there}
     else:
         features = set[str]()  # LLVM does not tell what it knows about a name

@@ -3,7 +3,7 @@
     @task
     def rows_1(part, parts, n, x, y): ...       # part `part` of `parts` of a loop
 
-    run_tasks(rows_1, parts_of(n, 12, 0), (n, x, y))
+    run_tasks(rows_1, parts_of(n, 12, 0), n * 12, (n, x, y))
 
 How many parts a loop has follows from its extents alone, never from the number of threads: sums over parts have the
 same bits on one thread as on many.
@@ -30,15 +30,17 @@ from gradc_runtime import threads
 
 MOST = 64  # parts of one loop
 WORK = 1 << 16  # of a part at least, in operations: some ten microseconds, several times what a launch takes
-PATIENCE = 1 << 62  # how long a loop takes is not known well enough to tell a stalled barrier
+# Nanoseconds that a loop may take before a barrier counts as stalled: several times what one thread needs, even where
+# every operation waits for memory.
+PATIENCE, PER_OPERATION = 1_000_000, 2
 
 
 @register_jitable(error_model="numpy")
 def parts_of(extent: int, work: int, size: int) -> int:
     """How many parts a loop over `extent` has.
 
-    `work` is the number of operations of one iteration, `size` the number of elements that every part sums into:
-    these are cleared and added up once for each part.
+    `work` is the number of operations of one iteration, `size` the number of elements of which every part has a
+    copy of its own: sums are cleared and added up once for each part.
     """
     if extent <= 1:
         return extent
@@ -52,8 +54,13 @@ def start_of(part: int, count: int, extent: int) -> int:
     return max(0, extent * part // count)
 
 
-def run_tasks(function: Any, count: int, arguments: tuple[Any, ...]) -> None:
-    """Call ``function(part, count, *arguments)`` for every part, in any order or at once."""
+def run_tasks(function: Any, count: int, work: int, arguments: tuple[Any, ...]) -> None:
+    """Call ``function(part, count, *arguments)`` for every part, in any order or at once.
+
+    `work` is the number of operations of all parts together.  A launch that takes much longer than they do makes
+    the next ones run on one thread (`gradc_runtime.threads`): where other programs hold the processors, a barrier
+    waits for milliseconds.
+    """
     for part in range(count):
         function(part, count, *arguments)
 
@@ -108,28 +115,29 @@ def _constant_task(context: Any, builder: Any, kind: Any, value: Any) -> Any:
 
 @type_callable(run_tasks)
 def _type_of_run(context: Any) -> Any:
-    def typer(function: Any, count: Any, arguments: Any) -> Any:
+    def typer(function: Any, count: Any, work: Any, arguments: Any) -> Any:
         return types.none if isinstance(function, _TaskType) else None
 
     return typer
 
 
-@lower_builtin(run_tasks, _TaskType, types.Integer, types.BaseTuple)
+@lower_builtin(run_tasks, _TaskType, types.Integer, types.Integer, types.BaseTuple)
 def _lower_run(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
     """Launch a task over the parts; its arguments lie on the stack of the caller."""
-    function, _, kinds = signature.args
+    function, _, _, kinds = signature.args
+    _, count, work, arguments = values
     compiled = function.task.compiled(context, (types.intp, types.intp, *map(types.unliteral, kinds)))
     threads.launcher()  # defines the symbol
     word = ir.IntType(64)
-    table = cgutils.alloca_once_value(
-        builder, cgutils.pack_struct(builder, [values[1], *cgutils.unpack_tuple(builder, values[2])])
-    )
+    packed = cgutils.pack_struct(builder, [count, *cgutils.unpack_tuple(builder, arguments)])
+    table = cgutils.alloca_once_value(builder, packed)
     context.add_linking_libs([compiled.library])
     entry = _entry(context, builder.module, compiled, table.type.pointee)
     declared = ir.FunctionType(ir.VoidType(), [word] * 4)
     launch = cgutils.get_or_insert_function(builder.module, declared, "gradc_launch")
     address, place = builder.ptrtoint(entry, word), builder.ptrtoint(table, word)
-    builder.call(launch, [address, values[1], place, word(PATIENCE)])
+    patience = builder.add(word(PATIENCE), builder.mul(work, word(PER_OPERATION)))
+    builder.call(launch, [address, count, place, patience])
     return context.get_dummy_value()
 
 

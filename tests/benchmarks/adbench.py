@@ -10,41 +10,15 @@ from typing import Any
 
 import numpy as np
 from measuring import Row, Way, measure, show, show_machine
-from scipy.special import logsumexp
 from tests.adbench import files, objectives
 
 from gradc import differentiate, vmap
+from gradc.bench.workloads import gmm
 
 posterior = differentiate(objectives.mixture, wrt=("alpha", "means", "inverse_factors"))
 blocks = vmap(differentiate(objectives.reprojection_error, wrt=("camera", "point", "weight")).jacobian)
 residuals = differentiate(objectives.hand_residuals, wrt="theta").with_options(target="interpret")
 step = differentiate(objectives.network_step, wrt=("main", "extra", "state"))
-
-
-def mixture_by_hand(data: files.Mixture):
-    """Value and gradient, vectorised over points and components."""
-    alpha, means, inverse_factors, x, gamma, m = data
-    n, d = x.shape
-    logarithms, diagonal = inverse_factors[:, :d], np.exp(inverse_factors[:, :d])
-    columns, rows = np.triu_indices(d, 1)
-    factors = diagonal[:, :, None] * np.eye(d)
-    factors[:, rows, columns] = inverse_factors[:, d:]
-    centred = x - means[:, None]  # k, n, d
-    scaled = centred @ factors.swapaxes(1, 2)
-    beta = (alpha + logarithms.sum(axis=1))[:, None] - 0.5 * np.square(scaled).sum(axis=2)
-    peak = beta.max(axis=0)
-    powers = np.exp(beta - peak)
-    sums = powers.sum(axis=0)
-    shares = powers / sums
-    weighted = shares[:, :, None] * scaled
-    of_factors = gamma**2 * factors - weighted.swapaxes(1, 2) @ centred
-    of_alpha = shares.sum(axis=1)
-    of_logarithms = of_alpha[:, None] - m + of_factors[:, range(d), range(d)] * diagonal
-    of_means = np.einsum("kni,kij->kj", weighted, factors)
-    value = (np.log(sums) + peak).sum() - n * logsumexp(alpha) - 0.5 * n * d * np.log(2 * np.pi)
-    value += objectives.mixture(*data._replace(x=x[:0]))  # the prior alone
-    of_alpha = of_alpha - n * np.exp(alpha - logsumexp(alpha))
-    return value, of_alpha, of_means, np.concatenate([of_logarithms, of_factors[:, rows, columns]], axis=1)
 
 
 def errors_of_all(
@@ -123,7 +97,7 @@ def run(small: bool = False) -> dict[str, list[Row]]:
     for name in ("test",) if small else ("1k/gmm_d2_K5", "1k/gmm_d10_K25"):
         data = files.mixture(name)
         first_call(f"GMM {name}", posterior.value_and_grad, *data)
-        by_hand = Way("NumPy by hand", lambda data=data: mixture_by_hand(data))
+        by_hand = Way("NumPy by hand", lambda data=data: gmm.by_hand(*data))
         ours = Way("gradc", lambda data=data: posterior.value_and_grad(*data))
         tables[f"GMM {name}: value and gradient"] = measure([by_hand, ours], rounds=rounds)
 

@@ -14,7 +14,6 @@ NAMES = (
     "network_step",
     "elementwise_chain",
     "elementary_functions",
-    "scalar_programs",
     "first_call",
 )
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -36,7 +36,7 @@ def misprinted(program: Program, source: str, function: str, inputs: Mapping[str
     None if there is none, or if the module does not run that way.
     """
     try:
-        found = watched(source, function, [inputs[name] for name in program.inputs])
+        found = watched(source, function, [inputs[name] for name in program.inputs], set(program.types))
     except REFUSALS:
         return None
     return first_difference(program, inputs, found)
@@ -71,8 +71,12 @@ def _shown(program: Program, equation: Equation) -> str:
     )
 
 
-def watched(source: str, function: str, arguments: Sequence[Array]) -> dict[str, list[Array]]:
+def watched(
+    source: str, function: str, arguments: Sequence[Array], tensors: Set[str]
+) -> dict[str, list[Array]]:
     """Run a generated module's function as plain Python; return the values that its variables took.
+
+    A variable that is none of the `tensors` counts as the one of which it is a part.
 
     Of a variable that is added to, only the totals count.  Of an array that is every value stored into it, and
     the array as it is in the end; of one that is added to, the array alone.
@@ -84,7 +88,7 @@ def watched(source: str, function: str, arguments: Sequence[Array]) -> dict[str,
     values: dict[str, list[Array]] = {}
 
     def watch(name: str, value: Array, total: bool) -> None:
-        kept = values.setdefault(_PART.sub("", name), [])
+        kept = values.setdefault(name if name in tensors else _PART.sub("", name), [])
         if total and kept:
             kept[-1] = value
         else:

@@ -190,6 +190,7 @@ class _Module:
         extent, first = self.printer.text(tasks.extent), self.rename(tasks.first)
         given = [self.rename(used) for used in free_names(tasks)]
         outer, self.lines = self.lines, []
+        self._line(1, f"# One part of a loop over {extent}.")
         self._line(1, f"{first} = start_of({part}, {count}, {extent})")
         self._line(1, f"{self.rename(tasks.many)} = start_of({part} + 1, {count}, {extent}) - {first}")
         self._body(tasks.body, 1)
@@ -200,7 +201,8 @@ class _Module:
         if equal is name:
             self.functions += ["", "", "@task", f"def {head}:", *body]
         comma = "," if len(given) == 1 else ""
-        self._line(depth, f"run_tasks({equal}, {count}, ({', '.join(given)}{comma}))")
+        work = self.printer.text(tasks.work)
+        self._line(depth, f"run_tasks({equal}, {count}, {work}, ({', '.join(given)}{comma}))")
 
     # --- statements -------------------------------------------------------------------------------------
 

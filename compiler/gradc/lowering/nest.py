@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import assert_never
 
-import numpy as np
-
 from gradc.errors import CompilerBug
 from gradc.ir.extents import Size
 from gradc.ir.index.contraction import classify, reading
@@ -52,8 +50,6 @@ from gradc.ir.schedule import Leaf, Node, Schedule, Storage, leaves
 from gradc.ir.types import DType
 from gradc.lowering.freeze import freeze
 from gradc.lowering.sizes import combination, entry, plus, size_of, symbols_of
-
-NEUTRAL = {"sum": 0, "prod": 1, "any": False, "all": True}
 
 
 class _Lowering:
@@ -104,7 +100,7 @@ class _Lowering:
         storage, type_ = self.storage(name), self.program.types[name]
         if storage.kind == "array":
             shape = tuple(size_of(type_.shape[axis]) for axis in storage.axes)
-            neutral = self._neutral(op, type_.dtype)
+            neutral = nodes.neutral(op, type_.dtype)
             from_zero = neutral is nodes.number(type_.dtype.numpy.type(0).item(), type_.dtype)
             self.out.append(Allocate(name, type_.dtype, shape, storage.zeroed and from_zero))
             if storage.zeroed and not from_zero:
@@ -183,7 +179,7 @@ class _Lowering:
         if leaf.role == "start":
             assert isinstance(equation, Assign)
             assert equation.reduce is not None
-            self._let(self._accumulator(equation), self._neutral(equation.reduce.op, type_.dtype), "")
+            self._let(self._accumulator(equation), nodes.neutral(equation.reduce.op, type_.dtype), "")
             return
         if leaf.role == "finish":
             assert isinstance(equation, Assign)
@@ -243,16 +239,6 @@ class _Lowering:
         if self.storage(out).kind == "array" and out not in self.accumulators:
             self.accumulators[out] = self.names.fresh(f"{out}_sum")
         return self.accumulators.get(out, out)
-
-    def _neutral(self, op: str, dtype: DType) -> Expr:
-        if op in ("max", "min"):
-            if dtype.is_float:
-                return nodes.number(float("-inf" if op == "max" else "inf"), dtype)
-            if dtype.is_bool:
-                return nodes.number(op == "min", dtype)
-            limits = np.iinfo(dtype.numpy)
-            return nodes.number(int(limits.min if op == "max" else limits.max), dtype)
-        return nodes.number(dtype.numpy.type(NEUTRAL[op]).item(), dtype)
 
     # --- bodies and indices -----------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import numba
 import numpy as np
 import pytest
 
@@ -88,7 +89,35 @@ SHARED: dict[str, Kernel] = {
         results=("y",),
     ),
 }
+CARRIED = (Store("row", (number(0),), apply("add", X, load("row", (number(0),), F64))),)
 KEPT: dict[str, Kernel] = {
+    "what is carried over in an array": kernel(
+        started("s"),
+        fresh("row", number(1), zeroed=True),
+        For("i", N, (*CARRIED, Update("s", "sum", load("row", (number(0),), F64)))),
+        results=("s",),
+    ),
+    "a recurrence that nobody sees": kernel(
+        started("s"),
+        fresh("row", apply("add", N, number(1)), zeroed=True),
+        For(
+            "i",
+            N,
+            (
+                Store("row", (apply("add", HERE, number(1)),), X),
+                Update("s", "sum", load("row", (HERE,), F64)),
+            ),
+        ),
+        results=("s",),
+    ),
+    "elements that several iterations write": kernel(
+        fresh("y", apply("mul", number(2), N), zeroed=True),
+        For("i", N, (Store("y", (apply("sub", HERE, HERE),), X),)),
+        results=("y",),
+    ),
+    "a sum that starts elsewhere": kernel(
+        started("s", 5.0), For("i", N, (Update("s", "sum", X),)), results=("s",)
+    ),
     "a recurrence": kernel(
         fresh("y", apply("add", N, number(1)), zeroed=True),
         For(
@@ -156,6 +185,16 @@ def test_work_counts_operations_and_inner_loops():
     assert show_expression(parts.work) == "(m * 22)"  # a statement, a load and a call of exp
 
 
+def test_elements_that_are_looked_up_count_for_more():
+    at = load("at", (HERE,), DType.INT64)
+    wrapped = apply("select", apply("lt", at, number(0)), apply("add", at, N), at)
+    written = kernel(
+        started("s"), For("i", N, (Update("s", "sum", load("x", (wrapped,), F64)),)), results=("s",)
+    )
+    (parts,) = (s for s in share_out(written).body if isinstance(s, Parts))
+    assert show_expression(parts.work) == "24"  # a statement, a look-up and three elements of the table
+
+
 def mixture(x, centres):
     distances = np.square(x[:, None, :] - centres).sum(axis=2)
     return np.log(np.exp(-distances).sum(axis=1)).sum()
@@ -197,8 +236,31 @@ def test_many_parts_are_right_and_have_the_same_bits_for_any_number_of_threads(n
         assert np.array_equal(gradient, results[0][1])
 
 
-def test_memory_of_large_results_is_used_again_when_nobody_holds_it():
+def test_loops_run_alone_for_a_while_after_a_stalled_launch():
     if not threads.available():
+        pytest.skip("no OpenMP here")
+    double = gradc.differentiate(lambda x: (x * x).sum())
+    x = np.arange(300_000.0)
+    double.grad(x)
+    threads.state[1] = 5
+    double.grad(x)
+    assert threads.state[1] == 4  # one launch, on one thread
+    threads.state[1] = 0
+
+
+@pytest.mark.parametrize(
+    ("shape", "why"), [((2**40, 2**40), "overflow"), ((2**44, 1), "size"), ((-1, 3), "sign")]
+)
+@pytest.mark.parametrize("make", [arrays.empty, arrays.zeros])
+def test_arrays_that_cannot_be_are_refused(make: Callable[..., Any], shape: tuple[int, int], why: str):
+    make_compiled: Any = numba.njit(lambda n, m: make((n, m), np.float64))
+    assert make_compiled(2, 3).shape == (2, 3)
+    with pytest.raises(MemoryError, match="smaller arguments"):
+        make_compiled(*shape)
+
+
+def test_memory_of_large_results_is_used_again_when_nobody_holds_it():
+    if not arrays.POOLED:
         pytest.skip("the pool of memory is Linux's")
     arrays.clear_pool()
     double = gradc.differentiate(lambda x: (x * x).sum())

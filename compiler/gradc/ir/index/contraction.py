@@ -118,7 +118,7 @@ def reading(equation: Equation) -> Reading | None:
     """The positions of a product of two accesses, or None where there is no text for them."""
     if not isinstance(equation, Assign | Accumulate) or equation.template.name != "mul":
         return None
-    if len(equation.space) > len(LETTERS):
+    if not 3 <= len(equation.space) <= len(LETTERS):  # a row, a column and a summed index
         return None
     accesses = [operand for operand in equation.operands if isinstance(operand, Access)]
     if len(accesses) != 2:

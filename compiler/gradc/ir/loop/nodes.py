@@ -10,7 +10,7 @@
                | Store(tensor, indices, value) | AddTo(tensor, indices, value)
                | For(index, extent, body)
                | Parts(name, extent, work, size)                name = how many parts a loop has, an int64
-               | Tasks(name, part, count, extent, first, many, body)   independent parts of a loop
+               | Tasks(name, part, count, work, extent, first, many, body)   independent parts of a loop
                | Product(out, left, right)                      matrix product into a fresh tensor
                | Contract(out, target, left, first, right, second, extents, add)
                | Library(outs, operation, ins, attributes)
@@ -127,6 +127,17 @@ def apply(function: str, *arguments: Expr) -> Expr:
         return simplified
     dtype = result_dtype(FUNCTIONS[function], arguments[-1].dtype)
     return _intern(Apply, function, arguments, dtype)
+
+
+def neutral(op: str, dtype: DType) -> Number:
+    """Return what a reduction starts from: the number that changes no other."""
+    if op in ("max", "min") and dtype.is_float:
+        return number(float("-inf" if op == "max" else "inf"), dtype)
+    if op in ("max", "min") and not dtype.is_bool:
+        limits = np.iinfo(dtype.numpy)
+        return number(int(limits.min if op == "max" else limits.max), dtype)
+    start = {"sum": 0, "prod": 1, "any": False, "all": True, "max": False, "min": True}[op]
+    return number(dtype.numpy.type(start).item(), dtype)
 
 
 def applied(function: str, arguments: tuple[Expr, ...], dtype: DType) -> Apply:
@@ -271,7 +282,8 @@ class For:
 class Parts:
     """Bind the number of parts of a loop over `extent`, at most `extent`; 0 for an empty loop.
 
-    `work` is the number of operations of an iteration, `size` the number of elements that every part sums into.
+    `work` is the number of operations of an iteration, `size` the number of elements of which every part has a
+    copy of its own.
     """
 
     name: str
@@ -285,12 +297,13 @@ class Tasks:
     """Run `body` for every part of ``range(extent)``, in any order or at once: the parts are independent.
 
     In the body `part` is the number of the part, which has the `many` indices from `first` on.  `name` is what
-    a printer may call the body.
+    a printer may call the body, `work` the number of operations of all parts together.
     """
 
     name: str
     part: str
     count: Expr
+    work: Expr
     extent: Expr
     first: str
     many: str

@@ -98,7 +98,7 @@ def show_statement(statement: Statement) -> str:
         case Parts(name, extent, work, size):
             sizes = f"{show_expression(work)} operations, {show_expression(size)} sums"
             return f"parts {name} of {show_expression(extent)}: {sizes}"
-        case Tasks(name, part, count, extent, first, many, _):
+        case Tasks(name, part, count, _, extent, first, many, _):
             sizes = f"{show_expression(count)} of {show_expression(extent)}"
             return f"tasks {name}, {part} < {sizes}, indices {first} + {many}:"
         case _:

@@ -39,12 +39,13 @@ from gradc.ir.loop.nodes import (
 from gradc.ir.loop.walk import every, expressions, subexpressions, tensors
 from gradc.ir.names import INDEX_NAMES, NameSupply
 
-# Operations that a call of a function counts for; what is not here counts as one.
+# Operations that a function counts for; one that is not here is a call.
 _COSTS: dict[str, int] = {
     **dict.fromkeys(("add", "sub", "mul", "neg", "select", "copy", "maximum", "minimum", "abs"), 1),
     **dict.fromkeys(("div", "sqrt", "reciprocal"), 4),
 }
 _CALL = 20
+_LOOKUP = 20  # an element anywhere in memory
 _RAISING = frozenset(("pow",))  # of integers: a task has nobody to tell
 
 
@@ -61,7 +62,13 @@ class _Nest:
     read: set[str] = field(default_factory=set)
     local: set[str] = field(default_factory=set)
     loops: set[str] = field(default_factory=set)  # their indices
+    first_stored: set[str] = field(default_factory=set)  # arrays that an iteration writes before it reads
     plain: bool = True  # nothing in it but loops, numbers and elements
+
+    def varies(self, places: Sequence[tuple[Expr, ...]]) -> bool:
+        """Whether the loop's own index stands in one of the places: then iterations may share elements."""
+        here = nodes.var(self.index)
+        return any(here in subexpressions(index) for place in places for index in place)
 
 
 def share_out(kernel: Kernel) -> Kernel:
@@ -110,7 +117,9 @@ class _Sharing:
     def _kinds(self, at: int, nest: _Nest) -> dict[str, str] | None:
         """Return what each array that the loop writes is: its own, scratch or a sum; None if that is unknown."""
         outside = {name for name in nest.sums if name not in nest.local}
-        if not nest.plain or any(name in nest.read or name not in self.started for name in outside):
+        if not nest.plain or any(name in nest.read for name in outside):
+            return None
+        if not all(self._starts_neutral(name, nest.sums[name]) for name in outside):
             return None
         kinds: dict[str, str] = {}
         for tensor, statements in nest.stored.items():
@@ -119,6 +128,11 @@ class _Sharing:
                 return None
             kinds[tensor] = kind
         return kinds
+
+    def _starts_neutral(self, name: str, op: str) -> bool:
+        """Whether every part may start where the sum does."""
+        start = self.started.get(name)
+        return start is not None and start.value is nodes.neutral(op, start.value.dtype)
 
     def _kind(self, at: int, nest: _Nest, tensor: str, statements: Sequence[Statement]) -> str | None:
         places = nest.places[tensor]
@@ -130,7 +144,7 @@ class _Sharing:
             return None
         adds = [s for s in statements if isinstance(s, AddTo)]
         if not adds and self.users[tensor] == {at} and tensor not in self.before.results:
-            return "scratch"
+            return "scratch" if tensor in nest.first_stored and not nest.varies(places) else None
         only_sums = len(adds) == len(statements) and all(s.op == "sum" for s in adds)
         if self._grows_with(allocated, nest.extent):
             return None  # clearing and adding up a copy for each part would cost as much as the loop
@@ -155,6 +169,7 @@ class _Sharing:
         summed = [tensor for tensor in copies if kinds[tensor] == "sum"]
         self.dropped.update(tensor for tensor in copies if kinds[tensor] == "scratch")
         work = _work(loop.body)
+        total = nodes.apply("mul", loop.extent, work)
         size = _total(self._elements(tensor) for tensor in copies)
         made: list[Statement] = [Parts(count, loop.extent, work, size)]
         for tensor, copy in copies.items():
@@ -172,7 +187,7 @@ class _Sharing:
         for name_ in outside:
             value = nodes.var(partial[name_], self.started[name_].value.dtype)
             body.append(Store(stored[name_], (here,), value))
-        made.append(Tasks(name, self.part, parts, loop.extent, self.first, self.many, tuple(body)))
+        made.append(Tasks(name, self.part, parts, total, loop.extent, self.first, self.many, tuple(body)))
         updates = [
             Update(name, nest.sums[name], nodes.load(stored[name], (here,), self.started[name].value.dtype))
             for name in outside
@@ -213,6 +228,8 @@ def _look(nest: _Nest, statement: Statement) -> None:
         case Store(tensor, indices, value) | AddTo(tensor, indices, _, value):
             for expression in (*indices, value):
                 _read(nest, expression)
+            if tensor not in nest.places:
+                nest.first_stored.add(tensor)
             nest.stored.setdefault(tensor, []).append(statement)
             nest.places.setdefault(tensor, []).append(indices)
         case For(_, extent, body):
@@ -230,7 +247,7 @@ def _is_shifted(index: Expr, nest: _Nest) -> bool:
     if not isinstance(index, Apply) or index.function not in ("add", "sub"):
         return index is here
     others = [argument for argument in index.arguments if argument is not here]
-    inside = nest.local | nest.loops
+    inside = {nest.index, *nest.local, *nest.loops}
     fixed = all(
         isinstance(found, Number) or (isinstance(found, Var) and found.name not in inside)
         for other in others
@@ -293,7 +310,8 @@ def _work(body: Sequence[Statement]) -> Expr:
 
 def _cost(expression: Expr) -> int:
     if isinstance(expression, Load):
-        return 1
+        wrapped = (isinstance(at, Apply) and at.function == "select" for at in expression.indices)
+        return _LOOKUP if any(wrapped) else 1
     if not isinstance(expression, Apply) or not expression.dtype.is_float:
         return 0
     return _COSTS.get(expression.function, _CALL)
