@@ -7,7 +7,7 @@ from types import ModuleType
 
 from gradc_runtime import thread_count
 
-NAMES = {"numba": "gradc_runtime.numba_backend", "prebound": "gradc_runtime.prebound"}
+NAMES = {"numba": "gradc_runtime.numba_backend", "entry": "gradc_runtime.entry"}
 
 
 def load(name: str) -> ModuleType:

@@ -145,9 +145,8 @@ def kept_kernel(key: str, dispatcher: Any, arguments: tuple[Any, ...]) -> bool:
 _loaded: list[Any] = []  # libraries live as long as the process: kernels hold addresses in them
 
 
-def keep_callback(symbol: str, compiled: Any) -> None:
-    """Keep a C function that has a symbol."""
-    library, wrapper = compiled._library, compiled.native_name
+def keep_function(symbol: str, library: Any, wrapper: str) -> None:
+    """Keep the function of a library that has a symbol; `wrapper` is its name in the library."""
     _keep(_symbol_key(symbol), {"name": symbol, "wrapper": wrapper}, library, (wrapper,))
 
 
@@ -176,6 +175,8 @@ def _provide(symbol: str) -> bool:
         import_module("gradc_runtime.threads").available()
     elif symbol == "gradc_pool":
         import_module("gradc_runtime.arrays").define_pool()
+    elif symbol.startswith("gradc_python_"):
+        import_module("gradc_runtime.entry").define_symbols()
     elif symbol.startswith("gradc_special_"):
         import_module("gradc_runtime.special")
     elif symbol.startswith("gradc_") and not provide_kept(symbol):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import linecache
 import threading
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import FunctionType
 from typing import Any
 
 import numba
@@ -16,6 +18,9 @@ from gradc_runtime.artifact import KernelArtifact
 
 compiling = threading.RLock()  # Numba's compiler is not reentrant across threads
 compilations = 0  # kernels compiled by this process; the test run bounds it
+# Kernels in use.  There must be one of each: machine code that is loaded twice shares Numba's environment by its name,
+# which dies with the one or the other.
+_in_use: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +61,15 @@ def signature(artifact: KernelArtifact) -> Any:
 def compile_kernel(loaded: Loaded) -> Any:
     """The Numba dispatcher of a kernel, with its one signature and closed to others.
 
-    Its machine code comes from the store where an earlier process kept it.
+    Its machine code comes from the store where an earlier process kept it.  Equal kernels are one dispatcher.
     """
     global compilations
     arguments = signature(loaded.artifact)
     key = machine_code.key_of("kernel", loaded.artifact.key)
     with compiling:
+        dispatcher = _in_use.get(loaded.artifact.key)
+        if dispatcher is not None:
+            return dispatcher
         dispatcher = _dispatcher(loaded.function)
         if not machine_code.kept_kernel(key, dispatcher, arguments):
             compilations += 1
@@ -69,6 +77,7 @@ def compile_kernel(loaded: Loaded) -> Any:
             if not loaded.calls_out:
                 machine_code.keep_kernel(key, loaded.artifact.name, dispatcher)
         dispatcher.disable_compile()
+        _in_use[loaded.artifact.key] = dispatcher
     return dispatcher
 
 
@@ -78,7 +87,10 @@ def readable(dispatcher: Any) -> Any:
     if result.type_annotation is not None:
         return dispatcher
     with compiling:
-        anew = _dispatcher(dispatcher.py_func)
+        function: Any = dispatcher.py_func
+        function = FunctionType(function.__code__, function.__globals__, function.__name__)
+        function.__module__ = f"{dispatcher.py_func.__module__}_readable"  # names of its own: see `_in_use`
+        anew = _dispatcher(function)
         anew.compile(result.signature.args)
     return anew
 

@@ -24,7 +24,7 @@ from numba.core import types
 from numba.extending import intrinsic
 from numba.np.ufunc import parallel
 
-from gradc_runtime.machine_code import keep_callback, provide_kept
+from gradc_runtime.machine_code import keep_function, provide_kept
 from gradc_runtime.simd import element_access, stack_buffer, symbol_address
 from gradc_runtime.thread_count import ALONE, ENABLED, PENALTY, WANTED, state
 
@@ -92,10 +92,10 @@ def exported(symbol: str, signature: Any, function: Callable[..., Any]) -> Any:
             __name__,
             symbol,
         )  # Numba derives the names of symbols from them
-        compiled = cfunc(signature, error_model="numpy")(function)
+        compiled: Any = cfunc(signature, error_model="numpy")(function)
         _kept.append(compiled)
         llvmlite.binding.add_symbol(symbol, compiled.address)
-        keep_callback(symbol, compiled)
+        keep_function(symbol, compiled._library, compiled.native_name)
     return types.ExternalFunction(symbol, signature)
 
 

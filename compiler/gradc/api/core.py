@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -48,8 +48,7 @@ class Core:
         self._trace: Trace | None = None  # set in copies that stand for the function inside a trace
         self._variants: dict[tuple[Any, ...], list[Variant]] = {}
         self._lock = threading.RLock()
-        # The hot path of value_and_grad: arguments' key -> (type of the value, kernel).
-        self._ready: dict[Any, tuple[Callable[[Any], Any], Any]] = {}
+        self._direct: set[Any] = set()  # what machine code serves without Python: variants and derivations
         self._plain = signature.positional and not signature.static
 
     def cache_info(self) -> CacheInfo:

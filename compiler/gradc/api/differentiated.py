@@ -13,13 +13,14 @@ import optree
 
 from gradc.api.bound import At, Method
 from gradc.api.built import LEAF, Source
-from gradc.api.core import Core, fast_key, matching, outputs_tree
+from gradc.api.core import MAX_VARIANTS, Core, fast_key, matching, outputs_tree
 from gradc.api.examples import examples
 from gradc.api.prebound import Prebound, bind
-from gradc.api.variant import require_scalar
+from gradc.api.variant import Variant, require_scalar
 from gradc.errors import GradcError
 from gradc.lang.signature import Signature
 from gradc.pipeline import Derivation, Options
+from gradc_runtime import backends
 
 if TYPE_CHECKING:
     from gradc.api.core import AnyVariant
@@ -69,45 +70,43 @@ class Differentiated(Core, Generic[P, R]):
         require_scalar(variant.built, "grad")
         self._check_once(args, kwargs)
         leaves = self._leaves(variant)
-        results = self._run(variant, Derivation("grad", variant.gradient_inputs(leaves)), values)
+        derivation = Derivation("grad", variant.gradient_inputs(leaves))
+        results = self._run(variant, derivation, values)
+        if not kwargs and fast_key(args) is not None:
+            self._serve_directly(variant, derivation, leaves)
         return self._gradients(variant, leaves, results, flat)
 
     def value_and_grad(self, *args: P.args, **kwargs: P.kwargs) -> tuple[R, Any]:
         """``(value, gradient)`` from one fused kernel; ``((value, aux), gradient)`` with ``has_aux=True``."""
-        if not kwargs:
-            entry = self._ready.get(fast_key(args))
-            if entry is not None:
-                number, kernel = entry
-                try:
-                    results = kernel(*args)
-                except ValueError:
-                    pass  # the general path says what does not fit
-                else:
-                    return number(results[0]), results[1]
-        return self._value_and_grad(args, kwargs)
-
-    def _value_and_grad(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[R, Any]:
         variant, values, flat = self._prepare(args, kwargs)
         require_scalar(variant.built, "value_and_grad")
         self._check_once(args, kwargs)
         leaves = self._leaves(variant)
         derivation = Derivation("value_and_grad", variant.gradient_inputs(leaves))
         results = self._run(variant, derivation, values)
-        program = variant.built.program
-        if (
-            flat is None
-            and variant.is_direct
-            and len(leaves) == len(self.signature.wrt)
-            and self._as_returned(leaves)
-        ):
-            number = program.types[program.outputs[0]].dtype.numpy.type
-            self._ready[fast_key(args)] = (number, variant.kernel(derivation))
-        count = len(program.outputs)
+        if not kwargs and fast_key(args) is not None:
+            self._serve_directly(variant, derivation, leaves)
+        count = len(variant.built.program.outputs)
         return outputs_tree(variant, results[:count]), self._gradients(variant, leaves, results[count:], flat)
 
-    def _as_returned(self, leaves: Sequence[int]) -> bool:
-        """Whether the kernel returns gradients as the caller gets them: one bare, or several as a tuple."""
-        return self.signature.bare == (len(leaves) == 1)
+    def _serve_directly(self, variant: AnyVariant, derivation: Derivation, leaves: Sequence[int]) -> None:
+        """Let machine code answer further calls of this kind, without any Python; this object serves all others."""
+        served = (variant, derivation)
+        if (
+            not isinstance(variant, Variant)
+            or not (variant.is_direct and self._plain)
+            or len(leaves) != len(self.signature.wrt)
+            or served in self._direct
+            or len(self._direct) >= MAX_VARIANTS
+        ):
+            return
+        self._direct.add(served)
+        name, bare = derivation.of, self.signature.bare
+        entry = backends.load("entry").call(
+            variant.dispatcher(derivation), getattr(self, name), name, name, bare=bare
+        )
+        if entry is not None:
+            setattr(self, name, entry)
 
     def vjp(self, *args: P.args, **kwargs: P.kwargs) -> tuple[R, Callable[[Any], Any]]:
         """``(value, pullback)``; ``pullback(cotangent)`` returns what `grad` returns.
@@ -303,7 +302,9 @@ class Differentiated(Core, Generic[P, R]):
     def __gradc_inside__(self, trace: Trace) -> Differentiated[P, R]:
         """Stands for the function where every call is part of a trace, whatever its arguments are."""
         twin: Differentiated[P, R] = object.__new__(type(self))
-        twin.__dict__.update(self.__dict__, _trace=trace, _ready={}, _variants={})
+        twin.__dict__.update(self.__dict__, _trace=trace, _direct=set(), _variants={})
+        for method in ("value_and_grad", "grad"):
+            twin.__dict__.pop(method, None)  # machine code that serves calls from outside
         return twin
 
     def __gradc_inline__(self, trace: Trace, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

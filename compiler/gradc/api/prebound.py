@@ -60,12 +60,9 @@ def bind(function: Core, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any
     inputs = variant.inputs(values)
     if any(np.shares_memory(a, b) for a in outputs for b in inputs if isinstance(b, np.ndarray)):
         raise ArgumentError("an output shares memory with an argument", do="give arrays of their own as out=")
-    numba_backend = backends.load("prebound")
-    table = numba_backend.table_of(inputs, outputs)
-    compiled = numba_backend.compile_prebound(variant.loaded[derivation], dispatcher, len(leaves))
-    step = Prebound(compiled, int(table.ctypes.data))
+    step = Prebound(backends.load("entry").bound(dispatcher, inputs, outputs))
     step.gradient = function._containers(dict(zip(leaves, outputs, strict=True)), flat)
-    step._held = (table, inputs, outputs)  # the kernel knows addresses alone
+    step._held = (inputs, outputs)  # the kernel knows addresses alone
     step()  # refuses now what does not fit
     return step
 

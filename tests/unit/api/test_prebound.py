@@ -116,7 +116,7 @@ def test_guards_on_shapes_do_not_keep_a_call_from_the_fast_path():
         value, gradient = loss.value_and_grad(x)
         assert value == pytest.approx(rosenbrock(x), rel=1e-14)
         assert gradient.shape == x.shape
-    assert len(loss._ready) == 1
+    assert len(loss._direct) == 1
     assert loss.cache_info().variants == 1
 
 

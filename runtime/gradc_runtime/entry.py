@@ -1,0 +1,152 @@
+"""C functions that Python calls: they read the arguments, run a kernel's machine code, and make the results.
+
+Numba's dispatcher finds out the types of the arguments of every call, and goes by their types through a table of
+signatures.  A kernel has one signature, so that a function for just that one only has to look whether the arguments
+are of it: a call costs a tenth of a microsecond.  Any other call is passed on to the function's fallback as it is.
+
+    call(arguments...)   C-contiguous arrays of the kernel's dtypes and Python floats in, results out
+    bound()              arguments at fixed addresses in, a number out, gradients written to fixed addresses
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import struct
+import sys
+import sysconfig
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any
+
+import llvmlite.binding
+import numpy as np
+from numba.core import types
+
+from gradc_runtime import entry_code
+from gradc_runtime.machine_code import keep_function, provide_kept
+from gradc_runtime.numba_backend import compiling
+
+Array = Any
+
+_FASTCALL, _NOARGS = 0x80 | 0x2, 0x4  # calling conventions: METH_FASTCALL | METH_KEYWORDS, and METH_NOARGS
+
+
+@cache
+def available() -> bool:
+    """Whether this Python lays objects out as compiled code expects it: CPython with its lock, on 64 bits."""
+    usual = sys.implementation.name == "cpython" and not sysconfig.get_config_var("Py_GIL_DISABLED")
+    return usual and struct.calcsize("P") == 8 and object.__basicsize__ == 16 and sys.byteorder == "little"
+
+
+# --- functions of Python ------------------------------------------------------------------------------------
+
+
+class _Definition(ctypes.Structure):
+    """CPython's ``PyMethodDef``."""
+
+    _fields_ = (
+        ("name", ctypes.c_char_p),
+        ("function", ctypes.c_void_p),
+        ("flags", ctypes.c_int),
+        ("documentation", ctypes.c_char_p),
+    )
+
+
+class _Self(tuple[Any, ...]):
+    """What a function of ours is a method of: its fallback, its words, and all that must live as long as it does."""
+
+    __slots__ = ()
+
+    def __reduce__(self) -> Any:
+        """A function is pickled as an attribute of this: the fallback's owner has one of the same name."""
+        owner = getattr(self[0], "__self__", None)
+        if owner is None:
+            raise TypeError("a bound call holds addresses of this process: bind again where it is needed")
+        return _itself, (owner,)
+
+
+def _itself(owner: Any) -> Any:
+    return owner
+
+
+def call(dispatcher: Any, fallback: Callable[..., Any], name: str, of: str, *, bare: bool) -> Any:
+    """A function that calls a kernel's machine code, and `fallback` with arguments that are not the kernel's.
+
+    Parameters
+    ----------
+    dispatcher
+        The compiled kernel, with its one signature.
+    fallback : callable
+        What serves all other calls: arguments of other types, array extents of 1, shapes that the kernel refuses.
+    name : str
+        What the function is called.
+    of : {"value_and_grad", "grad"}
+        What the kernel returns: a number and gradients, or gradients alone.
+    bare : bool
+        Whether the only gradient is returned as it is, not in a tuple.
+
+    Returns
+    -------
+    builtin_function_or_method or None
+        None where the kernel has arguments or results of other kinds, or Python lays objects out in another way.
+    """
+    (result,) = dispatcher.overloads.values()
+    arguments, returned = result.signature.args, result.signature.return_type
+    known = all(isinstance(kind, types.Array) or kind == types.float64 for kind in arguments)
+    if not available() or not known or not all(map(entry_code.can_be_made, entry_code.flat(returned))):
+        return None
+    described = repr(("call", arguments, returned, of, bare))
+    address = _address(
+        described, lambda builder, context: entry_code.Call(builder, context, result, of, bare).emit()
+    )
+    words = struct.pack("<q", _machine_code(result))
+    return _function(address, name, _FASTCALL, fallback.__doc__ or "", (fallback, words, dispatcher))
+
+
+def bound(dispatcher: Any, inputs: Sequence[Array], outputs: Sequence[Array]) -> Any:
+    """A function without arguments: the kernel's value for `inputs`, its gradients written to `outputs`.
+
+    Both must live and stay where they are for as long as the function does; it does not hold them.
+    """
+    (result,) = dispatcher.overloads.values()
+    described = repr(("bound", result.signature.args, result.signature.return_type))
+    address = _address(described, lambda builder, context: entry_code.Bound(builder, context, result).emit())
+    words = [_machine_code(result)]
+    for value in (*inputs, *outputs):
+        array = np.asarray(value)
+        if isinstance(value, np.ndarray):
+            words += [value.ctypes.data, *value.shape]
+        elif array.dtype.kind == "f":
+            words.append(int(np.float64(value).view(np.int64)))
+        else:
+            words.append(int(value))
+    return _function(address, "step", _NOARGS, "", (None, struct.pack(f"<{len(words)}q", *words), dispatcher))
+
+
+def _machine_code(result: Any) -> int:
+    return result.library.get_pointer_to_function(result.fndesc.llvm_func_name)
+
+
+def _function(address: int, name: str, flags: int, documentation: str, own: tuple[Any, ...]) -> Any:
+    text = f"{name}(*args, **kwargs)\n--\n\n{documentation}"
+    definition = _Definition(name.encode(), address, flags, text.encode())
+    make = ctypes.pythonapi.PyCFunction_NewEx
+    make.restype, make.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p]
+    return make(ctypes.addressof(definition), _Self((*own, definition)), None)
+
+
+def _address(described: str, emit: Callable[[Any, Any], None]) -> int:
+    """The address of the function for a signature, which many kernels share; compiled if it is not kept."""
+    symbol = f"gradc_entry_{hashlib.sha256(described.encode()).hexdigest()[:32]}"
+    with compiling:
+        entry_code.define_symbols()
+        if llvmlite.binding.address_of_symbol(symbol) is None and not provide_kept(symbol):
+            library = entry_code.compiled(symbol, emit)
+            _libraries.append(library)
+            llvmlite.binding.add_symbol(symbol, library.get_pointer_to_function(symbol))
+            keep_function(symbol, library, symbol)
+        return llvmlite.binding.address_of_symbol(symbol) or 0
+
+
+_libraries: list[Any] = []  # compiled functions live as long as the process
