@@ -70,7 +70,7 @@ def _itself(owner: Any) -> Any:
     return owner
 
 
-def call(dispatcher: Any, fallback: Callable[..., Any], name: str, of: str, *, bare: bool) -> Any:
+def call(dispatcher: Any, fallback: Callable[..., Any], of: str, documentation: str, *, bare: bool) -> Any:
     """A function that calls a kernel's machine code, and `fallback` with arguments that are not the kernel's.
 
     Parameters
@@ -79,10 +79,10 @@ def call(dispatcher: Any, fallback: Callable[..., Any], name: str, of: str, *, b
         The compiled kernel, with its one signature.
     fallback : callable
         What serves all other calls: arguments of other types, array extents of 1, shapes that the kernel refuses.
-    name : str
-        What the function is called.
     of : {"value_and_grad", "grad"}
-        What the kernel returns: a number and gradients, or gradients alone.
+        What the kernel returns: a number and gradients, or gradients alone.  The function is called so.
+    documentation : str
+        What Python shows of the function.
     bare : bool
         Whether the only gradient is returned as it is, not in a tuple.
 
@@ -101,7 +101,7 @@ def call(dispatcher: Any, fallback: Callable[..., Any], name: str, of: str, *, b
         described, lambda builder, context: entry_code.Call(builder, context, result, of, bare).emit()
     )
     words = struct.pack("<q", _machine_code(result))
-    return _function(address, name, _FASTCALL, fallback.__doc__ or "", (fallback, words, dispatcher))
+    return _function(address, of, _FASTCALL, documentation, (fallback, words, dispatcher))
 
 
 def bound(dispatcher: Any, inputs: Sequence[Array], outputs: Sequence[Array]) -> Any:

@@ -66,6 +66,9 @@ class Differentiated(Core, Generic[P, R]):
 
     def grad(self, *args: P.args, **kwargs: P.kwargs) -> Any:
         """Return the gradient: bare if `wrt` is one name or there is one parameter, else a tuple."""
+        return self._grad(*args, **kwargs)
+
+    def _grad_generally(self, *args: P.args, **kwargs: P.kwargs) -> Any:
         variant, values, flat = self._prepare(args, kwargs)
         require_scalar(variant.built, "grad")
         self._check_once(args, kwargs)
@@ -78,6 +81,9 @@ class Differentiated(Core, Generic[P, R]):
 
     def value_and_grad(self, *args: P.args, **kwargs: P.kwargs) -> tuple[R, Any]:
         """``(value, gradient)`` from one fused kernel; ``((value, aux), gradient)`` with ``has_aux=True``."""
+        return self._value_and_grad(*args, **kwargs)
+
+    def _value_and_grad_generally(self, *args: P.args, **kwargs: P.kwargs) -> tuple[R, Any]:
         variant, values, flat = self._prepare(args, kwargs)
         require_scalar(variant.built, "value_and_grad")
         self._check_once(args, kwargs)
@@ -88,6 +94,9 @@ class Differentiated(Core, Generic[P, R]):
             self._serve_directly(variant, derivation, leaves)
         count = len(variant.built.program.outputs)
         return outputs_tree(variant, results[:count]), self._gradients(variant, leaves, results[count:], flat)
+
+    # Instances have machine code in the place of these, which hands on to them what it does not serve.
+    _grad, _value_and_grad = _grad_generally, _value_and_grad_generally
 
     def _serve_directly(self, variant: AnyVariant, derivation: Derivation, leaves: Sequence[int]) -> None:
         """Let machine code answer further calls of this kind, without any Python; this object serves all others."""
@@ -101,12 +110,17 @@ class Differentiated(Core, Generic[P, R]):
         ):
             return
         self._direct.add(served)
-        name, bare = derivation.of, self.signature.bare
+        name, documentation = derivation.of, getattr(type(self), derivation.of).__doc__
         entry = backends.load("entry").call(
-            variant.dispatcher(derivation), getattr(self, name), name, name, bare=bare
+            variant.dispatcher(derivation),
+            getattr(self, f"_{name}"),
+            name,
+            documentation,
+            bare=self.signature.bare,
         )
         if entry is not None:
             setattr(self, name, entry)
+            setattr(self, f"_{name}", entry)  # for who holds the method
 
     def vjp(self, *args: P.args, **kwargs: P.kwargs) -> tuple[R, Callable[[Any], Any]]:
         """``(value, pullback)``; ``pullback(cotangent)`` returns what `grad` returns.
@@ -303,7 +317,7 @@ class Differentiated(Core, Generic[P, R]):
         """Stands for the function where every call is part of a trace, whatever its arguments are."""
         twin: Differentiated[P, R] = object.__new__(type(self))
         twin.__dict__.update(self.__dict__, _trace=trace, _direct=set(), _variants={})
-        for method in ("value_and_grad", "grad"):
+        for method in ("value_and_grad", "grad", "_value_and_grad", "_grad"):
             twin.__dict__.pop(method, None)  # machine code that serves calls from outside
         return twin
 

@@ -23,7 +23,9 @@ def gradc_way(loss: Callable[..., Any], wrt: tuple[str, ...] = (), **options: An
     """``loss.value_and_grad(...)``, with respect to all arguments unless told otherwise."""
 
     def build(*inputs: Any) -> Run:
-        return partial(gradc_function(loss, wrt, **options).value_and_grad, *inputs)
+        function = gradc_function(loss, wrt, **options)
+        function.value_and_grad(*inputs)  # from now on this attribute is machine code, as in a user's loop
+        return partial(function.value_and_grad, *inputs)
 
     return build
 

@@ -42,7 +42,7 @@ def ready(loss: Any, *args: Any) -> Any:
 
 
 def through_python(loss: Any, *args: Any) -> Any:
-    return type(loss).value_and_grad(loss, *args)
+    return loss._value_and_grad_generally(*args)
 
 
 def equal(left: Any, right: Any) -> bool:
@@ -250,6 +250,16 @@ def test_a_function_outlives_the_object_it_was_a_method_of():
     gc.collect()
     assert method(X)[0] == pytest.approx(np.square(X).sum())
     assert method(X[::2])[0] == pytest.approx(np.square(X[::2]).sum())
+
+
+def test_who_holds_the_method_is_served_directly_too(monkeypatch: pytest.MonkeyPatch):
+    loss = differentiate(lambda x: (x * x).sum())
+    method, grad = loss.value_and_grad, loss.grad
+    value, gradient = method(X)
+    grad(X)
+    monkeypatch.setattr(type(loss), "_prepare", None)
+    assert equal(method(X), (value, gradient))
+    assert equal(grad(X), gradient)
 
 
 def test_inside_another_function_a_direct_one_is_traced():
