@@ -19,12 +19,11 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
-import llvmlite.binding
 import numpy as np
 from numba.core import types
 
 from gradc_runtime import entry_code
-from gradc_runtime.machine_code import keep_function, provide_kept
+from gradc_runtime.machine_code import provide_emitted
 from gradc_runtime.numba_backend import compiling
 
 Array = Any
@@ -141,12 +140,4 @@ def _address(described: str, emit: Callable[[Any, Any], None]) -> int:
     symbol = f"gradc_entry_{hashlib.sha256(described.encode()).hexdigest()[:32]}"
     with compiling:
         entry_code.define_symbols()
-        if llvmlite.binding.address_of_symbol(symbol) is None and not provide_kept(symbol):
-            library = entry_code.compiled(symbol, emit)
-            _libraries.append(library)
-            llvmlite.binding.add_symbol(symbol, library.get_pointer_to_function(symbol))
-            keep_function(symbol, library, symbol)
-        return llvmlite.binding.address_of_symbol(symbol) or 0
-
-
-_libraries: list[Any] = []  # compiled functions live as long as the process
+        return provide_emitted(symbol, entry_code.KIND, emit)

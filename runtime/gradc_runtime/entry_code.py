@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from importlib import import_module
 from typing import Any
@@ -11,9 +11,7 @@ from typing import Any
 import llvmlite.binding
 import numpy as np
 from llvmlite import ir
-from numba.core import cgutils, registry, types
-from numba.core.compiler_lock import global_compiler_lock
-from numba.core.runtime.nrt import rtsys
+from numba.core import cgutils, types
 
 Value = Any  # of LLVM
 
@@ -54,21 +52,8 @@ def define_symbols() -> None:
         llvmlite.binding.add_symbol(f"gradc_python_{name}", address)
 
 
-def compiled(symbol: str, emit: Callable[[ir.IRBuilder, Any], None]) -> Any:
-    """The library with the C function of that name, ``symbol(self, arguments, count, names)``."""
-    cpu: Any = registry.cpu_target
-    context = cpu.target_context.subtarget(enable_nrt=True)
-    with global_compiler_lock:
-        rtsys.initialize(context)
-        library = context.codegen().create_library(symbol)
-        library.enable_object_caching()
-        module = library.create_ir_module(symbol)
-        kind = ir.FunctionType(_OBJECT, [_OBJECT, _OBJECT.as_pointer(), _WORD, _OBJECT])
-        emit(ir.IRBuilder(ir.Function(module, kind, symbol).append_basic_block("entry")), context)
-        library.add_ir_module(module)
-        library.add_linking_library(rtsys.library)
-        library.finalize()
-    return library
+# ``symbol(self, arguments, count, names)``: how Python calls a C function.
+KIND = ir.FunctionType(_OBJECT, [_OBJECT, _OBJECT.as_pointer(), _WORD, _OBJECT])
 
 
 def flat(kind: Any) -> list[Any]:

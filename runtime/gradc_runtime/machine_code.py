@@ -20,7 +20,9 @@ import llvmlite.binding as llvm
 import numba
 import numpy as np
 import scipy
+from llvmlite import ir
 from numba.core import compiler, funcdesc, registry, types
+from numba.core.compiler_lock import global_compiler_lock
 from numba.core.environment import Environment
 from numba.core.runtime.nrt import rtsys
 
@@ -150,6 +152,30 @@ def keep_function(symbol: str, library: Any, wrapper: str) -> None:
     _keep(_symbol_key(symbol), {"name": symbol, "wrapper": wrapper}, library, (wrapper,))
 
 
+def provide_emitted(symbol: str, kind: ir.FunctionType, emit: Callable[[ir.IRBuilder, Any], None]) -> int:
+    """Define a symbol: a C function of this kind whose body `emit` writes, unless it is kept; its address.
+
+    It does not go through Numba's front end, which takes a millisecond for every statement.
+    """
+    if llvm.address_of_symbol(symbol) is None and not provide_kept(symbol):
+        context = _context().subtarget(enable_nrt=True)
+        with global_compiler_lock:
+            rtsys.initialize(context)
+            library = context.codegen().create_library(symbol)
+            library.enable_object_caching()
+            module = library.create_ir_module(symbol)
+            builder = ir.IRBuilder(ir.Function(module, kind, symbol).append_basic_block("entry"))
+            emit(builder, context)
+            library.add_ir_module(module)
+            if any(function.name.startswith("NRT_") for function in module.functions):
+                library.add_linking_library(rtsys.library)
+            library.finalize()
+            _loaded.append(library)
+            llvm.add_symbol(symbol, library.get_pointer_to_function(symbol))
+            keep_function(symbol, library, symbol)
+    return llvm.address_of_symbol(symbol) or 0
+
+
 def provide_kept(symbol: str) -> bool:
     """Define a symbol from what is kept; whether it could be."""
     found = _kept(_symbol_key(symbol))
@@ -189,17 +215,18 @@ def _provide(symbol: str) -> bool:
 
 def _keep(key: str, head: dict[str, Json], library: Any, public: tuple[str, ...]) -> None:
     """Write a library to the store; `public` are the names that stay visible."""
-    _, _, (_, bitcode) = library.serialize_using_object_code()
+    _, _, (code, bitcode) = library.serialize_using_object_code()
     module = llvm.parse_bitcode(library._final_module.as_bitcode(), llvm.create_context())
-    needs = []
+    needs, hidden = [], False
     for value in (*module.functions, *module.global_variables):
         if value.is_declaration:
             needs += [] if value.name.startswith("llvm.") else [value.name]
         elif value.name not in public and value.linkage.name not in ("internal", "private"):
-            value.linkage = "internal"
+            value.linkage, hidden = "internal", True
     if any(llvm.address_of_symbol(name) is None for name in needs):
         return
-    code = library._codegen._tm.emit_object(module)
+    if hidden:
+        code = library._codegen._tm.emit_object(module)
     store.write(key, store.packed({**head, "library": library.name, "needs": needs}, code, bitcode))
 
 

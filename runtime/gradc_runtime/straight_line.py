@@ -11,6 +11,9 @@ module as readable Python: that is what runs without a compiler, and what the st
           | ("store", k, index, operand) | ("add_to", k, index, operand)
 
 An operand is the number of an earlier step.
+
+Calls of elementary functions that do not depend on each other are made together, in the lanes of vectors: a program of
+many sines spends its time there.
 """
 
 from __future__ import annotations
@@ -21,13 +24,16 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
+import numba
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic, overload
 
-from gradc_runtime import threads
+from gradc_runtime import machine_code, simd, threads
+from gradc_runtime.numba_backend import compiling
 
 Step = tuple[Any, ...]
+_numba: Any = numba  # what Numba exports is more than its types say
 
 _DOUBLE, _WORD = ir.DoubleType(), ir.IntType(64)
 _COMPARISONS = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "=="}
@@ -78,45 +84,113 @@ def _caller_of(steps: tuple[Step, ...]) -> Any:
 def _compiled(steps: tuple[Step, ...], arrays: tuple[bool, ...]) -> str:
     """Compile a block; the symbol it is called by."""
     symbol = f"gradc_block_{hashlib.sha256(repr((steps, arrays)).encode()).hexdigest()[:32]}"
-    names = ", ".join(f"a{at}" for at in range(len(arrays)))
-    namespace = {"build": _builder(steps, arrays)}
-    exec(
-        f"def block({names}):\n    build(({names},))", namespace
-    )  # a C function has a fixed number of arguments
-    signature = types.void(*(types.intp if array else types.float64 for array in arrays))
-    threads.exported(symbol, signature, namespace["block"])
+    kind = ir.FunctionType(ir.VoidType(), [_WORD if array else _DOUBLE for array in arrays])
+
+    def emit(builder: ir.IRBuilder, context: Any) -> None:
+        _Emitter(builder, arrays).run(steps)
+        builder.ret_void()
+
+    with compiling:
+        machine_code.provide_emitted(symbol, kind, emit)
     return symbol
 
 
-def _builder(steps: tuple[Step, ...], arrays: tuple[bool, ...]) -> Any:
-    @intrinsic
-    def build(typing: Any, arguments: Any) -> Any:
-        """Emit the steps."""
+# --- order: calls that can be made together ------------------------------------------------------------------
 
-        def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
-            _Emitter(context, builder, arrays, values[0]).run(steps)
-            return context.get_dummy_value()
+FEWEST = 3  # calls that are worth a vector
+_MEMORY = ("load", "store", "add_to")
 
-        return types.none(arguments), generate
 
-    return build
+def in_levels(steps: Sequence[Step]) -> list[list[int]]:
+    """The numbers of the steps, reordered; calls of functions that can be made together stand together in a list.
+
+    The level of a step is the number of calls on the longest path to it.  Calls of one level are independent.
+    """
+    levels, last = _levels(steps), max(_levels(steps), default=0)
+    found: list[list[int]] = []
+    by_level: list[list[int]] = [[] for _ in range(last + 1)]
+    for number, level in enumerate(levels):
+        by_level[level].append(number)
+    for numbers in by_level:
+        together: dict[str, list[int]] = {}
+        for number in numbers:
+            if _has_lanes(steps[number][0]):
+                together.setdefault(steps[number][0], []).append(number)
+        for calls in together.values():
+            found += [calls] if len(calls) >= FEWEST else [[number] for number in calls]
+        found += [[number] for number in numbers if not _has_lanes(steps[number][0])]
+    return found
+
+
+def _levels(steps: Sequence[Step]) -> list[int]:
+    levels: list[int] = []
+    written = {step[1] for step in steps if step[0] in ("store", "add_to")}
+    reached: dict[int, int] = {}  # by what is done to an array that is written: its order stays
+    for step in steps:
+        operands = _operands(step)
+        level = max((levels[operand] for operand in operands), default=0) + _has_lanes(step[0])
+        if step[0] in _MEMORY and step[1] in written:
+            level = reached[step[1]] = max(level, reached.get(step[1], 0))
+        levels.append(level)
+    return levels
+
+
+def _operands(step: Step) -> tuple[int, ...]:
+    match step:
+        case ("constant" | "argument" | "load", *_):
+            return ()
+        case ("store" | "add_to", _, _, value):
+            return (value,)
+        case (_, *operands):
+            return tuple(operands)
+        case _:
+            raise ValueError(f"unknown step {step}")
+
+
+# --- instructions -------------------------------------------------------------------------------------------
 
 
 class _Emitter:
     """LLVM instructions for the steps of one block; `arrays` says which arguments are addresses."""
 
-    def __init__(self, context: Any, builder: ir.IRBuilder, arrays: Sequence[bool], values: Any) -> None:
-        self.context = context
+    def __init__(self, builder: ir.IRBuilder, arrays: Sequence[bool]) -> None:
         self.builder = builder
         self.arguments = []
-        for at, array in enumerate(arrays):
-            value = builder.extract_value(values, at)
+        for value, array in zip(builder.function.args, arrays, strict=True):
             self.arguments.append(builder.inttoptr(value, _DOUBLE.as_pointer()) if array else value)
-        self.results: list[Any] = []
+        self.results: dict[int, Any] = {}
+        self.buffer: Any = None
 
     def run(self, steps: Sequence[Step]) -> None:
-        for step in steps:
-            self.results.append(self.step(step))
+        order = in_levels(steps)
+        widest = max((len(numbers) for numbers in order), default=0)
+        if widest > 1:
+            most = 3 * _padded(widest)
+            self.buffer = cgutils.alloca_once(self.builder, _DOUBLE, size=_WORD(most))
+        for numbers in order:
+            if len(numbers) > 1:
+                self.call_together(steps, numbers)
+            else:
+                (number,) = numbers
+                self.results[number] = self.step(steps[number])
+
+    def call_together(self, steps: Sequence[Step], numbers: Sequence[int]) -> None:
+        """Calls of one function: operands to the buffer, one call, results from there."""
+        function, *operands = steps[numbers[0]]
+        padded = _padded(len(numbers))
+        for which in range(len(operands)):
+            for at in range(padded):  # what fills a vector up is computed for nothing
+                operand = steps[numbers[min(at, len(numbers) - 1)]][1 + which]
+                self.builder.store(
+                    self.results[operand], self.builder.gep(self.buffer, [_WORD(which * padded + at)])
+                )
+        declared = ir.FunctionType(ir.VoidType(), [_DOUBLE.as_pointer(), _WORD])
+        symbol = _lanes_symbol(function, len(operands))
+        call = cgutils.get_or_insert_function(self.builder.module, declared, symbol)
+        self.builder.call(call, [self.buffer, _WORD(padded)])
+        for at, number in enumerate(numbers):
+            place = self.builder.gep(self.buffer, [_WORD(len(operands) * padded + at)])
+            self.results[number] = self.builder.load(place)
 
     def step(self, step: Step) -> Any:
         match step:
@@ -170,6 +244,47 @@ class _Emitter:
         return self.builder.call(
             cgutils.get_or_insert_function(self.builder.module, declared, symbol), operands
         )
+
+
+def _padded(count: int) -> int:
+    """The next multiple of the lanes of a vector."""
+    lanes = max(2, simd.vector_bytes() // 8)
+    return -(-count // lanes) * lanes
+
+
+@cache
+def _has_lanes(function: str) -> bool:
+    """Whether a function of steps has a form that vectorises."""
+    from gradc_runtime import scalars, vecmath  # noqa: PLC0415
+
+    form = getattr(vecmath, function) if function in vecmath.NAMES else None
+    return form is not None and getattr(scalars, function, form) is form
+
+
+@cache
+def _lanes_symbol(function: str, arity: int) -> str:
+    """``f(buffer, count)``: reads `arity` rows of `count` numbers, writes one after them; the symbol of it."""
+    from gradc_runtime import vecmath  # noqa: PLC0415
+
+    found: Any = getattr(vecmath, function)
+    wide_vectors = simd.wide_vectors
+
+    def one(buffer: Any, count: int) -> None:
+        wide_vectors()
+        numbers = _numba.carray(buffer, 2 * count)
+        for at in range(count):
+            numbers[count + at] = found(numbers[at])
+
+    def two(buffer: Any, count: int) -> None:
+        wide_vectors()
+        numbers = _numba.carray(buffer, 3 * count)
+        for at in range(count):
+            numbers[2 * count + at] = found(numbers[at], numbers[count + at])
+
+    symbol = f"gradc_lanes_{function}"
+    pointer = types.CPointer(types.float64)
+    threads.exported(symbol, types.void(pointer, types.intp), one if arity == 1 else two)
+    return symbol
 
 
 @cache

@@ -27,6 +27,7 @@ from numba.extending import (
 )
 
 from gradc_runtime import threads
+from gradc_runtime.simd import prefer_wide_vectors
 
 MOST = 64  # parts of one loop
 WORK = 1 << 16  # of a part at least, in operations: some ten microseconds, several times what a launch takes
@@ -48,10 +49,9 @@ def parts_of(extent: int, work: int, size: int) -> int:
     return max(1, found)
 
 
-@register_jitable(error_model="numpy")
 def start_of(part: int, count: int, extent: int) -> int:
-    """Where a part begins; it ends where the next one begins.  LLVM must see that no index is negative."""
-    return max(0, extent * part // count)
+    """Where a part begins; it ends where the next one begins.  A task that asks for it uses the widest vectors."""
+    return extent * part // count
 
 
 def run_tasks(function: Any, count: int, work: int, arguments: tuple[Any, ...]) -> None:
@@ -111,6 +111,21 @@ def _type_of_task(value: Task, context: Any) -> _TaskType:
 @lower_constant(_TaskType)
 def _constant_task(context: Any, builder: Any, kind: Any, value: Any) -> Any:
     return context.get_dummy_value()
+
+
+@type_callable(start_of)
+def _type_of_start(context: Any) -> Any:
+    return lambda part, count, extent: types.intp
+
+
+@lower_builtin(start_of, types.Integer, types.Integer, types.Integer)
+def _lower_start(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
+    prefer_wide_vectors(builder)
+    word = ir.IntType(64)
+    part, count, extent = (builder.sext(value, word) for value in values)
+    found = builder.sdiv(builder.mul(extent, part), count)
+    positive = builder.icmp_signed(">", found, word(0))  # LLVM must see that no index is negative
+    return builder.select(positive, found, word(0))
 
 
 @type_callable(run_tasks)

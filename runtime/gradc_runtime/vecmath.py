@@ -24,6 +24,7 @@ from gradc_runtime import vecmath_powers as powers
 from gradc_runtime.vecmath_lanes import F64, Algorithm, define
 
 Number = Any  # a NumPy scalar here, a machine number in a kernel
+NAMES: set[str] = set()  # of the functions below
 
 
 def _compiled_as(algorithm: Algorithm, arity: int = 1) -> Callable[[Callable[..., Number]], Any]:
@@ -36,6 +37,7 @@ def _compiled_as(algorithm: Algorithm, arity: int = 1) -> Callable[[Callable[...
                 return function(*operands)
 
         define(call, algorithm, arity)
+        NAMES.add(function.__name__)
         return call
 
     return decorate

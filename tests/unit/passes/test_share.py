@@ -6,6 +6,7 @@ from typing import Any
 import numba
 import numpy as np
 import pytest
+from numba.core import registry
 
 import gradc
 from gradc.ir.loop.evaluate import evaluate
@@ -33,7 +34,8 @@ from gradc.ir.loop.show import show_expression
 from gradc.ir.loop.verify import verify
 from gradc.ir.types import DType
 from gradc.passes.loops.share import share_out
-from gradc_runtime import arrays, tasks, threads
+from gradc_runtime import arrays, simd, tasks, threads
+from gradc_runtime.tasks import start_of, task
 
 F64 = DType.F64
 N, HERE, J = var("n"), var("i"), var("j")
@@ -277,3 +279,16 @@ def test_memory_of_large_results_is_used_again_when_nobody_holds_it():
     assert double.grad(x).ctypes.data == address
     arrays.clear_pool()
     assert arrays.kept_bytes() == 0
+
+
+def test_tasks_use_whole_vector_registers():
+    @task
+    def part_of_loop(part, parts, n, x, y):
+        first = start_of(part, parts, n)
+        for step in range(start_of(part + 1, parts, n) - first):
+            y[first + step] = x[first + step] * 2.0
+
+    array, word = numba.types.Array(numba.float64, 1, "C"), numba.types.intp
+    context: Any = registry.cpu_target
+    compiled = part_of_loop.compiled(context.target_context, (word, word, word, array, array))
+    assert f'"prefer-vector-width"="{8 * simd.vector_bytes()}"' in compiled.library.get_llvm_str()
