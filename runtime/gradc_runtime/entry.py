@@ -17,6 +17,7 @@ import sys
 import sysconfig
 from collections.abc import Callable, Sequence
 from functools import cache
+from types import MethodType
 from typing import Any
 
 import numpy as np
@@ -57,12 +58,22 @@ class _Self(tuple[Any, ...]):
 
     __slots__ = ()
 
-    def __reduce__(self) -> Any:
-        """A function is pickled as an attribute of this: the fallback's owner has one of the same name."""
+    @property
+    def owner(self) -> Any:
+        """What the fallback is a method of; its own fallback may be machine code too."""
         owner = getattr(self[0], "__self__", None)
-        if owner is None:
+        return owner.owner if isinstance(owner, _Self) else owner
+
+    @property
+    def gradc_method(self) -> Any:
+        """The method that the function stands for."""
+        return MethodType(getattr(type(self.owner), self[-1].name.decode()), self.owner)
+
+    def __reduce__(self) -> Any:
+        """A function is pickled as an attribute of this: the owner has one of the same name."""
+        if self.owner is None:
             raise TypeError("a bound call holds addresses of this process: bind again where it is needed")
-        return _itself, (owner,)
+        return _itself, (self.owner,)
 
 
 def _itself(owner: Any) -> Any:

@@ -11,6 +11,7 @@ from typing import Any, ParamSpec, TypeVar, overload
 from gradc.api.built import Source
 from gradc.api.differentiated import Differentiated
 from gradc.errors import ArgumentError
+from gradc.lang.provenance import as_method
 from gradc.lang.signature import Signature
 from gradc.pipeline import Options
 
@@ -87,6 +88,7 @@ def differentiate(function: Any = None, /, **options: Any) -> Any:
 
 
 def _make(function: Any, options: dict[str, Any]) -> Any:
+    function = as_method(function)
     if isinstance(function, staticmethod | classmethod):
         return type(function)(_make(function.__func__, options))
     if isinstance(function, types.FunctionType | types.MethodType) or hasattr(function, "__gradc_inline__"):

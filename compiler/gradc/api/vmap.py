@@ -14,6 +14,7 @@ import optree
 
 from gradc.api.decorator import differentiate
 from gradc.errors import ArgumentError, ShapeError
+from gradc.lang.provenance import as_method
 from gradc.lang.signature import NAMESPACE, Signature, signature_of
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ def vmap(
     >>> norms(x).round(3)
     array([1.   , 3.606, 6.403])
     """
+    function = as_method(function)
     wrt = options.pop("wrt", _option(function, "given"))
     static = options.pop("static", tuple(_option(function, "static") or ()))
     return differentiate(Mapped(function, in_axes, out_axes), wrt=wrt, static=static, **options)

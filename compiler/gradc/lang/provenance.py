@@ -19,6 +19,7 @@ from bisect import bisect_right
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.util import find_spec
+from typing import Any
 
 from gradc.ir.index.nodes import Origin
 
@@ -286,3 +287,10 @@ def raised_at(error: BaseException) -> types.FrameType | None:
             found = link.tb_frame
         link = link.tb_next
     return found
+
+
+def as_method(function: Any) -> Any:
+    """Return the method that machine code stands for (`gradc_runtime.entry`), and anything else as it is."""
+    if not isinstance(function, types.BuiltinFunctionType):
+        return function
+    return getattr(function.__self__, "gradc_method", function)

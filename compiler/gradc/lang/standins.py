@@ -22,7 +22,7 @@ from gradc.lang.clone import ClonedFunction, Source
 from gradc.lang.inlined import Inlined
 from gradc.lang.objects import Mirrors
 from gradc.lang.operands import contains_traced
-from gradc.lang.provenance import TRACED_MODULES, is_library
+from gradc.lang.provenance import TRACED_MODULES, as_method, is_library
 from gradc.lang.replacements import public_name
 from gradc.lang.sizes import Extent, Tracer
 from gradc.lang.traced import is_traced
@@ -143,6 +143,7 @@ class StandIns:
     # --- callables and modules --------------------------------------------------------------------------
 
     def _callable(self, value: Any, source: Source) -> Any:
+        value = as_method(value)
         if isinstance(value, types.ModuleType):
             return self.module(value, source)
         if callable(value) and callable(getattr(value, "__gradc_inline__", None)):

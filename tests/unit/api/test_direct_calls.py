@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from numba.core import runtime
 
-from gradc import differentiate
+from gradc import differentiate, vmap
 from gradc.errors import GradcError
 
 _nrt: Any = vars(runtime)["_nrt_python"]
@@ -267,6 +267,24 @@ def test_inside_another_function_a_direct_one_is_traced():
     twice = differentiate(lambda a, x: energy.grad(a, x)[0] ** 2)
     expected = 2 * np.sum(np.cos(0.5 * X) * X * X) * -np.sum(np.sin(0.5 * X) * X**3)
     assert twice.grad(0.5, X)[0] == pytest.approx(expected)
+    direct = energy.grad
+    assert isinstance(direct, types.BuiltinFunctionType)
+    twice = differentiate(lambda a, x: direct(a, x)[0] ** 2)
+    assert twice.grad(0.5, X)[0] == pytest.approx(expected)
+
+
+def test_a_direct_method_is_mapped_and_differentiated_like_any_other():
+    loss = differentiate(energy.__wrapped__, wrt="x")
+    mapped = vmap(loss.grad, in_axes={"a": None, "x": 0})
+    slope = differentiate(loss.grad, wrt="a")
+    expected = mapped(a=0.5, x=np.stack([X, 2 * X])), slope.jacobian(0.5, X)
+    ready(loss, 0.5, X)
+    loss.grad(0.5, X)
+    assert isinstance(loss.grad, types.BuiltinFunctionType)
+    again = vmap(loss.grad, in_axes={"a": None, "x": 0})
+    found = again(a=0.5, x=np.stack([X, 2 * X])), differentiate(loss.grad, wrt="a").jacobian(0.5, X)
+    assert again.signature.wrt == mapped.signature.wrt == ("x",)
+    assert equal(found, expected)
 
 
 def test_bound_integers_and_truths():
