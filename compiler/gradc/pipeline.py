@@ -26,6 +26,7 @@ from gradc.passes.equations.markers import without_markers
 from gradc.passes.equations.simplify import simplify
 from gradc.passes.equations.stabilise import stabilise
 from gradc.passes.loops.share import share_out
+from gradc.passes.loops.unroll import unroll
 from gradc.schedule.fuse import fuse
 from gradc.schedule.recompute import recompute
 from gradc_runtime.artifact import KernelArtifact
@@ -124,6 +125,7 @@ def compile_program(program: Program, derivation: Derivation, options: Options) 
     name = f"{program.name}_{derivation.of}"
     header = (_title(program.name, derivation), f"gradc {VERSION}", "", *show(program).splitlines())
     kernel = timed("lower", lambda: lower(optimised, schedule, name=name, header=header))
+    kernel = timed("unroll", lambda: unroll(kernel))
     kernel = timed("share", lambda: share_out(kernel))
     if derivation.of == "value_and_grad":
         kernel = replace(kernel, nested=len(derivation.wrt))  # (value, gradients), as the user asks for them

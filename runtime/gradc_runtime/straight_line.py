@@ -114,11 +114,11 @@ def in_levels(steps: Sequence[Step]) -> list[list[int]]:
     for numbers in by_level:
         together: dict[str, list[int]] = {}
         for number in numbers:
-            if _has_lanes(steps[number][0]):
+            if has_lanes(steps[number][0]):
                 together.setdefault(steps[number][0], []).append(number)
         for calls in together.values():
             found += [calls] if len(calls) >= FEWEST else [[number] for number in calls]
-        found += [[number] for number in numbers if not _has_lanes(steps[number][0])]
+        found += [[number] for number in numbers if not has_lanes(steps[number][0])]
     return found
 
 
@@ -128,7 +128,7 @@ def _levels(steps: Sequence[Step]) -> list[int]:
     reached: dict[int, int] = {}  # by what is done to an array that is written: its order stays
     for step in steps:
         operands = _operands(step)
-        level = max((levels[operand] for operand in operands), default=0) + _has_lanes(step[0])
+        level = max((levels[operand] for operand in operands), default=0) + has_lanes(step[0])
         if step[0] in _MEMORY and step[1] in written:
             level = reached[step[1]] = max(level, reached.get(step[1], 0))
         levels.append(level)
@@ -150,16 +150,74 @@ def _operands(step: Step) -> tuple[int, ...]:
 # --- instructions -------------------------------------------------------------------------------------------
 
 
-class _Emitter:
+class StepEmitter:
+    """Instructions for steps that compute, of numbers or of vectors of them."""
+
+    def __init__(self, builder: ir.IRBuilder) -> None:
+        self.builder = builder
+        self.results: dict[int, Any] = {}
+        self.buffer: Any = None  # for calls of functions of several numbers
+
+    def apply(self, function: str, operands: list[Any]) -> Any:
+        """One function of earlier results."""
+        builder = self.builder
+        simple = {
+            "add": builder.fadd,
+            "sub": builder.fsub,
+            "mul": builder.fmul,
+            "div": builder.fdiv,
+            "neg": builder.fneg,
+            "logical_and": builder.and_,
+            "logical_or": builder.or_,
+            "logical_xor": builder.xor,
+            "logical_not": builder.not_,
+            "select": builder.select,
+        }
+        if function in simple:
+            return simple[function](*operands)
+        if function == "square":
+            return builder.fmul(*operands, *operands)
+        if function in ("sqrt", "abs"):
+            return self.intrinsic(function, operands[0])
+        if function in ("maximum", "minimum"):
+            return self.larger(">=" if function == "maximum" else "<=", *operands)
+        if function in _COMPARISONS:
+            return builder.fcmp_ordered(_COMPARISONS[function], *operands)
+        if function in ("ne", "isnan"):
+            return builder.fcmp_unordered("!=", operands[0], operands[-1])
+        return self.call(function, operands)
+
+    def intrinsic(self, function: str, operand: Any) -> Any:
+        """A function that is an instruction."""
+        name = {"sqrt": "sqrt", "abs": "fabs"}[function]
+        kind = f"v{operand.type.count}f64" if isinstance(operand.type, ir.VectorType) else "f64"
+        declared = ir.FunctionType(operand.type, [operand.type])
+        found = cgutils.get_or_insert_function(self.builder.module, declared, f"llvm.{name}.{kind}")
+        return self.builder.call(found, [operand])
+
+    def larger(self, comparison: str, a: Any, b: Any) -> Any:
+        """The larger or smaller operand; NaN if either is."""
+        builder = self.builder
+        first = builder.or_(builder.fcmp_ordered(comparison, a, b), builder.fcmp_unordered("!=", a, a))
+        return builder.select(first, a, b)
+
+    def call(self, function: str, operands: list[Any]) -> Any:
+        """A function of `math` or the scalar runtime, by symbol: inlined a thousand times it would swamp LLVM."""
+        declared = ir.FunctionType(_DOUBLE, [_DOUBLE] * len(operands))
+        symbol = _function_symbol(function, len(operands))
+        return self.builder.call(
+            cgutils.get_or_insert_function(self.builder.module, declared, symbol), operands
+        )
+
+
+class _Emitter(StepEmitter):
     """LLVM instructions for the steps of one block; `arrays` says which arguments are addresses."""
 
     def __init__(self, builder: ir.IRBuilder, arrays: Sequence[bool]) -> None:
-        self.builder = builder
+        super().__init__(builder)
         self.arguments = []
         for value, array in zip(builder.function.args, arrays, strict=True):
             self.arguments.append(builder.inttoptr(value, _DOUBLE.as_pointer()) if array else value)
-        self.results: dict[int, Any] = {}
-        self.buffer: Any = None
 
     def run(self, steps: Sequence[Step]) -> None:
         order = in_levels(steps)
@@ -185,7 +243,7 @@ class _Emitter:
                     self.results[operand], self.builder.gep(self.buffer, [_WORD(which * padded + at)])
                 )
         declared = ir.FunctionType(ir.VoidType(), [_DOUBLE.as_pointer(), _WORD])
-        symbol = _lanes_symbol(function, len(operands))
+        symbol = lanes_symbol(function, len(operands))
         call = cgutils.get_or_insert_function(self.builder.module, declared, symbol)
         self.builder.call(call, [self.buffer, _WORD(padded)])
         for at, number in enumerate(numbers):
@@ -215,36 +273,6 @@ class _Emitter:
     def element(self, position: int, index: int) -> Any:
         return self.builder.gep(self.arguments[position], [ir.IntType(64)(index)])
 
-    def apply(self, function: str, operands: list[Any]) -> Any:
-        builder = self.builder
-        simple = {
-            "add": builder.fadd,
-            "sub": builder.fsub,
-            "mul": builder.fmul,
-            "div": builder.fdiv,
-            "neg": builder.fneg,
-            "logical_and": builder.and_,
-            "logical_or": builder.or_,
-            "logical_xor": builder.xor,
-            "logical_not": builder.not_,
-            "select": builder.select,
-        }
-        if function in simple:
-            return simple[function](*operands)
-        if function in _COMPARISONS:
-            return builder.fcmp_ordered(_COMPARISONS[function], *operands)
-        if function in ("ne", "isnan"):
-            return builder.fcmp_unordered("!=", operands[0], operands[-1])
-        return self.call(function, operands)
-
-    def call(self, function: str, operands: list[Any]) -> Any:
-        """A function of `math` or the scalar runtime, by symbol: inlined a thousand times it would swamp LLVM."""
-        declared = ir.FunctionType(_DOUBLE, [_DOUBLE] * len(operands))
-        symbol = _function_symbol(function, len(operands))
-        return self.builder.call(
-            cgutils.get_or_insert_function(self.builder.module, declared, symbol), operands
-        )
-
 
 def _padded(count: int) -> int:
     """The next multiple of the lanes of a vector."""
@@ -253,7 +281,7 @@ def _padded(count: int) -> int:
 
 
 @cache
-def _has_lanes(function: str) -> bool:
+def has_lanes(function: str) -> bool:
     """Whether a function of steps has a form that vectorises."""
     from gradc_runtime import scalars, vecmath  # noqa: PLC0415
 
@@ -262,7 +290,7 @@ def _has_lanes(function: str) -> bool:
 
 
 @cache
-def _lanes_symbol(function: str, arity: int) -> str:
+def lanes_symbol(function: str, arity: int) -> str:
     """``f(buffer, count)``: reads `arity` rows of `count` numbers, writes one after them; the symbol of it."""
     from gradc_runtime import vecmath  # noqa: PLC0415
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from gradc.ir.functions import FUNCTIONS
 from gradc.ir.loop.nodes import (
     AddTo,
     Allocate,
@@ -21,21 +20,11 @@ from gradc.ir.loop.nodes import (
     Update,
     Var,
 )
+from gradc.ir.loop.straight import is_place, is_simple
 from gradc.ir.types import DType
 
 SHORTEST = 300  # statements below which a block is not worth a second spelling
 LONGEST = 4000  # LLVM's time grows faster than a block's length
-
-# Functions that a block may apply: arithmetic, choices, and what is called with floating-point operands.
-_DIRECT = frozenset(
-    (
-        *("add", "sub", "mul", "div", "neg", "select", "lt", "le", "gt", "ge", "eq", "ne", "isnan"),
-        *("logical_and", "logical_or", "logical_xor", "logical_not"),
-    )
-)
-_REFUSED = frozenset(
-    ("copy", "stop_gradient", "attach_gradient", "polygamma", "isfinite", "isinf", "reciprocal")
-)
 
 
 @dataclass(slots=True)
@@ -106,29 +95,12 @@ def _grouped(body: Sequence[Statement], vectors: frozenset[str]) -> list[Stateme
 def _is_straight(statement: Statement, vectors: frozenset[str]) -> bool:
     match statement:
         case Let(_, value):
-            return value.dtype in (DType.F64, DType.BOOL) and _is_simple(value, vectors)
+            return value.dtype in (DType.F64, DType.BOOL) and is_simple(value, vectors)
         case Update(_, op, value):
-            return op == "sum" and value.dtype is DType.F64 and _is_simple(value, vectors)
+            return op == "sum" and value.dtype is DType.F64 and is_simple(value, vectors)
         case Store(tensor, indices, value) | AddTo(tensor, indices, _, value):
             plain = not isinstance(statement, AddTo) or statement.op == "sum"
-            return plain and _is_place(tensor, indices, vectors) and _is_simple(value, vectors)
-        case _:
-            return False
-
-
-def _is_place(tensor: str, indices: Sequence[Expr], vectors: frozenset[str]) -> bool:
-    return tensor in vectors and len(indices) == 1 and isinstance(indices[0], Number)
-
-
-def _is_simple(value: Expr, vectors: frozenset[str]) -> bool:
-    match value:
-        case Var(_, dtype) | Number(_, dtype):
-            return dtype in (DType.F64, DType.BOOL)
-        case Load(tensor, indices, _):
-            return _is_place(tensor, indices, vectors)
-        case Apply(function, arguments, _):
-            known = function in _DIRECT or (function in FUNCTIONS and function not in _REFUSED)
-            return known and all(_is_simple(argument, vectors) for argument in arguments)
+            return plain and is_place(tensor, indices, vectors) and is_simple(value, vectors)
         case _:
             return False
 

@@ -12,6 +12,7 @@ import re
 from collections.abc import Sequence
 from typing import assert_never
 
+from gradc.codegen import lanes
 from gradc.codegen.blocks import Block, finished_steps, split
 from gradc.codegen.printer import CALLED, Printer
 from gradc.ir.functions import FUNCTIONS, SPECIAL
@@ -35,7 +36,8 @@ from gradc.ir.loop.nodes import (
     Tasks,
     Update,
 )
-from gradc.ir.loop.walk import free_names
+from gradc.ir.loop.walk import every, free_names
+from gradc.ir.types import DType
 
 # Where the functions that a module calls come from: what is neither here nor built in is in `scalars`.
 MODULES = {
@@ -49,6 +51,7 @@ MODULES = {
     ),
     "matmul": ("product",),
     "reduce": ("plus",),
+    "lanes": ("over_lanes", "run_lanes"),
     "straight_line": ("straight_line",),
     "tasks": ("parts_of", "run_tasks", "start_of", "task"),
     "special": tuple(sorted(SPECIAL)),
@@ -59,7 +62,7 @@ _RESERVED = frozenset(
         *keyword.kwlist,
         *keyword.softkwlist,
         *dir(builtins),
-        *("np", "math", "workspace", *_MODULE_OF),
+        *("np", "math", "workspace", "totals", *_MODULE_OF),
         *(name for function in FUNCTIONS.values() for name in CALLED.findall(function.kernel)),
     )
 )
@@ -86,6 +89,8 @@ class _Module:
         self.taken = set(_RESERVED)
         self.printer = Printer(self.rename)
         self.lines: list[str] = []
+        self.blocks = 0
+        self.ranks = _float_arrays(kernel)
         self.functions: list[str] = []  # the lines of the functions that long blocks and tasks become
 
     def rename(self, name: str) -> str:
@@ -143,6 +148,7 @@ class _Module:
         """Print the body, and aside the functions that long scalar blocks and tasks become."""
         parts = split(self.kernel)
         blocks = [part for part in parts if isinstance(part, Block)]
+        self.blocks = len(blocks)
         if not blocks:
             self._body(self.kernel.body, 1)
             return
@@ -182,6 +188,43 @@ class _Module:
             '    """Compiled from the steps above; this text is their meaning, and runs uncompiled."""',
         ]
         return ["", "", *head, *body]
+
+    def _lanes(self, made: lanes.Lanes, depth: int) -> None:
+        """Print the call of a loop over lanes; aside, one iteration of it under its data."""
+        self.printer.used.update(dict.fromkeys(("over_lanes", "run_lanes", "np")))
+        self.blocks += 1
+        number, totals = self.blocks, self.rename(f"totals_{self.blocks}")
+        given = [self.rename(name) for name in (*made.arrays, *made.scalars)]
+        first = "0" if made.first is None else self.printer.text(made.first)
+        index, comma = self.rename(made.index), "," if len(given) == 1 else ""
+        many = self.printer.text(made.extent)
+        self._line(depth, f"{totals} = np.zeros({len(made.sums)})")
+        self._line(
+            depth, f"run_lanes(block_{number}, {first}, {many}, {totals}, ({', '.join(given)}{comma}))"
+        )
+        for at, name in enumerate(made.sums):
+            target = self.rename(name)
+            self._line(depth, f"{target} = {self._combined('sum', target, f'{totals}[{at}]')}")
+        outer, self.lines = self.lines, []
+        for name in made.sums:
+            self._line(1, f"{self.rename(name)} = 0.0")
+        self._body(made.statements, 1)
+        for at, name in enumerate(made.sums):
+            self._line(1, f"totals[{at}] += {self.rename(name)}")
+        body, self.lines = self.lines, outer
+        self.functions += [
+            "",
+            "",
+            f"STEPS_{number} = (",
+            *(f"    {step!r}," for step in lanes.finished_steps(made)),
+            ")",
+            "",
+            "",
+            f"@over_lanes(STEPS_{number})",
+            f"def block_{number}({', '.join((index, 'totals', *given))}):",
+            '    """One iteration, compiled from the steps above; this text is their meaning, and runs uncompiled."""',
+            *body,
+        ]
 
     def _tasks(self, tasks: Tasks, depth: int) -> None:
         """Print the call of tasks, and aside their function, unless an earlier one differs from it in names alone."""
@@ -237,6 +280,10 @@ class _Module:
             case Store() | AddTo():
                 self._write(statement, depth)
             case For(index, extent, body):
+                made = lanes.lanes(statement, self.ranks)
+                if made is not None:
+                    self._lanes(made, depth)
+                    return
                 self._line(depth, f"for {self.rename(index)} in range({self.printer.text(extent)}):")
                 self._body(body, depth + 1)
             case Parts() | Tasks() | Product() | Contract() | Library():
@@ -253,9 +300,11 @@ class _Module:
         else:
             self._line(depth, f"{element} = {self._combined(statement.op, element, value)}")
 
-    def _combined(self, op: str, target: str, value: Expr) -> str:
+    def _combined(self, op: str, target: str, value: Expr | str) -> str:
         spelling, strength = _COMBINE[op]
         self.printer.used.update(dict.fromkeys(CALLED.findall(spelling)))
+        if isinstance(value, str):
+            return spelling.format(target, value)
         return self.printer.wrapped(
             spelling.format(target, self.printer.at(value, strength)), op, value.dtype
         )
@@ -327,6 +376,15 @@ class _Module:
         self._line(depth, f"{outs} = {statement.operation}({', '.join(arguments)})")
 
 
+def _float_arrays(kernel: Kernel) -> dict[str, int]:
+    """The ranks of the float64 arrays of a kernel."""
+    made = [statement for statement in every(kernel.body) if isinstance(statement, Allocate)]
+    return {
+        **{p.name: p.rank for p in kernel.parameters if p.rank and p.dtype is DType.F64},
+        **{statement.tensor: len(statement.shape) for statement in made if statement.dtype is DType.F64},
+    }
+
+
 def _numpy_name(dtype: str) -> str:
     return "bool_" if dtype == "bool" else dtype
 
@@ -336,6 +394,7 @@ def comment(text: str) -> str:
     return "".join(character if " " <= character <= "~" else "?" for character in text).replace('"""', "'''")
 
 
+_BLOCK = re.compile(r"block_\d+")
 _NAME = re.compile(r"(?<![\w.])[A-Za-z_]\w*")
 
 
@@ -345,7 +404,11 @@ def _without_names(code: str) -> str:
 
     def number(found: re.Match[str]) -> str:
         name = found[0]
-        return name if name in _RESERVED else numbers.setdefault(name, f"n{len(numbers)}")
+        return (
+            name
+            if name in _RESERVED or _BLOCK.fullmatch(name)
+            else numbers.setdefault(name, f"n{len(numbers)}")
+        )
 
     return _NAME.sub(number, code)
 

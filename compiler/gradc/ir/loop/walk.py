@@ -58,6 +58,18 @@ def tensors(expression: Expr) -> Iterator[str]:
             yield found.tensor.removesuffix(".shape")
 
 
+def touched(statement: Statement) -> Iterator[str]:
+    """The names that a statement defines, and those of the arrays it touches."""
+    for slot in ("name", "tensor", "index", "out", "left", "right"):
+        value = getattr(statement, slot, None)
+        if isinstance(value, str):
+            yield value
+    yield from getattr(statement, "outs", ())
+    yield from getattr(statement, "ins", ())
+    for expression in expressions(statement):
+        yield from tensors(expression)
+
+
 def free_names(tasks: Tasks) -> list[str]:
     """The scalars and arrays that the tasks use and do not define, in order of first use; not their count."""
     defined = {tasks.part, tasks.first, tasks.many}

@@ -36,7 +36,7 @@ from gradc.ir.loop.nodes import (
     Update,
     Var,
 )
-from gradc.ir.loop.walk import every, expressions, subexpressions, tensors
+from gradc.ir.loop.walk import every, expressions, subexpressions, touched
 from gradc.ir.names import INDEX_NAMES, NameSupply
 
 # Operations that a function counts for; one that is not here is a call.
@@ -82,7 +82,7 @@ def share_out(kernel: Kernel) -> Kernel:
 class _Sharing:
     def __init__(self, kernel: Kernel) -> None:
         self.before = kernel
-        used = {name for statement in every(kernel.body) for name in _touched(statement)}
+        used = {name for statement in every(kernel.body) for name in touched(statement)}
         loops = {statement.index for statement in every(kernel.body) if isinstance(statement, For)}
         self.names = NameSupply((*used, *(p.name for p in kernel.parameters), *kernel.results, kernel.name))
         self.letters = [name for name in INDEX_NAMES if name in loops or name not in used]
@@ -268,18 +268,6 @@ def _read(nest: _Nest, expression: Expr) -> None:
             nest.plain = False
 
 
-def _touched(statement: Statement) -> Iterator[str]:
-    """The names that a statement defines, and those of the arrays it touches."""
-    for slot in ("name", "tensor", "index", "out", "left", "right"):
-        value = getattr(statement, slot, None)
-        if isinstance(value, str):
-            yield value
-    yield from getattr(statement, "outs", ())
-    yield from getattr(statement, "ins", ())
-    for expression in expressions(statement):
-        yield from tensors(expression)
-
-
 def _users(body: Sequence[Statement]) -> dict[str, set[int]]:
     """For every array the top-level statements that touch it, other than by allocating it."""
     found: dict[str, set[int]] = {}
@@ -287,7 +275,7 @@ def _users(body: Sequence[Statement]) -> dict[str, set[int]]:
         if isinstance(statement, Allocate):
             continue
         for inner in every((statement,)):
-            for name in _touched(inner):
+            for name in touched(inner):
                 found.setdefault(name, set()).add(at)
     return found
 
