@@ -50,7 +50,7 @@ MODULES = {
         *("slogdet", "det", "cofactor"),
     ),
     "matmul": ("product",),
-    "reduce": ("plus",),
+    "reduce": ("plus", "larger", "smaller"),
     "lanes": ("over_lanes", "run_lanes"),
     "straight_line": ("straight_line",),
     "tasks": ("parts_of", "run_tasks", "start_of", "task"),
@@ -71,8 +71,8 @@ _RESERVED = frozenset(
 _COMBINE = {
     "sum": ("plus({0}, {1})", 0),
     "prod": ("{0} * {1}", 8),
-    "max": ("maximum({0}, {1})", 0),
-    "min": ("minimum({0}, {1})", 0),
+    "max": ("larger({0}, {1})", 0),
+    "min": ("smaller({0}, {1})", 0),
     "any": ("{0} or {1}", 3),
     "all": ("{0} and {1}", 4),
 }

@@ -56,7 +56,9 @@ class _Merged:
 
     def gains(self) -> bool:
         """Whether there is something to unroll or to merge."""
-        return len(self.loops) > 1 or any(isinstance(inner, For) for loop in self.loops for inner in loop.body)
+        return len(self.loops) > 1 or any(
+            isinstance(inner, For) for loop in self.loops for inner in loop.body
+        )
 
 
 def unroll(kernel: Kernel) -> Kernel:
