@@ -11,6 +11,7 @@ from gradc_runtime.vecmath_lanes import (
     F32,
     F64,
     Real,
+    Truth,
     Word,
     clamp,
     fast_two_sum,
@@ -93,28 +94,39 @@ def _power_of_two(count: Word, less: int = 0) -> Real:
 
 def exp(x: Real) -> Real:
     """Exponential."""
-    r, _, count = _split(clamp(x, *EXP_RANGE[x.format]))
-    return _scaled((r * r).fma(polynomial(r, EXP[x.format]), r) + 1.0, count)
+    bottom, top = EXP_RANGE[x.format]
+    zero, bounded = _bounded(x, bottom, top)
+    r, _, count = _split(bounded)
+    return where(zero, x.of(0.0), _scaled((r * r).fma(polynomial(r, EXP[x.format]), r) + 1.0, count))
+
+
+def _bounded(x: Real, bottom: float, top: float) -> tuple[Truth, Real]:
+    """Where the result is 0, and arguments up to `top`, 0 there: a product that underflows costs a hundred others."""
+    zero = x <= bottom
+    below = where(zero, x.of(0.0), x)
+    return zero, where(below > top, x.of(top), below)
 
 
 def exp_of_sum(high: Real, low: Real) -> Real:
     """``exp(high + low)`` to little more than half an ULP; low is too small to count in ``high + low``."""
     bottom, top = EXP_RANGE[high.format]
-    r, error, count = _split(clamp(high, bottom, top))
+    zero, bounded = _bounded(high, bottom, top)
+    r, error, count = _split(bounded)
     error = error + where((high > bottom) & (high < top), low, 0.0)
     rest = (r * r) * polynomial(r, EXP[high.format])
     total, lost = fast_two_sum(r.of(1.0), r)
-    return _scaled(total + (lost + (rest + error.fma(r + rest, error))), count)
+    return where(zero, high.of(0.0), _scaled(total + (lost + (rest + error.fma(r + rest, error))), count))
 
 
 def exp2(x: Real) -> Real:
     """Power of two."""
     form = x.format
-    bounded = clamp(x, *EXP2_RANGE[form])
+    bottom, top = EXP2_RANGE[form]
+    zero, bounded = _bounded(x, bottom, top)
     shifted = bounded + form.shifter
     r = bounded - (shifted - form.shifter)
     count = shifted.pattern() - (form.pattern(form.shifter) - 2 * form.bias)
-    return _scaled(r.fma(polynomial(r, EXP2[form]), 1.0), count)
+    return where(zero, x.of(0.0), _scaled(r.fma(polynomial(r, EXP2[form]), 1.0), count))
 
 
 def _expm1_parts(x: Real) -> tuple[Real, Real, Word]:

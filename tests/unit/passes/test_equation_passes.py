@@ -24,6 +24,7 @@ from gradc.ir.types import DType
 from gradc.passes.equations.accumulators import wide_accumulators
 from gradc.passes.equations.gather import gather
 from gradc.passes.equations.simplify import dead_code, simplify
+from gradc.passes.equations.transposes import without_transposes
 
 F64, F32, I64 = DType.F64, DType.F32, DType.INT64
 N, M = symbol("n"), symbol("m")
@@ -243,3 +244,44 @@ def test_large_float32_products_stay_float32():
     build.assign("mul", operands, (N, N, M), F32, rank=2, reduce=Reduce("sum", F32), name="c")
     program = build.finish(("c",))
     assert wide_accumulators(program).equations == program.equations
+
+
+# --- transposes ---------------------------------------------------------------------------------------------
+
+
+def product_and_transpose(**changes) -> Program:
+    """``w[i, j] = v[j, i]`` of a product of matrices; with `changes` something that keeps it."""
+    build = Builder()
+    a, b = build.input("a", F64, (N, M)), build.input("b", F64, (M, 3))
+    operands = (Access(a, (0, 2)), Access(b, (2, 1)))
+    v = build.assign("mul", operands, (N, 3, M), F64, rank=2, reduce=Reduce("sum", F64))
+    w = build.assign("copy", (Access(v, changes.get("indices", (1, 0))),), changes.get("space", (3, N)), F64)
+    outputs = (w, v) if changes.get("returned") else (w,)
+    return build.finish(outputs)
+
+
+def test_a_sum_that_is_only_transposed_is_written_so():
+    program = product_and_transpose()
+    found = without_transposes(program)
+    assert shown(found) == ["v2[i, j] = sum[k] a[j, k] * b[k, i]"]
+    rng = np.random.default_rng(0)
+    equal(found, program, a=rng.standard_normal((4, 2)), b=rng.standard_normal((2, 3)))
+
+
+@pytest.mark.parametrize(
+    "changes", [{"returned": True}, {"indices": (0, 1), "space": (N, 3)}, {"indices": (0, 0), "space": (3,)}]
+)
+def test_other_sums_are_written_as_they_are(changes):
+    program = product_and_transpose(**changes)
+    assert without_transposes(program) == program
+
+
+def test_three_axes_are_turned_round():
+    build = Builder()
+    a = build.input("a", F64, (2, 3, 4, 5))
+    v = build.assign("copy", (Access(a, (0, 1, 2, 3)),), (2, 3, 4, 5), F64, rank=3, reduce=Reduce("sum", F64))
+    w = build.assign("copy", (Access(v, (2, 0, 1)),), (3, 4, 2), F64)
+    program = build.finish((w,))
+    found = without_transposes(program)
+    assert shown(found) == ["v2[i, j, k] = sum[l] a[k, i, j, l]"]
+    equal(found, program, a=np.random.default_rng(0).integers(0, 9, (2, 3, 4, 5)).astype(float))

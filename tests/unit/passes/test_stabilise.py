@@ -37,6 +37,8 @@ SPELLINGS = (
     ("norm by products", lambda x: np.sqrt((x * x).sum()), np.zeros(3), {16}, 0.0),
     ("log-sum-exp", lambda x: np.log(np.exp(x).sum(axis=1)), ROWS, {17}, [1000.3132616875182, 3.4076059644443806]),
     ("softmax", lambda x: (np.exp(x) / np.exp(x).sum(axis=1, keepdims=True))[:, 0], ROWS, {18}, [0.7310585786300049, 0.6652409557748219]),  # noqa: E501
+    ("softmax with a shift of its own", lambda x: (np.exp(x - x.max(axis=1, keepdims=True)) / np.exp(x - x.max(axis=1, keepdims=True)).sum(axis=1, keepdims=True))[:, 0], ROWS, set(), [0.7310585786300049, 0.6652409557748219]),  # noqa: E501
+    ("softmax with its maximum", lambda x: shifted_softmax(x)[:, 0], ROWS, {19}, [0.7310585786300049, 0.6652409557748219]),  # noqa: E501
     (
         "cross-entropy",
         lambda x: -np.log((np.exp(x) / np.sum(np.exp(x), axis=-1, keepdims=True))[np.arange(2), np.array([2, 0])]),
@@ -45,6 +47,49 @@ SPELLINGS = (
         [1005.3132616875182, 0.4076059644443803],
     ),
 )  # fmt: skip
+
+
+def shifted_softmax(x, axis=1, shift=np.max):
+    powers = np.exp(x - shift(x, axis=axis, keepdims=True))
+    return powers / powers.sum(axis=axis, keepdims=True)
+
+
+def exposed(x):
+    powers = np.exp(x - x.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True), powers
+
+
+SHIFTS = {
+    "the maximum": (lambda x: shifted_softmax(x), 1),
+    "the mean": (lambda x: shifted_softmax(x, shift=np.mean), 1),
+    "over the first axis": (lambda x: shifted_softmax(x, axis=0), 1),
+    "of another axis": (
+        lambda x: shifted_softmax(x, axis=0, shift=lambda x, axis, keepdims: x.max(axis=1, keepdims=True)),
+        0,
+    ),
+    "what is read elsewhere": (lambda x: sum(exposed(x)), 0),
+    "a sum that is read elsewhere": (lambda x: shifted_softmax(x) * np.exp(x - x.max()).sum(), 1),
+    "a part of the sum": (lambda x: np.exp(x - x.max()) / (1 + np.exp(x - x.max()).sum()), 0),
+    "returned exponentials": (lambda x: (lambda p: (p / p.sum(), p))(np.exp(x - x.max())), 0),
+    "returned differences": (lambda x: (lambda d: (np.exp(d) / np.exp(d).sum(), d))(x - x.max()), 0),
+}
+
+
+@pytest.mark.parametrize("name", SHIFTS)
+def test_only_shifts_that_change_nothing_lose_their_derivative(name):
+    """With the derivatives of the program as it is written."""
+    function, count = SHIFTS[name]
+    argument = np.array([[0.3, -1.2, 0.8], [2.0, 0.1, -0.4]])
+    program, _ = traced(function, argument)
+    _, applied = stabilise(program)
+    assert [item.number for item in applied if item.number == 19] == [19] * count
+    found, wanted = (
+        differentiate(function, target="interpret", stabilise=stable).jacobian(argument)
+        for stable in (True, False)
+    )
+    pairs = zip(found, wanted, strict=True) if isinstance(found, tuple) else [(found, wanted)]
+    for mine, theirs in pairs:
+        np.testing.assert_allclose(mine, theirs, atol=1e-15)
 
 
 def traced(function, argument):
@@ -84,6 +129,7 @@ def test_every_rewrite_has_a_spelling():
         16,
         17,
         18,
+        19,
     }  # 4 is 3 with the sum turned round
 
 

@@ -15,6 +15,7 @@ from gradc.ir.index.rewrite import compose_index
 from gradc.ir.index.show import show_equation
 from gradc.ir.index.templates import root_of_squares, template
 from gradc.ir.stages import Applied
+from gradc.passes.equations.shifts import free_shifts
 
 Pattern = tuple["Pattern | str | float", ...]
 Bindings = dict[str, Operand]
@@ -66,6 +67,8 @@ SUM_OF_SQUARES = "sqrt(sum(x**2)) = norm(x), with derivative 0 at 0"
 LOG_SUM_EXP = "log(sum(exp(x))) = max(x) + log(sum(exp(x - max(x))))"
 SHIFTED = "exp(x) / sum(exp(x)) = exp(x - max(x)) / sum(exp(x - max(x)))"
 
+OWN_SHIFT = "exp(x - m) / sum(exp(x - m)) does not depend on m, which has no derivative here"
+
 
 class _Stabiliser:
     def __init__(self, program: Program) -> None:
@@ -74,6 +77,7 @@ class _Stabiliser:
         self.applied: list[Applied] = []
         self.shifted: dict[str, tuple[str, str, str]] = {}
         self.shifts_due = _shifts(program)
+        self.free_shifts = free_shifts(program)
 
     def visit(self, equation: Equation) -> None:
         if isinstance(equation, Assign):
@@ -84,7 +88,7 @@ class _Stabiliser:
     def _rewritten(self, equation: Assign) -> Assign:
         if equation.reduce is not None or not self.builder.types[equation.out].dtype.is_float:
             return equation
-        for special in (self._norm, self._log_sum_exp, self._softmax):
+        for special in (self._norm, self._log_sum_exp, self._softmax, self._own_shift):
             found = special(equation)
             if found is not None:
                 return found
@@ -252,6 +256,17 @@ class _Stabiliser:
         operands = (Access(powers, above.indices), Access(shifted_total, below.indices))
         result = replace(equation, operands=operands)
         self._note(18, SHIFTED, equation, result)
+        return result
+
+    def _own_shift(self, equation: Assign) -> Assign | None:
+        """The shift of a softmax that the user wrote: usually the maximum, which derivatives need not go through."""
+        shift = equation.operands[-1]
+        if equation.out not in self.free_shifts or not isinstance(shift, Access):
+            return None
+        held = self.builder.pointwise("stop_gradient", shift.tensor, origin=equation.origin)
+        self.definitions[held] = self._last()
+        result = replace(equation, operands=(equation.operands[0], Access(held, shift.indices)))
+        self._note(19, OWN_SHIFT, equation, result)
         return result
 
     def _is_same(self, name: str, other: str) -> bool:

@@ -14,8 +14,8 @@ program softmax(x: f64[n, m], label: i64[n]) -> loss
 import numpy as np
 from gradc_runtime.arrays import empty, zeros
 from gradc_runtime.library import check_indices
-from gradc_runtime.reduce import plus
-from gradc_runtime.scalars import exp, log, maximum
+from gradc_runtime.reduce import larger, plus
+from gradc_runtime.scalars import exp, log
 
 
 def softmax_value_and_grad(x, label):
@@ -34,7 +34,7 @@ def softmax_value_and_grad(x, label):
         top = -np.inf
         for j in range(m):
             # top[i] = max[j] x[i, j]
-            top = maximum(top, x[i, j])
+            top = larger(top, x[i, j])
         sums = 0.0
         ties = 0.0
         for j in range(m):
