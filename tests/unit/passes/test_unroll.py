@@ -123,6 +123,21 @@ KEPT: dict[str, Kernel] = {
         For("i", N, (For("j", number(MOST + 1), (Store("y", (HERE, J), number(1.0, F64)),)),)),
         results=("y",),
     ),
+    "a long nest": kernel(
+        fresh("y", N, number(9), number(8)),
+        For(
+            "i",
+            N,
+            (
+                For(
+                    "j",
+                    number(9),
+                    (For("k", number(8), (Store("y", (HERE, J, var("k")), number(1.0, F64)),)),),
+                ),
+            ),
+        ),
+        results=("y",),
+    ),
     "an inner loop of any length": kernel(
         fresh("y", N, N),
         For("i", N, (For("j", N, (Store("y", (HERE, J), number(1.0, F64)),)),)),

@@ -33,7 +33,7 @@ from gradc.ir.loop.walk import every, subexpressions, touched
 from gradc.ir.names import NameSupply
 from gradc.ir.types import DType
 
-MOST = 16  # iterations of a loop that is unrolled
+MOST = 64  # iterations of a loop that is unrolled, those of the loops around it counted in
 MOST_LOOPS = 8  # that become one
 LONGEST = 4000  # statements of one iteration: LLVM's time grows faster than a block's length
 
@@ -185,7 +185,7 @@ class _Run:
         )
         return (*starts, For(self.index, self.group.loops[0].extent, tuple(self.body)), *ends)
 
-    def run(self, statements: Sequence[Statement]) -> None:
+    def run(self, statements: Sequence[Statement], times: int = 1) -> None:
         for statement in statements:
             if len(self.body) > LONGEST:
                 raise _Refused
@@ -200,10 +200,10 @@ class _Run:
                     self.changed[place] = None
                 case AddTo(tensor, indices, op, value, note):
                     self.add(self.place(tensor, indices, added=True), op, self.value(value), note)
-                case For(index, Number(count, _), body) if count <= MOST:
+                case For(index, Number(count, _), body) if times * int(count) <= MOST:
                     for step in range(int(count)):
                         self.values[index] = nodes.number(step)
-                        self.run(body)
+                        self.run(body, times * int(count))
                 case _:
                     raise _Refused
 
