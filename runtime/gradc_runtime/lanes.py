@@ -6,8 +6,8 @@
     run_lanes(block, first, many, totals, (x, y, a))
 
 LLVM's own vectoriser gives up on loops that read and write many elements of rows.  Here every value of an iteration
-is a vector with a lane for each of several iterations; rows are read and written element by element.  The steps are
-those of `gradc_runtime.straight_line`, with these:
+is a vector with a lane for each of several iterations; neighbours in a row are read and written together, and
+transposed in registers.  The steps are those of `gradc_runtime.straight_line`, with these:
 
     step := ("truth", bool)
           | ("load", k, place) | ("store", k, place, operand)   element of array argument k
@@ -20,7 +20,8 @@ repeat the last iteration: they store what it stores, and add nothing to totals.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from typing import Any
 
@@ -34,6 +35,8 @@ from gradc_runtime.numba_backend import compiling
 from gradc_runtime.straight_line import Step, StepEmitter, has_lanes, lanes_symbol
 
 Value = Any  # of LLVM
+Place = tuple[Any, ...]  # an index for every axis, None for that of the iteration
+FEWEST = 3  # neighbours in a row that are worth a transpose
 
 _DOUBLE, _WORD, _LANE = ir.DoubleType(), ir.IntType(64), ir.IntType(32)
 
@@ -123,6 +126,15 @@ def _compiled(steps: tuple[Step, ...], ranks: tuple[int, ...]) -> str:
     return symbol
 
 
+def _rows(places: Iterable[tuple[int, Place]]) -> dict[tuple[int, Place], list[Place]]:
+    """Places in rows of the iterations, by array and row: all that differ in the last index alone."""
+    found: dict[tuple[int, Place], list[Place]] = {}
+    for position, place in places:
+        if None in place[:-1]:
+            found.setdefault((position, place[:-1]), []).append(place)
+    return found
+
+
 # --- instructions -------------------------------------------------------------------------------------------
 
 
@@ -138,9 +150,9 @@ class _Loop(StepEmitter):
         for rank in ranks:
             self.arguments.append(given[: rank + 1] if rank else given[0])
             del given[: rank + 1 if rank else 1]
-        self.rows: dict[
-            tuple[int, int], list[Value]
-        ] = {}  # by array and axis: addresses of this vector's rows
+        # By array and axis: the addresses of the rows of the iterations in a vector.
+        self.rows: dict[tuple[int, int], list[Value]] = {}
+        self.loaded: dict[tuple[int, Place], Value] = {}
         self.sums: dict[int, Value] = {}
 
     def emit(self, steps: Sequence[Step]) -> None:
@@ -163,8 +175,15 @@ class _Loop(StepEmitter):
                 inside = builder.icmp_signed("<=", at, last)
                 self.inside.append(inside)
                 self.indices.append(builder.add(self.first, builder.select(inside, at, last)))
-            for number, step in enumerate(steps):
-                self.results[number] = self.step(step)
+            self.load_rows(steps)
+            number = 0
+            while number < len(steps):
+                stores = list(itertools.takewhile(lambda step: step[0] == "store", steps[number:]))
+                if stores:
+                    self.store_rows(stores)
+                else:
+                    self.results[number] = self.step(steps[number])
+                number += max(1, len(stores))
         for total, place in self.sums.items():
             target = builder.gep(self.totals, [_WORD(total)])
             value = builder.load(target)
@@ -182,13 +201,10 @@ class _Loop(StepEmitter):
                 return ir.Constant(ir.VectorType(ir.IntType(1), self.lanes), [int(value)] * self.lanes)
             case ("argument", position):
                 return self.together([self.arguments[position]] * self.lanes)
+            case ("load", position, place) if (position, place) in self.loaded:
+                return self.loaded[position, place]
             case ("load", position, place):
                 return self.together([self.builder.load(at) for at in self.elements(position, place)])
-            case ("store", position, place, operand):
-                values = self.scalars(self.results[operand])
-                for at, value in zip(self.elements(position, place), values, strict=True):
-                    self.builder.store(value, at)
-                return None
             case ("sum", total, operand):
                 return self.add(self.sums[total], self.results[operand])
             case (function, *operands):
@@ -210,6 +226,79 @@ class _Loop(StepEmitter):
         rows = self.rows[position, axis]
         found = [builder.inttoptr(builder.add(row, offset), _DOUBLE.as_pointer()) for row in rows]
         return found * self.lanes if axis < 0 else found
+
+    # --- rows -----------------------------------------------------------------------------------------
+
+    def load_rows(self, steps: Sequence[Step]) -> None:
+        """Load neighbours in rows together, of arrays that nothing is written to."""
+        written = {step[1] for step in steps if step[0] == "store"}
+        places = {(step[1], step[2]) for step in steps if step[0] == "load" and step[1] not in written}
+        for position, places_of_row in _rows(places).items():
+            for chunk in self.chunks(sorted(places_of_row), gaps=True):
+                width = chunk[-1][-1] - chunk[0][-1] + 1
+                kind = ir.VectorType(_DOUBLE, width)
+                pointers = self.elements(position[0], chunk[0])
+                parts = [
+                    self.resized(self.builder.load(self.builder.bitcast(at, kind.as_pointer()), align=8))
+                    for at in pointers
+                ]
+                columns = self.transposed(parts)
+                for place in chunk:
+                    self.loaded[position[0], place] = columns[place[-1] - chunk[0][-1]]
+
+    def store_rows(self, stores: Sequence[Step]) -> None:
+        """Store neighbours in rows together."""
+        values = {(step[1], step[2]): self.results[step[3]] for step in stores}
+        rows = _rows(values)
+        for position, places_of_row in rows.items():
+            for chunk in self.chunks(sorted(places_of_row), gaps=False):
+                columns = [values.pop((position[0], place)) for place in chunk]
+                undefined = ir.Constant(self.vector, ir.Undefined)
+                parts = self.transposed([*columns, *[undefined] * (self.lanes - len(chunk))])
+                kind = ir.VectorType(_DOUBLE, len(chunk))
+                for at, part in zip(self.elements(position[0], chunk[0]), parts, strict=True):
+                    target = self.builder.bitcast(at, kind.as_pointer())
+                    self.builder.store(self.resized(part, len(chunk)), target, align=8)
+        for (position, place), value in values.items():
+            for at, number in zip(self.elements(position, place), self.scalars(value), strict=True):
+                self.builder.store(number, at)
+
+    def chunks(self, places: Sequence[Place], *, gaps: bool) -> list[list[Place]]:
+        """Places of a row that fit into a vector together, at least `FEWEST`; without gaps between them or with."""
+        found: list[list[Place]] = []
+        for place in places:
+            chunk = found[-1] if found else []
+            near = bool(chunk) and place[-1] - chunk[0][-1] < self.lanes
+            if near and (gaps or place[-1] == chunk[-1][-1] + 1):
+                chunk.append(place)
+            else:
+                found.append([place])
+        return [chunk for chunk in found if len(chunk) >= min(FEWEST, self.lanes)]
+
+    def resized(self, vector: Value, size: int = 0) -> Value:
+        """A vector with as many numbers, by default the lanes: cut off, or undefined behind."""
+        size = size or self.lanes
+        if vector.type.count == size:
+            return vector
+        mask = [at if at < vector.type.count else vector.type.count for at in range(size)]
+        kind = ir.Constant(ir.VectorType(_LANE, size), mask)
+        return self.builder.shuffle_vector(vector, ir.Constant(vector.type, ir.Undefined), kind)
+
+    def transposed(self, rows: Sequence[Value]) -> list[Value]:
+        """As many vectors as lanes, rows for columns: blocks of 1, 2, 4, ... change places."""
+        found, size, count = list(rows), 1, self.lanes
+        while size < count:
+            low = [at if not at & size else count + at - size for at in range(count)]
+            high = [at + size if not at & size else count + at for at in range(count)]
+            masks = [ir.Constant(ir.VectorType(_LANE, count), mask) for mask in (low, high)]
+            for at in range(count):
+                if not at & size:
+                    pair = found[at], found[at + size]
+                    found[at], found[at + size] = (self.builder.shuffle_vector(*pair, mask) for mask in masks)
+            size *= 2
+        return found
+
+    # --- numbers --------------------------------------------------------------------------------------
 
     def together(self, values: Sequence[Value]) -> Value:
         """A vector of numbers."""

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numba
 import numpy as np
 import pytest
 
@@ -29,6 +30,7 @@ from gradc.ir.loop.verify import verify
 from gradc.ir.loop.walk import every
 from gradc.ir.types import DType
 from gradc.passes.loops.unroll import MOST, unroll
+from gradc_runtime.lanes import over_lanes, run_lanes
 
 F64, BOOL = DType.F64, DType.BOOL
 N, HERE, J = var("n"), var("i"), var("j")
@@ -257,6 +259,31 @@ def test_sums_over_lanes_leave_out_what_is_behind_the_end(count: int):
     np.testing.assert_array_equal(again[1][0], of_theta)
 
 
+WIDE = 20  # numbers in a row: more than any vector has
+USED = (0, 2, 3, 7, 9, 10, 11, 19)
+
+
+def of_row(row: Any) -> Any:
+    """Some numbers of a long row, with gaps between them, each several times."""
+    total = 1.0
+    for at, other in zip(USED, (*USED[1:], 0), strict=True):
+        total = total + np.sin(row[at]) * row[other] + row[at] ** 2
+    return total
+
+
+@pytest.mark.parametrize("count", [2, 3, 8, 13, 64])
+def test_rows_are_read_and_written_in_pieces(count: int):
+    x = np.random.default_rng(count).standard_normal((count, WIDE))
+    mapped = gradc.vmap(gradc.differentiate(of_row).value_and_grad)
+    values, gradients = mapped(x)
+    assert "run_lanes(" in mapped.at(x).inspect(of="value").source
+    np.testing.assert_allclose(values, [of_row(row) for row in x], rtol=1e-13)
+    expected = np.zeros_like(x)
+    for at, other, before in zip(USED, (*USED[1:], 0), (19, *USED[:-1]), strict=True):
+        expected[:, at] += np.cos(x[:, at]) * x[:, other] + np.sin(x[:, before]) + 2 * x[:, at]
+    np.testing.assert_allclose(gradients, expected, rtol=1e-12, atol=1e-13)
+
+
 def test_lanes_are_for_rows():
     """A loop over vectors is left to LLVM, which reads whole vectors of neighbours."""
     body = [Let(f"v{at}", load("x", (HERE,), F64)) for at in range(50)]
@@ -284,3 +311,18 @@ def test_tasks_with_different_runs_are_not_one():
 def test_every_statement_of_a_kernel_is_walked():
     loop = rows(Store("y", (HERE, J), P))
     assert [type(s) for s in every((loop,))] == [For, For, Store]
+
+
+def test_what_is_stored_is_what_is_loaded_afterwards():
+    steps: list[Any] = [("load", 0, (None, at)) for at in range(4)]
+    steps += [("store", 1, (None, at), at) for at in range(4)]
+    steps += [("load", 1, (None, at)) for at in range(4)]
+    steps += [("sum", 0, 8 + at) for at in range(4)]
+    block = over_lanes(steps)(lambda i, totals, x, y: None)
+    run: Any = numba.njit(lambda x, y, totals: run_lanes(block, 1, len(x) - 1, totals, (x, y)))
+    x = np.random.default_rng(0).standard_normal((12, 4))
+    y, totals = np.zeros_like(x), np.zeros(1)
+    run(x, y, totals)
+    np.testing.assert_array_equal(y[1:], x[1:])
+    assert not y[0].any()
+    assert totals[0] == pytest.approx(x[1:].sum())

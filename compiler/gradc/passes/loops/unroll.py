@@ -35,6 +35,7 @@ from gradc.ir.types import DType
 
 MOST = 64  # iterations of a loop that is unrolled, those of the loops around it counted in
 MOST_LOOPS = 8  # that become one
+FEWEST = 40  # statements of a loop that is taken though nothing is unrolled in it
 LONGEST = 4000  # statements of one iteration: LLVM's time grows faster than a block's length
 
 Place = tuple[str, tuple[int | None, ...]]  # an array and the indices of an element, None for the loop's own
@@ -55,10 +56,12 @@ class _Merged:
     straight: tuple[Statement, ...] = ()  # what stands for them
 
     def gains(self) -> bool:
-        """Whether there is something to unroll or to merge."""
-        return len(self.loops) > 1 or any(
-            isinstance(inner, For) for loop in self.loops for inner in loop.body
-        )
+        """Whether there is something to unroll or to merge, or rows of results are added up number by number."""
+        body = [inner for loop in self.loops for inner in loop.body]
+        nested = any(isinstance(inner, For) for inner in body)
+        sums = [statement for statement in body if isinstance(statement, AddTo)]
+        rows = any(isinstance(at, Number) for statement in sums for at in statement.indices)
+        return len(self.loops) > 1 or nested or (rows and len(body) >= FEWEST)
 
 
 def unroll(kernel: Kernel) -> Kernel:
