@@ -22,10 +22,11 @@ from gradc.ir.stages import Stages
 from gradc.lowering.nest import lower
 from gradc.passes.equations.accumulators import wide_accumulators
 from gradc.passes.equations.gather import gather
+from gradc.passes.equations.invariants import without_invariants
 from gradc.passes.equations.markers import without_markers
 from gradc.passes.equations.simplify import simplify
 from gradc.passes.equations.stabilise import stabilise
-from gradc.passes.equations.transposes import without_transposes
+from gradc.passes.equations.transposes import in_order_of_operands, without_transposes
 from gradc.passes.loops.share import share_out
 from gradc.passes.loops.unroll import unroll
 from gradc.schedule.fuse import fuse
@@ -118,8 +119,9 @@ def compile_program(program: Program, derivation: Derivation, options: Options) 
     optimised = timed(
         "gather", lambda: gather(without_markers(adjoint))
     )  # sums become equations before they are simplified
+    optimised = timed("invariants", lambda: without_invariants(optimised))
     optimised = timed("simplify", lambda: simplify(own_outputs(optimised)))
-    optimised = timed("transposes", lambda: without_transposes(optimised))
+    optimised = timed("transposes", lambda: in_order_of_operands(without_transposes(optimised)))
     optimised = timed(
         "accumulators", lambda: wide_accumulators(optimised)
     )  # last: products keep their own dtype

@@ -1,5 +1,7 @@
 """Each pass on hand-made programs: what it turns them into, and what it must leave alone."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -10,6 +12,7 @@ from gradc.ir.index.nodes import (
     Access,
     Accumulate,
     Affine,
+    Assign,
     Const,
     IndexValue,
     Lookup,
@@ -18,13 +21,14 @@ from gradc.ir.index.nodes import (
     affine,
 )
 from gradc.ir.index.show import show_equation
-from gradc.ir.index.templates import template
+from gradc.ir.index.templates import apply, composite, placeholder, template
 from gradc.ir.index.verify import verify
 from gradc.ir.types import DType
 from gradc.passes.equations.accumulators import wide_accumulators
 from gradc.passes.equations.gather import gather
+from gradc.passes.equations.invariants import without_invariants
 from gradc.passes.equations.simplify import dead_code, simplify
-from gradc.passes.equations.transposes import without_transposes
+from gradc.passes.equations.transposes import in_order_of_operands, without_transposes
 
 F64, F32, I64 = DType.F64, DType.F32, DType.INT64
 N, M = symbol("n"), symbol("m")
@@ -285,3 +289,86 @@ def test_three_axes_are_turned_round():
     found = without_transposes(program)
     assert shown(found) == ["v2[i, j, k] = sum[l] a[k, i, j, l]"]
     equal(found, program, a=np.random.default_rng(0).integers(0, 9, (2, 3, 4, 5)).astype(float))
+
+
+# --- the order of axes --------------------------------------------------------------------------------------
+
+
+def scaled_transpose(**changes) -> Program:
+    """``w[i] = sum[j] (x[j, i] * z[j]) * y[j]``, the product in brackets in an equation of its own."""
+    build = Builder()
+    x, z, y = build.input("x", F64, (N, M)), build.input("z", F64, (N,)), build.input("y", F64, (N,))
+    operands = (Access(x, changes.get("order", (1, 0))), Access(z, (1,)))
+    v = build.assign("mul", operands, changes.get("space", (M, N)), F64)
+    reads = (Access(v, (0, 1)), Access(y, (1,)))
+    w = build.assign("mul", reads, changes.get("space", (M, N)), F64, rank=1, reduce=Reduce("sum", F64))
+    return build.finish((w, v) if changes.get("returned") else (w,))
+
+
+def test_a_tensor_is_stored_in_the_order_of_what_it_comes_of():
+    program = scaled_transpose()
+    found = in_order_of_operands(program)
+    assert shown(found) == ["v1[i, j] = x[i, j] * z[i]", "v2[i] = sum[j] v1[j, i] * y[j]"]
+    rng = np.random.default_rng(0)
+    inputs = {"x": rng.standard_normal((4, 3)), "z": rng.standard_normal(4), "y": rng.standard_normal(4)}
+    equal(found, program, **inputs)
+
+
+@pytest.mark.parametrize("changes", [{"returned": True}, {"order": (0, 1)}])
+def test_tensors_of_fixed_order_keep_it(changes):
+    program = scaled_transpose(**changes, **({"space": (N, N)} if "order" in changes else {}))
+    if "order" in changes:
+        assert in_order_of_operands(program) == program
+    assert in_order_of_operands(scaled_transpose(returned=True)) == scaled_transpose(returned=True)
+
+
+# --- invariants ---------------------------------------------------------------------------------------------
+
+
+def with_body(text: str, **indices: tuple[int, ...]) -> Program:
+    """One equation over two indices with this body, its operands read at these indices."""
+    build = Builder()
+    shapes = {(0, 1): (N, M), (0,): (N,), (1,): (M,), (): (), (1, 0): (M, N)}
+    operands = tuple(Access(build.input(name, F64, shapes[at]), at) for name, at in indices.items())
+    names = {name: placeholder(at) for at, name in enumerate(indices)}
+    body = eval(
+        text, {**names, **{name: partial(apply, name) for name in ("exp", "cos", "select", "gt", "abs")}}
+    )
+    name = build.declare("", F64, (N, M))
+    body = composite(body, tuple(names.values()))
+    build.equations.append(Assign(name, (N, M), 2, None, body, operands))
+    return build.finish((name,))
+
+
+HOISTED = {
+    "a function": ("x * exp(z)", ["v2[i] = exp(z[i])", "v1[i, j] = x[i, j] * v2[j]"]),
+    "factors together": (
+        "x * exp(z) * cos(z)",
+        ["v2[i] = cos(z[i]) * exp(z[i])", "v1[i, j] = x[i, j] * v2[j]"],
+    ),
+    "inside another": ("exp(x + exp(z))", ["v2[i] = exp(z[i])", "v1[i, j] = exp(x[i, j] + v2[j])"]),
+    "of each index": (
+        "x * exp(z) * exp(y)",
+        ["v2[i] = exp(z[i])", "v3[i] = exp(y[i])", "v1[i, j] = x[i, j] * v2[j] * v3[i]"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HOISTED)
+def test_functions_of_fewer_indices_are_computed_once(name):
+    text, expected = HOISTED[name]
+    program = with_body(text, x=(0, 1), z=(1,), y=(0,))
+    found = without_invariants(program)
+    assert sorted(shown(found)) == sorted(expected)
+    rng = np.random.default_rng(0)
+    inputs = {"x": rng.standard_normal((4, 3)), "z": rng.standard_normal(3), "y": rng.standard_normal(4)}
+    for mine, theirs in zip(evaluate(found, inputs), evaluate(program, inputs), strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-15)
+
+
+@pytest.mark.parametrize(
+    "text", ["x * abs(z)", "exp(x) * z", "x * z", "exp(x * z)", "select(gt(z, 0), x, z)"]
+)
+def test_what_is_cheap_or_needs_all_indices_stays(text):
+    program = with_body(text, x=(0, 1), z=(1,))
+    assert without_invariants(program) == program

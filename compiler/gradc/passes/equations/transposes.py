@@ -1,11 +1,21 @@
-"""Sums written with their axes in the order that is wanted, instead of transposed afterwards."""
+"""Axes in the order in which memory is read: sums written as they are wanted, tensors stored like what they come of."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 
-from gradc.ir.index.nodes import Access, Assign, Equation, Program, reads_of
+from gradc.ir.index.nodes import (
+    Access,
+    Accumulate,
+    Assign,
+    Equation,
+    Operand,
+    Program,
+    outputs_of,
+    reads_of,
+)
 from gradc.ir.index.rewrite import compose_operand
 
 
@@ -39,6 +49,78 @@ def without_transposes(program: Program) -> Program:
     )
     types = {name: type_ for name, type_ in program.types.items() if name not in written}
     return replace(program, equations=equations, types=types)
+
+
+def in_order_of_operands(program: Program) -> Program:
+    """Store a tensor whose operands are all read transposed in the order of these.
+
+    Requires: `program` is valid.  Ensures: the same values; whoever reads the tensor finds them at other places.
+
+        v[i, j] = 2 * x[j, i];  w[i] = sum[j] v[i, j] * y[j]   ->   v[i, j] = 2 * x[i, j];  w[i] = sum[j] v[j, i] * y[j]
+    """
+    kept = _of_fixed_order(program)
+    orders: dict[str, tuple[int, ...]] = {}
+    for equation in program.equations:
+        order = _order_of_operands(equation)
+        if order is not None and isinstance(equation, Assign) and equation.out not in kept:
+            orders[equation.out] = order
+    if not orders:
+        return program
+    types = dict(program.types)
+    for name, order in orders.items():
+        types[name] = replace(types[name], shape=tuple(types[name].shape[axis] for axis in order))
+    equations: list[Equation] = []
+    for equation in program.equations:
+        if isinstance(equation, Assign) and equation.out in orders:
+            equation = _stored(equation, orders[equation.out])
+        if isinstance(equation, Assign | Accumulate):
+            equation = replace(
+                equation, operands=tuple(_read(operand, orders) for operand in equation.operands)
+            )
+        equations.append(equation)
+    return replace(program, equations=tuple(equations), types=types)
+
+
+def _of_fixed_order(program: Program) -> set[str]:
+    """Tensors whose axes have a meaning: results, look-up tables, and what is read whole or is not one equation's."""
+    kept = {*program.outputs, *(name for name, type_ in program.types.items() if not type_.dtype.is_float)}
+    for equation in program.equations:
+        if isinstance(equation, Accumulate):
+            kept.add(equation.out)
+        elif not isinstance(equation, Assign):
+            kept.update((*reads_of(equation), *outputs_of(equation)))
+    return kept
+
+
+def _order_of_operands(equation: Equation) -> tuple[int, ...] | None:
+    """The one order, not the usual one, in which an equation without a sum reads all tensors of its rank."""
+    if not isinstance(equation, Assign) or equation.reduce is not None or equation.template.is_copy:
+        return None
+    axes = list(range(equation.rank))
+    orders = {
+        tuple(index for index in operand.indices if isinstance(index, int))
+        for operand in equation.operands
+        if isinstance(operand, Access) and len(operand.indices) == equation.rank > 1
+    }
+    order = orders.pop() if len(orders) == 1 else ()
+    return order if sorted(order) == axes and list(order) != axes else None
+
+
+def _stored(equation: Assign, order: tuple[int, ...]) -> Assign:
+    """An equation with its indices in another order."""
+    places = tuple(order.index(position) for position in range(equation.rank))
+    operands = (compose_operand(operand, places) for operand in equation.operands)
+    space = tuple(equation.space[position] for position in order)
+    return replace(
+        equation, space=space, operands=tuple(operand for operand in operands if operand is not None)
+    )
+
+
+def _read(operand: Operand, orders: Mapping[str, tuple[int, ...]]) -> Operand:
+    """An operand that may be a tensor of another order now."""
+    if not isinstance(operand, Access) or operand.tensor not in orders:
+        return operand
+    return Access(operand.tensor, tuple(operand.indices[axis] for axis in orders[operand.tensor]))
 
 
 def _transposed(equation: Equation) -> str | None:
