@@ -21,6 +21,7 @@ from gradc.ir.names import NameSupply
 from gradc.ir.stages import Stages
 from gradc.lowering.nest import lower
 from gradc.passes.equations.accumulators import wide_accumulators
+from gradc.passes.equations.factors import without_fixed_factors
 from gradc.passes.equations.gather import gather
 from gradc.passes.equations.invariants import without_invariants
 from gradc.passes.equations.markers import without_markers
@@ -28,6 +29,7 @@ from gradc.passes.equations.simplify import simplify
 from gradc.passes.equations.stabilise import stabilise
 from gradc.passes.equations.transposes import in_order_of_operands, without_transposes
 from gradc.passes.loops.share import share_out
+from gradc.passes.loops.strips import in_strips
 from gradc.passes.loops.unroll import unroll
 from gradc.schedule.fuse import fuse
 from gradc.schedule.recompute import recompute
@@ -121,6 +123,7 @@ def compile_program(program: Program, derivation: Derivation, options: Options) 
     )  # sums become equations before they are simplified
     optimised = timed("invariants", lambda: without_invariants(optimised))
     optimised = timed("simplify", lambda: simplify(own_outputs(optimised)))
+    optimised = timed("factors", lambda: without_fixed_factors(optimised))
     optimised = timed("transposes", lambda: in_order_of_operands(without_transposes(optimised)))
     optimised = timed(
         "accumulators", lambda: wide_accumulators(optimised)
@@ -131,6 +134,7 @@ def compile_program(program: Program, derivation: Derivation, options: Options) 
     kernel = timed("lower", lambda: lower(optimised, schedule, name=name, header=header))
     kernel = timed("unroll", lambda: unroll(kernel))
     kernel = timed("share", lambda: share_out(kernel))
+    kernel = timed("strips", lambda: in_strips(kernel))
     if derivation.of == "value_and_grad":
         kernel = replace(kernel, nested=len(derivation.wrt))  # (value, gradients), as the user asks for them
     source = timed("source", lambda: module_text(kernel))

@@ -6,7 +6,7 @@ from typing import Any
 
 from llvmlite import ir
 from numba.core import cgutils, types
-from numba.extending import intrinsic, overload
+from numba.extending import lower_builtin, type_callable
 
 Number = Any
 
@@ -26,58 +26,50 @@ def smaller(total: Number, value: Number) -> Number:
     return total if (total <= value) | (total != total) else value
 
 
-def _addition(typing_context: Any, total: Any, value: Any) -> Any:
-    """Add with the flags ``reassoc nsz``: nothing is assumed about NaN or infinities."""
-    if total != value or not isinstance(total, types.Float):
-        return None
-
-    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Instruction:
-        return builder.fadd(*arguments, flags=("reassoc", "nsz"))
-
-    return total(total, value), generate
+def _typed(context: Any) -> Any:
+    return lambda total, value: total if isinstance(total, types.Number | types.Boolean) else None
 
 
-_reassociable_add: Any = intrinsic(_addition)  # the first parameter is not for callers
+for _function in (plus, larger, smaller):
+    type_callable(_function)(_typed)
 
 
-@overload(plus, inline="always")
-def _plus(total, value):  # type: ignore[no-untyped-def]  # Numba compares these names with the lambdas' below
-    if isinstance(total, types.Float) and total == value:
-        return lambda total, value: _reassociable_add(total, value)
-    return lambda total, value: total + value
+@lower_builtin(plus, types.Float, types.Float)
+def _add_floats(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
+    """Add with the flags ``reassoc nsz``: nothing is assumed about NaN or infinities.
+
+    A product that is added may be one operation with the addition: of the roundings of a sum this drops one.
+    """
+    total, value = values
+    if getattr(value, "opname", "") == "fmul" and "contract" not in value.flags:
+        value.flags = [*value.flags, "contract"]
+    return builder.fadd(total, value, flags=("reassoc", "nsz", "contract"))
 
 
-def _extreme(name: str) -> Any:
-    """LLVM's function that is NaN where an operand is: its vectoriser knows reductions by it."""
-
-    def typed(typing_context: Any, total: Any, value: Any) -> Any:
-        if total != value or not isinstance(total, types.Float):
-            return None
-
-        def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Instruction:
-            kind = arguments[0].type
-            declared = ir.FunctionType(kind, [kind, kind])
-            symbol = f"llvm.{name}.f{total.bitwidth}"
-            return builder.call(cgutils.get_or_insert_function(builder.module, declared, symbol), arguments)
-
-        return total(total, value), generate
-
-    return intrinsic(typed)
+@lower_builtin(plus, types.Integer, types.Integer)
+@lower_builtin(plus, types.Boolean, types.Boolean)
+def _add_integers(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
+    return builder.add(*values) if isinstance(signature.return_type, types.Integer) else builder.or_(*values)
 
 
-_maximum: Any = _extreme("maximum")
-_minimum: Any = _extreme("minimum")
+def _extreme(function: Any, name: str, order: str) -> None:
+    """Lower to LLVM's function that is NaN where an operand is: its vectoriser knows reductions by it."""
+
+    def of_floats(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
+        kind = values[0].type
+        declared = ir.FunctionType(kind, [kind, kind])
+        symbol = f"llvm.{name}.f{signature.return_type.bitwidth}"
+        return builder.call(cgutils.get_or_insert_function(builder.module, declared, symbol), values)
+
+    def of_integers(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
+        signed = getattr(signature.return_type, "signed", False)
+        compare = builder.icmp_signed if signed else builder.icmp_unsigned
+        return builder.select(compare(order, *values), *values)
+
+    lower_builtin(function, types.Float, types.Float)(of_floats)
+    lower_builtin(function, types.Integer, types.Integer)(of_integers)
+    lower_builtin(function, types.Boolean, types.Boolean)(of_integers)
 
 
-@overload(larger, inline="always")
-def _larger(total, value):  # type: ignore[no-untyped-def]
-    if isinstance(total, types.Float) and total == value:
-        return lambda total, value: _maximum(total, value)
-    return lambda total, value: max(total, value)
-
-
-@overload(smaller, inline="always")
-def _smaller(total, value):  # type: ignore[no-untyped-def]
-    if isinstance(total, types.Float) and total == value:
-        return lambda total, value: _minimum(total, value)
-    return lambda total, value: min(total, value)
+_extreme(larger, "maximum", ">")
+_extreme(smaller, "minimum", "<")

@@ -292,11 +292,12 @@ def _work(body: Sequence[Statement]) -> Expr:
             continue
         here += 1
         for expression in expressions(statement):
-            here += sum(_cost(found) for found in subexpressions(expression))
+            here += sum(cost(found) for found in subexpressions(expression))
     return _total((nodes.number(here), *loops))
 
 
-def _cost(expression: Expr) -> int:
+def cost(expression: Expr) -> int:
+    """The operations that a part of an expression counts for, those of its own parts left out."""
     if isinstance(expression, Load):
         wrapped = (isinstance(at, Apply) and at.function == "select" for at in expression.indices)
         return _LOOKUP if any(wrapped) else 1

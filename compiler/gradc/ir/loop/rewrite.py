@@ -1,0 +1,38 @@
+"""Rewriting the expressions of statements."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from gradc.ir.loop import nodes
+from gradc.ir.loop.nodes import AddTo, Apply, Convert, Expr, Let, Load, Statement, Store, Update, Var
+
+
+def with_values(statement: Statement, change: Callable[[Expr], Expr]) -> Statement:
+    """A statement about numbers and elements with every expression changed; other statements as they are."""
+    match statement:
+        case Let(name, value, note):
+            return Let(name, change(value), note)
+        case Update(name, op, value, note):
+            return Update(name, op, change(value), note)
+        case Store(tensor, indices, value, note):
+            return Store(tensor, tuple(map(change, indices)), change(value), note)
+        case AddTo(tensor, indices, op, value, note):
+            return AddTo(tensor, tuple(map(change, indices)), op, change(value), note)
+        case _:
+            return statement
+
+
+def substituted(expression: Expr, values: Mapping[str, Expr]) -> Expr:
+    """An expression with other expressions for variables."""
+    match expression:
+        case Var(name, _):
+            return values.get(name, expression)
+        case Load(tensor, indices, dtype):
+            return nodes.load(tensor, tuple(substituted(index, values) for index in indices), dtype)
+        case Apply(function, arguments, _):
+            return nodes.apply(function, *(substituted(argument, values) for argument in arguments))
+        case Convert(argument, dtype):
+            return nodes.convert(substituted(argument, values), dtype)
+        case _:
+            return expression
