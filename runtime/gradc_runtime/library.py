@@ -133,7 +133,8 @@ def _sort_positions(values: Array, positions: Array, spare: Array) -> None:
                 else:
                     spare[at] = positions[right]
                     right += 1
-        positions[:] = spare
+        for at in range(count):  # slices would bring Numba's error messages about shapes: two seconds
+            positions[at] = spare[at]
         width *= 2
 
 

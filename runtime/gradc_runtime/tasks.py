@@ -27,6 +27,7 @@ from numba.extending import (
 )
 
 from gradc_runtime import threads
+from gradc_runtime.loop_widths import widen
 from gradc_runtime.simd import prefer_wide_vectors
 
 MOST = 64  # parts of one loop
@@ -84,7 +85,15 @@ class Task:
         flags.nrt, flags.error_model = True, "numpy"
         flags.no_compile = flags.no_cpython_wrapper = flags.no_cfunc_wrapper = True
         typing = context.typing_context
-        found = compiler.compile_extra(typing, context, self.function, kinds, types.none, flags, {})
+        library = context.codegen().create_library(self.function.__name__)
+        add = library.add_ir_module
+
+        def add_widened(module: ir.Module) -> None:
+            widen(module)
+            add(module)
+
+        library.add_ir_module = add_widened
+        found = compiler.compile_extra(typing, context, self.function, kinds, types.none, flags, {}, library)
         self._compiled[kinds] = found
         return found
 
