@@ -22,7 +22,48 @@ from numba.extending import lower_builtin, type_callable
 from gradc_runtime import threads
 from gradc_runtime.arrays import LINE, empty
 from gradc_runtime.contraction import Position, add_contraction, contract, positions, roles_of
-from gradc_runtime.simd import copy_bytes, element_access, micro_kernel, stack_buffer, tile
+from gradc_runtime.contraction_table import (
+    ADD,
+    BATCH,
+    BATCHES,
+    COLUMN_OUT,
+    COLUMNS,
+    COUNT,
+    COUNTS,
+    DEPTH,
+    EXTENTS,
+    FIRST,
+    INDEX_BYTES,
+    INDICES,
+    MOST_INDICES,
+    OF_A,
+    OF_B,
+    OF_OUT,
+    OFFSETS,
+    OUT,
+    PACKED,
+    PLAIN,
+    ROWS,
+    SEQUENCE,
+    SEQUENCE_A,
+    SEQUENCE_B,
+    SEQUENCE_OUT,
+    SIZE,
+    TABLES,
+    TOGETHER,
+    WORDS,
+    A,
+    B,
+)
+from gradc_runtime.contraction_tasks import (
+    GROUP,
+    PANEL_DEEP,
+    are_neighbours,
+    group_of_rows,
+    pack,
+    panel_of_columns,
+)
+from gradc_runtime.simd import element_access, tile
 
 PARALLEL = 2_000_000  # multiply-adds above which threads pay
 # Values of the summed index in one pass: a block of rows stays in the first-level cache, and the packed panels of the
@@ -30,22 +71,9 @@ PARALLEL = 2_000_000  # multiply-adds above which threads pay
 SHALLOW, DEEP = 128, 1024
 PASS_BYTES = 1 << 18
 PACKED_BYTES = 1 << 22  # of the panels of several batches at a time
-GROUP = 32  # blocks of rows in a task at most: a slice of the panels is read once for all of them
 SHARES = 4  # tasks for each thread, where there are that many blocks of rows
-
-# The table of one contraction, in words.  Strides and offsets are in bytes.
-WORDS = 37
-A, B, OUT, SIZE, TABLES, PACKED, FIRST, COUNT, BATCH, ADD, UNIT, TOGETHER = range(0, 96, 8)
-# For each of the five groups of indices, in the order of `Roles`: how many there are, how many values they have
-# together, and the tables of their offsets in a, b and out.
-COUNTS, EXTENTS, OFFSETS = 96, 136, 176
-SEQUENCE, BATCHES, ROWS, COLUMNS, DEPTH = range(EXTENTS, EXTENTS + 40, 8)
-SEQUENCE_A, BATCH_A, ROW_A, _, STEP_A = range(OFFSETS, OFFSETS + 120, 24)
-SEQUENCE_B, BATCH_B, _, COLUMN_B, STEP_B = range(OFFSETS + 8, OFFSETS + 120, 24)
-SEQUENCE_OUT, BATCH_OUT, ROW_OUT, COLUMN_OUT, _ = range(OFFSETS + 16, OFFSETS + 136, 24)
-INDICES = 8 * WORDS  # then, for each index: extent, strides in a, b and out
-INDEX_BYTES, OF_A, OF_B, OF_OUT = 32, 8, 16, 24
-MOST_INDICES = 16
+MANY_PANELS = 16  # of columns, from which on each is packed by the thread that multiplies it
+ROWS_BYTES = 1 << 18  # bytes of all rows of the left operand that panel after panel is multiplied with
 
 
 def _typer(add: bool) -> Any:
@@ -163,7 +191,7 @@ def _extents() -> Any:
 
 @cache
 def _offsets() -> Any:
-    """``offsets(table)``: fill the tables at `TABLES`; whether the columns of the result are neighbours."""
+    """``offsets(table)``: fill the tables at `TABLES`."""
     read, write = element_access(0)
 
     @njit(error_model="numpy")
@@ -188,11 +216,6 @@ def _offsets() -> Any:
                 write(table + OFFSETS + 24 * group + operand, to)
                 to += 8 * fill(to, index, count, operand)
             index += count * INDEX_BYTES
-        across, unit = read(table + COLUMN_OUT), 1
-        for j in range(read(table + COLUMNS)):
-            if read(across + 8 * j) != j * read(table + SIZE):
-                unit = 0
-        write(table + UNIT, unit)
 
     return threads.exported("gradc_contract_offsets", types.void(types.intp), offsets)
 
@@ -203,12 +226,10 @@ def _offsets() -> Any:
 @cache
 def driver(bits: int) -> Any:
     """The driver for elements of `bits` bits, as a symbol: takes the address of the table of one contraction."""
-    pack_address, rows_address = _pack(bits), _group_of_rows(bits)
-    launch, used = threads.launcher(), threads.used()
+    by_panels, by_rows, mark = _by_panels(bits), _by_rows(bits), _mark_plain_panels(bits)
     read, write = element_access(0)
     extents, offsets = _extents(), _offsets()
     rows, columns, size = tile(bits).rows, tile(bits).columns, bits // 8
-    scalar = np.float64 if bits == 64 else np.float32
 
     def drive(table: int) -> None:
         write(table + SIZE, size)
@@ -217,29 +238,105 @@ def driver(bits: int) -> Any:
         m, n, k = read(table + ROWS), read(table + COLUMNS), read(table + DEPTH)
         if sequence * batches * m * n == 0:
             return
-        words = empty((3 * (sequence + batches + m + n + max(k, 1)),), np.int64)
-        write(table + TABLES, words.ctypes.data)
-        offsets(table)
         panels, blocks = (n + columns - 1) // columns, (m + rows - 1) // rows
+        count = 3 * (sequence + batches + m + n + max(k, 1))
+        words = empty((count + panels,), np.int64)
+        write(table + TABLES, words.ctypes.data)
+        write(table + PLAIN, words.ctypes.data + 8 * count)
+        offsets(table)
+        mark(table, panels)
+        few_rows = m * min(k, PANEL_DEEP) * size <= ROWS_BYTES and panels >= blocks
+        if few_rows and panels * batches >= MANY_PANELS:
+            by_panels(table, panels)
+        else:
+            by_rows(table, panels, blocks)
+        # The last use: Numba frees an array after it, whatever holds its address.
+        write(table + TABLES, words.size)
+
+    return threads.exported(f"gradc_contract_{bits}", types.void(types.intp), drive)
+
+
+def _mark_plain_panels(bits: int) -> Any:
+    """``mark(table, panels)``: note which panels of the result are written vector by vector."""
+    columns, lanes = tile(bits).columns, tile(bits).lanes
+    read, write = element_access(0)
+    neighbours = are_neighbours(bits)
+
+    @njit(error_model="numpy")
+    def mark(table: int, panels: int) -> None:
+        n, offsets = read(table + COLUMNS), read(table + COLUMN_OUT)
+        for panel in range(panels):
+            plain = (panel + 1) * columns <= n
+            for first in range(panel * columns, (panel + 1) * columns, lanes):
+                plain = plain and neighbours(offsets + 8 * first)
+            write(read(table + PLAIN) + 8 * panel, 1 if plain else 0)
+
+    return mark
+
+
+def _shift() -> Any:
+    """``shift(table, a, b, out, step)``: let the operands begin where they do for one of the sequential values."""
+    read, write = element_access(0)
+
+    @njit(error_model="numpy")
+    def shift(table: int, a: int, b: int, out: int, step: int) -> None:
+        write(table + A, a + read(read(table + SEQUENCE_A) + 8 * step))
+        write(table + B, b + read(read(table + SEQUENCE_B) + 8 * step))
+        write(table + OUT, out + read(read(table + SEQUENCE_OUT) + 8 * step))
+
+    return shift
+
+
+def _by_panels(bits: int) -> Any:
+    """``by_panels(table, panels)``: few rows, that stay in a core's cache, times many panels, each packed when used.
+
+    Convolutions are of this kind: as many rows as channels, as many columns as there are places in all images.
+    """
+    launch, panel_address, shift = threads.launcher(), panel_of_columns(bits), _shift()
+    read, _ = element_access(0)
+
+    @njit(error_model="numpy")
+    def by_panels(table: int, panels: int) -> None:
+        batches, work = (
+            read(table + BATCHES),
+            read(table + ROWS) * read(table + COLUMNS) * read(table + DEPTH),
+        )
+        patience = _patience(batches * work)
+        a, b, out = read(table + A), read(table + B), read(table + OUT)
+        for step in range(read(table + SEQUENCE)):
+            shift(table, a, b, out, step)
+            launch(panel_address(), panels * batches, table, patience)
+
+    return by_panels
+
+
+def _by_rows(bits: int) -> Any:
+    """``by_rows(table, panels, blocks)``: all panels are packed, then blocks of rows are multiplied with them."""
+    columns, size = tile(bits).columns, bits // 8
+    launch, used, shift = threads.launcher(), threads.used(), _shift()
+    pack_address, rows_address = pack(bits), group_of_rows(bits)
+    read, write = element_access(0)
+    scalar = np.float64 if bits == 64 else np.float32
+
+    @njit(error_model="numpy")
+    def by_rows(table: int, panels: int, blocks: int) -> None:
+        batches, k = read(table + BATCHES), read(table + DEPTH)
+        work = read(table + ROWS) * read(table + COLUMNS) * k
         across = panels * columns * size
         deep = min(max(k, 1), min(DEEP, max(SHALLOW, PASS_BYTES // across)))
         together = max(1, min(batches, PACKED_BYTES // (across * deep)))
         packed = empty((together * panels * deep * columns + LINE // size,), scalar)
         write(table + PACKED, (packed.ctypes.data + LINE - 1) // LINE * LINE)
-        shares = SHARES * used() if batches * m * n * k >= PARALLEL else 1
+        shares = SHARES * used() if batches * work >= PARALLEL else 1
         group = max(1, min(GROUP, blocks * together // shares))
         write(table + TOGETHER, group)
         groups = (blocks + group - 1) // group
         a, b, out, adds = read(table + A), read(table + B), read(table + OUT), read(table + ADD)
-        for step in range(sequence):
-            write(table + A, a + read(read(table + SEQUENCE_A) + 8 * step))
-            write(table + B, b + read(read(table + SEQUENCE_B) + 8 * step))
-            write(table + OUT, out + read(read(table + SEQUENCE_OUT) + 8 * step))
+        for step in range(read(table + SEQUENCE)):
+            shift(table, a, b, out, step)
             for batch in range(0, batches, together):
                 count = min(together, batches - batch)
-                work = count * m * n * k
-                # Several times what one thread needs.
-                patience = 1_000_000 + work // 2 if work >= PARALLEL else 0
+                patience = _patience(count * work)
                 write(table + BATCH, batch)
                 for first in range(0, max(k, 1), deep):
                     write(table + FIRST, first)
@@ -248,123 +345,12 @@ def driver(bits: int) -> Any:
                     launch(pack_address(), panels * count, table, patience)
                     launch(rows_address(), groups * count, table, patience)
         # The last use: Numba frees an array after it, whatever holds its address.
-        write(table + PACKED, packed.size + words.size)
+        write(table + PACKED, packed.size)
 
-    return threads.exported(f"gradc_contract_{bits}", types.void(types.intp), drive)
-
-
-def _pack(bits: int) -> Any:
-    """The task that copies one panel of columns of the right operand, padded with zeros."""
-    columns, size = tile(bits).columns, bits // 8
-    load, store = element_access(bits)
-    read, _ = element_access(0)
-    zero = np.float64(0) if bits == 64 else np.float32(0)
-
-    def pack(arguments: int, counts: int, steps: int, table: int) -> None:
-        n, depth, first = read(table + COLUMNS), read(table + COUNT), read(table + FIRST)
-        panels = (n + columns - 1) // columns
-        batch, panel = read(arguments) // panels, read(arguments) % panels
-        start = panel * columns
-        width = min(columns, n - start)
-        to = read(table + PACKED) + read(arguments) * depth * columns * size
-        source = read(table + B) + read(read(table + BATCH_B) + 8 * (read(table + BATCH) + batch))
-        across = read(table + COLUMN_B) + 8 * start
-        along = read(table + STEP_B) + 8 * first
-        origin = read(across)
-        unit = True
-        for j in range(width):
-            unit = unit and read(across + 8 * j) == origin + j * size
-        for k in range(depth):
-            row, line = source + read(along + 8 * k), to + k * columns * size
-            if unit:
-                copy_bytes(line, row + origin, width * size)
-            else:
-                for j in range(width):
-                    store(line + j * size, load(row + read(across + 8 * j)))
-            for j in range(width, columns):
-                store(line + j * size, zero)
-
-    return threads.task(f"gradc_pack_{bits}", pack)
+    return by_rows
 
 
-def _group_of_rows(bits: int) -> Any:
-    """The task that multiplies some blocks of rows with all panels."""
-    shape, size = tile(bits), bits // 8
-    rows, columns = shape.rows, shape.columns
-    product, leave = _tile_product(bits), _leave_edge(bits)
-    read, write = element_access(0)
-    edge_buffer, addresses = stack_buffer(rows * columns * size), stack_buffer(8 * rows * (2 * GROUP + 1))
-
-    def group_of_rows(arguments: int, counts: int, steps: int, table: int) -> None:
-        m, n, depth = read(table + ROWS), read(table + COLUMNS), read(table + COUNT)
-        group, panels = read(table + TOGETHER) * rows, (n + columns - 1) // columns
-        groups = (m + group - 1) // group
-        batch, start = read(arguments) // groups, read(arguments) % groups * group
-        height = min(group, m - start)
-        chosen = 8 * (read(table + BATCH) + batch)
-        a = read(table + A) + read(read(table + BATCH_A) + chosen)
-        out = read(table + OUT) + read(read(table + BATCH_OUT) + chosen)
-        packed = read(table + PACKED) + batch * panels * depth * columns * size
-        edge, sources = edge_buffer(), addresses()
-        targets, edges = sources + 8 * GROUP * rows, sources + 16 * GROUP * rows
-        for r in range((height + rows - 1) // rows * rows):
-            # Behind the last row it comes again: nothing is read past it.
-            row = 8 * (start + min(r, height - 1))
-            write(sources + 8 * r, a + read(read(table + ROW_A) + row))
-            write(targets + 8 * r, out + read(read(table + ROW_OUT) + row))
-        for r in range(rows):
-            write(edges + 8 * r, edge + r * columns * size)
-        add, unit = read(table + ADD), read(table + UNIT) == 1
-        along = read(table + STEP_A) + 8 * read(table + FIRST)
-        for r in range(0, height, rows):
-            left, to = sources + 8 * r, targets + 8 * r
-            for panel in range(panels):
-                width = min(columns, n - panel * columns)
-                right = packed + panel * depth * columns * size
-                if r + rows <= height and width == columns and unit and depth > 0:
-                    product(left, along, right, to, panel * columns * size, depth, add, width)
-                    continue
-                if depth > 0:  # an edge of the result is computed beside it: nothing else is written
-                    product(left, along, right, edges, 0, depth, 0, width)
-                place = read(table + COLUMN_OUT) + 8 * panel * columns
-                leave(edge, to, place, min(rows, height - r), width, depth, add)
-
-    return threads.task(f"gradc_rows_{bits}", group_of_rows)
-
-
-def _tile_product(bits: int) -> Any:
-    """The register tile with no more vectors of a panel than are filled: the last panel may be narrow."""
-    one, two, three = (micro_kernel(bits, vectors) for vectors in (1, 2, 3))
-    lanes = tile(bits).lanes
-
-    @njit(error_model="numpy")
-    def product(
-        left: int, along: int, right: int, to: int, shift: int, count: int, add: int, width: int
-    ) -> None:
-        if width > 2 * lanes:
-            three(left, along, right, to, shift, count, add)
-        elif width > lanes:
-            two(left, along, right, to, shift, count, add)
-        else:
-            one(left, along, right, to, shift, count, add)
-
-    return product
-
-
-def _leave_edge(bits: int) -> Any:
-    """What moves the valid part of a tile to its place; zeros where there was nothing to sum."""
-    columns, size = tile(bits).columns, bits // 8
-    load, store = element_access(bits)
-    read, _ = element_access(0)
-    zero = np.float64(0) if bits == 64 else np.float32(0)
-
-    @njit(error_model="numpy")
-    def leave(edge: int, targets: int, offsets: int, height: int, width: int, count: int, add: int) -> None:
-        for r in range(height):
-            row = read(targets + 8 * r)
-            for j in range(width):
-                place = row + read(offsets + 8 * j)
-                value = load(edge + (r * columns + j) * size) if count > 0 else zero
-                store(place, load(place) + value if add > 0 else value)
-
-    return leave
+@njit(error_model="numpy")
+def _patience(work: int) -> int:
+    """How many nanoseconds so many multiply-adds may take in parallel: several times what one thread needs."""
+    return 1_000_000 + work // 2 if work >= PARALLEL else 0

@@ -56,7 +56,9 @@ def _is_mixed_sum(instruction: Any) -> bool:
 
 def _ask(module: ir.Module, latch: Any, lanes: int) -> None:
     """Give a loop metadata with its number of lanes; LLVM wants the list of them to begin with itself."""
-    width = module.add_metadata([ir.MetaDataString(module, "llvm.loop.vectorize.width"), ir.IntType(32)(lanes)])
+    width = module.add_metadata(
+        [ir.MetaDataString(module, "llvm.loop.vectorize.width"), ir.IntType(32)(lanes)]
+    )
     loop: Any = ir.MDValue(module, [], name=str(len(module.metadata)))
     loop.operands = (loop, width)
     latch.set_metadata("llvm.loop", loop)

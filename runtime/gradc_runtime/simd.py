@@ -63,24 +63,25 @@ def _micro_kernel(shape: Tile, vectors: int) -> Any:
 
     @intrinsic
     def micro(
-        typing: Any, a_rows: Any, steps: Any, b: Any, c_rows: Any, c_shift: Any, count: Any, add: Any
+        typing: Any, a_rows: Any, steps: Any, b: Any, c_rows: Any, c_shifts: Any, count: Any, add: Any
     ) -> Any:
         """``c[i, j] (+)= sum over k < count of a[i, k] * b[k, j]``.
 
         All arguments are intp.  `a_rows` and `c_rows` are tables of the addresses of the rows, `steps` is a table
-        of the bytes from the start of a row of a to its element k, `b` is a packed panel, `c_shift` the bytes from
-        the start of a row of c to its first element here; rows of c have unit stride.  `add` adds to c instead of
-        overwriting it.  `count` is at least 1.
+        of the bytes from the start of a row of a to its element k, `b` is a packed panel, `c_shifts` a table of the
+        bytes from the start of a row of c to its element j; the elements of one vector are neighbours.  `add` adds to
+        c instead of overwriting it.  `count` is at least 1.
         """
         signature = types.void(*[types.intp] * 7)
         return signature, lambda context, builder, _, arguments: _emit(context, builder, arguments)
 
     def _emit(context: Any, builder: ir.IRBuilder, arguments: Any) -> Any:
-        a_rows, steps, b, c_rows, c_shift, count, add = arguments
+        a_rows, steps, b, c_rows, c_shifts, count, add = arguments
         name = f"llvm.fma.v{shape.lanes}f{shape.bits}"
         fma = cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector] * 3), name)
         table, offsets = (builder.inttoptr(address, index.as_pointer()) for address in (a_rows, steps))
-        outs, right = builder.inttoptr(c_rows, index.as_pointer()), builder.inttoptr(b, element.as_pointer())
+        outs, shifts = (builder.inttoptr(address, index.as_pointer()) for address in (c_rows, c_shifts))
+        right = builder.inttoptr(b, element.as_pointer())
         rows = [builder.load(builder.gep(table, [index(row)])) for row in range(shape.rows)]
         before = builder.block
         loop, done = builder.append_basic_block("k"), builder.append_basic_block("done")
@@ -103,11 +104,11 @@ def _micro_kernel(shape: Tile, vectors: int) -> Any:
         builder.cbranch(builder.icmp_signed("<", following, count), loop, done)
         builder.position_at_end(done)
         accumulate = builder.icmp_signed("!=", add, index(0))
+        shift = [builder.load(builder.gep(shifts, [index(at * shape.lanes)])) for at in range(vectors)]
         for row, values in enumerate(new):
-            address = builder.add(builder.load(builder.gep(outs, [index(row)])), c_shift)
-            start = builder.inttoptr(address, element.as_pointer())
+            start = builder.load(builder.gep(outs, [index(row)]))
             for column, value in enumerate(values):
-                place = _vector_pointer(builder, start, column * shape.lanes, vector, index)
+                place = builder.inttoptr(builder.add(start, shift[column]), vector.as_pointer())
                 old = builder.load(place, align=shape.bits // 8)
                 total = builder.select(accumulate, builder.fadd(old, value), value)
                 builder.store(total, place, align=shape.bits // 8)
@@ -152,7 +153,6 @@ def micro_kernel(bits: int, vectors: int) -> Any:
     return _micro_kernel(tile(bits), vectors)
 
 
-@cache
 def prefer_wide_vectors(builder: ir.IRBuilder) -> None:
     """Let LLVM fill whole vector registers in the function that is being built.
 
@@ -220,6 +220,27 @@ def _copy_bytes(typing: Any, destination: Any, source: Any, count: Any) -> Any:
 
 
 copy_bytes: Any = _copy_bytes  # called without the typing context
+
+
+@cache
+def copy_vector(bits: int) -> Any:
+    """A function that copies as many neighbours as a register has lanes: ``copy(destination, source)``."""
+    shape = tile(bits)
+    element = ir.DoubleType() if bits == 64 else ir.FloatType()
+    vector = ir.VectorType(element, shape.lanes).as_pointer()
+
+    @intrinsic
+    def copy(typing: Any, destination: Any, source: Any) -> Any:
+        """Copy one vector between addresses."""
+
+        def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+            to, start = (builder.inttoptr(address, vector) for address in arguments)
+            builder.store(builder.load(start, align=bits // 8), to, align=bits // 8)
+            return context.get_dummy_value()
+
+        return types.void(types.intp, types.intp), generate
+
+    return copy
 
 
 @cache

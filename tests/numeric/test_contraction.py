@@ -55,6 +55,26 @@ CASES: dict[str, tuple[str, str, str, tuple[int, ...], tuple[tuple[int, ...], ..
         *("i 2j+p r", "i j l", "p r l", (2, 6, 7, 3, 9)),
         *(((2, 13, 9), (2, 6, 7), (3, 9, 7)), True),
     ),
+    # few rows and many columns: every thread packs panels of its own
+    "channels first": (
+        *("i j k l", "j p q r", "i p k+q l+r", (3, 5, 16, 16, 7, 3, 2)),
+        *(((3, 5, 16, 16), (5, 7, 3, 2), (3, 7, 18, 17)), False),
+    ),
+    "images channels first": (
+        *("i p k+q l+r", "i j k l", "j p q r", (3, 5, 16, 17, 9, 3, 2)),
+        *(((3, 9, 18, 18), (3, 5, 16, 17), (5, 9, 3, 2)), True),
+    ),
+    "wide": ("i j", "i k", "k j", (9, 800, 140), ((9, 800), (9, 140), (140, 800)), False),
+    "wide, added": ("i j", "i k", "k j", (9, 800, 140), ((9, 800), (9, 140), (140, 800)), True),
+    "wide, read the other way": ("i j", "i k", "j k", (9, 1700, 5), ((9, 1700), (9, 5), (1700, 5)), False),
+    "wide batch": (
+        "i j k",
+        "i j l",
+        "i l k",
+        (3, 270, 1700, 4),
+        ((3, 270, 1700), (3, 270, 4), (3, 4, 1700)),
+        False,
+    ),
     "added": ("i j", "i k", "k j", (9, 26, 5), ((9, 26), (9, 5), (5, 26)), True),
     "no rows": ("i j", "i k", "k j", (0, 4, 5), ((0, 4), (0, 5), (5, 4)), False),
     "nothing to sum": ("i j", "i k", "k j", (3, 4, 0), ((3, 4), (3, 0), (0, 4)), False),
@@ -72,22 +92,21 @@ def compiled(name: str) -> Any:
     return numba.njit(namespace["call"])
 
 
-def by_loops(name: str, out: np.ndarray, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def by_points(name: str, out: np.ndarray, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The result in float64, and the sum of absolute terms."""
     target, first, second, extents, _, add = CASES[name]
     reads = [positions(text) for text in (target, first, second)]
     letters = sorted({letter for read in reads for terms, _ in read for _, letter in terms})
     total = out.astype(np.float64) if add else np.zeros(out.shape)
     size = np.abs(total)
-    for point in np.ndindex(*extents):
-        at = dict(zip(letters, point, strict=True))
-        to, left, right = (
-            tuple(sum(c * at[letter] for c, letter in terms) + offset for terms, offset in read)
-            for read in reads
-        )
-        term = float(a[left]) * float(b[right])
-        total[to] += term
-        size[to] += abs(term)
+    points = dict(zip(letters, np.indices(extents).reshape(len(extents), -1), strict=True))
+    to, left, right = (
+        tuple(sum(c * points[letter] for c, letter in terms) + offset for terms, offset in read)
+        for read in reads
+    )
+    products = a[left].astype(np.float64) * b[right].astype(np.float64)
+    np.add.at(total, to, products)
+    np.add.at(size, to, np.abs(products))
     return total, size
 
 
@@ -97,7 +116,7 @@ def test_compiled_and_plain_equal_loops(name: str, dtype: type):
     rng = np.random.default_rng(0)
     _, _, _, extents, shapes, _ = CASES[name]
     start, a, b = (rng.standard_normal(shape).astype(dtype) for shape in shapes)
-    exact, size = by_loops(name, start, a, b)
+    exact, size = by_points(name, start, a, b)
     depth = max(extents) * 4 + 2
     for run in (compiled(name), compiled(name).py_func):
         out = start.copy()
