@@ -245,6 +245,10 @@ def bench(
         list[str] | None,
         typer.Option("--python", metavar="PEER=PATH", help="The interpreter that has a library."),
     ] = None,
+    explain: Annotated[
+        bool,
+        typer.Option("--explain", help="Each loop of gradc's kernel: counted, predicted, timed."),
+    ] = False,
     list_: Annotated[bool, typer.Option("--list", help="Name the workloads and the libraries.")] = False,
     at: At = None,
     shape: Shape = None,
@@ -260,9 +264,11 @@ def bench(
     from gradc.bench.measure import Settings  # noqa: PLC0415  (as the verbs: help waits for none of it)
     from gradc.command import benchmark  # noqa: PLC0415
 
-    settings = Settings(threads=threads, rounds=rounds, small=small, timeout=timeout)
+    settings = Settings(threads=threads, rounds=rounds, small=small, timeout=timeout, explain=explain)
     asked = benchmark.Asked(only, peers, tuple(python or ()), settings, out)
     if list_:
+        if explain:
+            raise InputRefused("--explain is about a kernel that runs", do="leave out --list")
         return benchmark.listed(json)
     if spec is None:
         if not all_ and not only:
