@@ -203,7 +203,12 @@ def compile_(
     inputs: InputFile = None,
     seed: Seed = 0,
     timings: Annotated[
-        bool, typer.Option("--timings", help="Print microseconds per equation of each stage.")
+        bool,
+        typer.Option(
+            "--timings",
+            help="Make the machine code too, and print seconds of each stage, per equation and per 1000 operations: "
+            "scalar functions that the equations apply, each counted once whatever the sizes.",
+        ),
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Write to a directory that is not ours.")] = False,
     json: Json = False,
@@ -239,7 +244,10 @@ def bench(
     ] = 180.0,
     small: Annotated[bool, typer.Option("--small", help="Tiny sizes: does everything run?")] = False,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", metavar="DIR", help="Write bench.json and bench.svg.")
+        Path | None,
+        typer.Option(
+            "--out", "-o", metavar="DIR", help="Write bench.json and bench.svg, with --explain roofline.svg."
+        ),
     ] = None,
     python: Annotated[
         list[str] | None,

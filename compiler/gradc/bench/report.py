@@ -31,7 +31,7 @@ def _explained(ours: Row | None) -> list[str]:
     """Show where the time of gradc goes, if that was asked for."""
     if ours is None or not ours.explained:
         return []
-    memory = f"  growth of the process's peak memory, compilation included: {amount(ours.memory)}B"
+    memory = f"  growth of the process's peak memory, compilation included: {amount(ours.memory, 'B')}"
     lines = [*ours.explained.splitlines(), *([memory] if ours.profile else [])]
     return ["", *(f"  {line}" for line in lines)]
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 _TIMES = ((1.0, "s"), (1e-3, "ms"), (1e-6, "us"))
-_AMOUNTS = ((1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k"))
+_AMOUNTS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
 def seconds(value: float) -> str:
@@ -28,16 +28,16 @@ def ratio(value: float) -> str:
     return "-" if math.isnan(value) else f"{value:.2f}" if value < 100 else f"{value:.0f}"
 
 
-def amount(value: float) -> str:
-    """Show a number with three digits and the letter of its size.
+def amount(value: float, unit: str = "") -> str:
+    """Show a number with three digits, the letter of its size and its unit.
 
     Examples
     --------
-    >>> amount(25165824), amount(12), amount(0.25)
-    ('25.2 M', '12', '0.25')
+    >>> amount(25165824), amount(12), amount(0.25), amount(800, "B"), amount(3.1e9, "B/s")
+    ('25.2 M', '12', '0.25', '800 B', '3.1 GB/s')
     """
     size, letter = next((found for found in _AMOUNTS if value >= found[0]), (1.0, ""))
-    return f"{value / size:.3g}{letter}"
+    return f"{value / size:.3g} {letter}{unit}".rstrip()
 
 
 def columns(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -165,7 +165,7 @@ def _row(
         what,
         amount(operations),
         amount(elementary) if elementary else "",
-        f"{amount(moved)}B",
+        amount(moved, "B"),
         f"{operations / moved:.2g}" if moved else "",
         seconds(predicted),
         seconds(measured),
@@ -209,14 +209,14 @@ def _cut(text: str, room: int) -> str:
 
 def _facts(found: Profile) -> list[str]:
     held, roofs = found.memory, found.together
-    sizes = [f"{amount(rate)}B/s over {size >> 10} KiB" for size, rate in roofs.bandwidths]
+    sizes = [f"{amount(rate, 'B/s')} over {size >> 10} KiB" for size, rate in roofs.bandwidths]
     rates = [
-        f"{name} {dtype.short} {amount(rate)}/s"
+        f"{name} {dtype.short} {amount(rate, '/s')}"
         for (name, dtype), rate in sorted(roofs.rates.items(), key=str)
     ]
     return [
-        f"  arrays: {amount(held.arguments)}B of arguments, {amount(held.results)}B of results, "
-        f"{amount(held.temporaries)}B in between",
+        f"  arrays: {amount(held.arguments, 'B')} of arguments, {amount(held.results, 'B')} of results, "
+        f"{amount(held.temporaries, 'B')} in between",
         f"  this machine, {roofs.threads} threads: {', '.join(rates)}",
         f"  {', '.join(sizes)}; a loop in parts starts and ends in {seconds(roofs.launch)}",
     ]
@@ -254,6 +254,7 @@ def _named(rates: Mapping[Key, float]) -> dict[str, float]:
 def _piece(line: Line) -> dict[str, Any]:
     cost, prediction = line.cost, line.prediction
     return {
+        "place": place_of(cost),
         "kind": cost.kind,
         "lines": [{"file": o.file, "line": o.line, "text": o.text} for o in cost.origins],
         "equations": list(cost.equations),
