@@ -106,8 +106,7 @@ def _frame(axes: Any, pieces: Sequence[Piece], roofs: Mapping[str, Any]) -> None
     peak, slope = max(_peaks(roofs).values(), default=1.0), _slopes(roofs)
     across = [piece["operations_per_byte"] for piece in pieces] or [1.0]
     upwards = [speed for piece in pieces for speed in (_speed(piece), _speed(piece, "predicted_seconds"))]
-    ridge = peak / slope["memory"]
-    axes.set_xlim(min(*across, ridge) / 3, max(*across, ridge) * 4)
+    axes.set_xlim(min(*across, peak / slope["cache"]) / 3, max(*across, peak / slope["memory"]) * 4)
     axes.set_ylim(min([*upwards, peak / 10]) / 3, peak * 2.2)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from gradc.codegen.numba_cpu import module_text
 from gradc.explain.costs import Cost, Memory, Prediction, costs, memory, predict
 from gradc.explain.figures import amount, columns, ratio, seconds
-from gradc.explain.roofs import Roofs, measure
+from gradc.explain.roofs import Machine, Roofs
 from gradc.ir.loop.count import Key
 from gradc.ir.loop.sizes import numbers_of
 from gradc.ir.stages import Stages
@@ -108,8 +108,10 @@ def profile(stages: Stages, arguments: Sequence[Any], run: Callable[..., Any], r
     given = dict(zip(names, arguments, strict=True))
     numbers = numbers_of(stages.kernel, given, backends.parts_of())
     found = costs(stages, numbers)
-    alone, together = measure(backends.threads(), {key for cost in found for key in cost.calls})
+    machine = Machine(backends.threads(), {key for cost in found for key in cost.calls})
+    before = machine.measured()
     spans, whole = _runs(clocked, run, arguments, rounds)
+    alone, together = map(Roofs.or_better, before, machine.measured())
     lanes = {size: backends.vector_bytes() // size for size in (2, 4, 8)}
     lines = tuple(
         Line(cost, predict(cost, alone, together, lanes), taken)

@@ -8,7 +8,7 @@ are: chains of additions and products, contractions, every elementary function t
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -72,26 +72,41 @@ class Roofs:
         """Bytes a second of arrays that stay in a cache near the processor."""
         return max(rate for _, rate in self.bandwidths)
 
+    def or_better(self, other: Roofs) -> Roofs:
+        """The best of two measurements: what disturbs one only makes it slower."""
+        return replace(
+            self,
+            rates={key: max(rate, other.rates[key]) for key, rate in self.rates.items()},
+            bandwidths=tuple(map(max, self.bandwidths, other.bandwidths)),
+            launch=min(self.launch, other.launch),
+        )
 
-def measure(threads: int, keys: Collection[Key]) -> tuple[Roofs, Roofs]:
-    """Measure on one thread and on `threads`.
+
+class Machine:
+    """Measures this machine: on one thread, and on several.
 
     Parameters
     ----------
     keys : collection of (function, dtype)
-        The functions to measure beside arithmetic and contractions of their types.
+        The functions to measure, beside arithmetic of their types and memory.
     """
-    numba_backend = backends.load("numba")
-    probes = _Probes(threads, sorted(keys, key=str))
-    kernel = with_clocks(probes.kernel())
-    parameters = tuple((p.name, p.dtype.value, p.rank) for p in kernel.parameters)
-    artifact = KernelArtifact(kernel.name, module_text(kernel), parameters, ())
-    run = numba_backend.compile_kernel(numba_backend.load(artifact))
-    wanted = thread_count.wanted()
-    try:
-        return probes.measured(run, 1), probes.measured(run, threads)
-    finally:
-        thread_count.want(wanted)
+
+    def __init__(self, threads: int, keys: Collection[Key]) -> None:
+        numba_backend = backends.load("numba")
+        self._threads = threads
+        self._probes = _Probes(threads, sorted(keys, key=str))
+        kernel = with_clocks(self._probes.kernel())
+        parameters = tuple((p.name, p.dtype.value, p.rank) for p in kernel.parameters)
+        artifact = KernelArtifact(kernel.name, module_text(kernel), parameters, ())
+        self._run = numba_backend.compile_kernel(numba_backend.load(artifact))
+
+    def measured(self) -> tuple[Roofs, Roofs]:
+        """Measure once: a quarter of a second."""
+        wanted = thread_count.wanted()
+        try:
+            return self._probes.measured(self._run, 1), self._probes.measured(self._run, self._threads)
+        finally:
+            thread_count.want(wanted)
 
 
 class _Probes:

@@ -13,7 +13,7 @@ from gradc.command.documents import to_json
 from gradc.errors import ArgumentError
 from gradc.explain.costs import Cost, Memory, Prediction
 from gradc.explain.profile import Line, Profile, document, place_of, shown, text_of
-from gradc.explain.roofs import ARITHMETIC, SIZES, Roofs, measure
+from gradc.explain.roofs import ARITHMETIC, SIZES, Machine, Roofs
 from gradc.ir.index.nodes import Origin
 from gradc.ir.loop.count import CONTRACTION, Counts
 from gradc.ir.loop.pieces import pieces
@@ -46,12 +46,19 @@ def test_a_profile_covers_the_kernel():
 
 
 def test_roofs_are_positive_and_ordered():
-    for roofs in measure(2, [("exp", F64), ("add", F64)]):
+    for roofs in Machine(2, [("exp", F64), ("add", F64)]).measured():
         assert set(roofs.rates) == {(ARITHMETIC, F64), ("exp", F64)}
         assert all(rate > 0 and math.isfinite(rate) for rate in roofs.rates.values())
         assert [size for size, _ in roofs.bandwidths] == list(SIZES)
         assert all(rate > 0 for _, rate in roofs.bandwidths)
         assert roofs.launch > 0
+
+
+def test_the_better_of_two_measurements():
+    first = Roofs(1, {("exp", F64): 2.0, ("add", F64): 5.0}, ((10, 7.0), (20, 1.0)), 0.5)
+    second = Roofs(1, {("exp", F64): 3.0, ("add", F64): 4.0}, ((10, 6.0), (20, 2.0)), 0.25)
+    best = Roofs(1, {("exp", F64): 3.0, ("add", F64): 5.0}, ((10, 7.0), (20, 2.0)), 0.25)
+    assert first.or_better(second) == second.or_better(first) == best
 
 
 def test_what_has_no_profile():
