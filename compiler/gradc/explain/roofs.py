@@ -188,7 +188,10 @@ class _Probes:
             kind = dtype.numpy.type
             vector, matrix = np.full(self.length[dtype], 0.7, kind), np.full((SIDE, SIDE), 0.7, kind)
             arguments += [vector, vector, matrix, matrix, kind(0.5)]
-        spans = [np.diff(run(*arguments)[-1]) for _ in range(RUNS)]
+        spans = []
+        for _ in range(RUNS):
+            thread_count.forget_stalls()
+            spans.append(np.diff(run(*arguments)[-1]))
         seconds = np.maximum(np.min(spans, axis=0), 1) * 1e-9
         rates: dict[Key, float] = {}
         bandwidths: list[tuple[int, float]] = []

@@ -36,7 +36,9 @@ REDUCTIONS = {"sum": "add", "prod": "mul", "max": "maximum", "min": "minimum"}
 CONTRACTION, LIBRARY = "multiply-add", "library"  # counted like functions; of the library, operations
 
 WEIGHTS: dict[str, int] = {
-    **dict.fromkeys(("neg", "add", "sub", "mul", "square", "abs", "sign", "copysign", LIBRARY), 1),
+    **dict.fromkeys(
+        ("neg", "add", "sub", "mul", "square", "abs", "sign", "copysign", "heaviside", LIBRARY), 1
+    ),
     **dict.fromkeys(("maximum", "minimum", "fmax", "fmin", "floor", "ceil", "rint", "trunc"), 1),
     CONTRACTION: 2,
     **dict.fromkeys(("div", "reciprocal", "sqrt", "mod", "fmod", "floor_divide"), 4),
