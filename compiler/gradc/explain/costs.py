@@ -180,20 +180,18 @@ def predict(cost: Cost, alone: Roofs, together: Roofs, lanes: Mapping[int, int])
     alone, together : Roofs
         Of one thread, for what cannot run in parts, and of all.
     lanes : mapping of int to int
-        Numbers in a vector register, by their size in bytes: numbers outside loops are computed one by one.
+        Numbers in a vector register, by their size in bytes: arithmetic outside loops is done one by one.
     """
     roofs = together if cost.parts > 1 else alone
     arithmetic = functions = 0.0
     for (name, dtype), times in cost.calls.items():
-        slower = lanes[dtype.numpy.itemsize] if cost.kind in ("entry", "scalars") else 1
-        if name == CONTRACTION or weight_of(name) > 1:
-            taken = times * slower / roofs.rates[name, dtype]
+        if name == CONTRACTION:
+            arithmetic += times / roofs.rates[name, dtype]
+        elif weight_of(name) > 1:
+            functions += times / roofs.rates[name, dtype]
         else:
-            taken = times * slower / roofs.rates[ARITHMETIC, dtype]
-        if name != CONTRACTION and weight_of(name) > 1:
-            functions += taken
-        else:
-            arithmetic += taken
+            slower = lanes[dtype.numpy.itemsize] if cost.kind in ("entry", "scalars") else 1
+            arithmetic += times * slower / roofs.rates[ARITHMETIC, dtype]
     bandwidth = roofs.bandwidth(cost.held)
     far = bandwidth**2 < roofs.memory * roofs.cache
     launch = roofs.launch if cost.parts > 1 else 0.0

@@ -8,7 +8,7 @@ from gradc.ir.loop.footprint import footprint
 from gradc.ir.loop.nodes import Contract, Expr, For, Let, Statement, Update, apply, load, number, var
 from gradc.ir.tensors import TensorType
 
-I, J = var("i"), var("j")
+HERE, THERE = var("i"), var("j")
 TYPES = {"x": TensorType(F64, (100,)), "a": TensorType(F64, (20, 30)), "at": TensorType(I64, (5,))}
 
 
@@ -32,16 +32,16 @@ def reads(*places: tuple[str, tuple[Expr, ...]]) -> dict[str, int]:
 @pytest.mark.parametrize(
     ("index", "wanted"),
     [
-        (I, 7),
+        (HERE, 7),
         (number(3), 1),
-        (plus(I, number(90)), 7),
-        (plus(I, J), 10),
-        (times(3, I), 7),
-        (plus(times(2, I), J), 16),
-        (plus(times(5, I), J), 28),
-        (plus(times(5, I), times(3, J)), len({5 * i + 3 * j for i in range(7) for j in range(4)})),
-        (apply("sub", plus(I, number(10)), J), 10),
-        (plus(times(0, I), J), 4),
+        (plus(HERE, number(90)), 7),
+        (plus(HERE, THERE), 10),
+        (times(3, HERE), 7),
+        (plus(times(2, HERE), THERE), 16),
+        (plus(times(5, HERE), THERE), 28),
+        (plus(times(5, HERE), times(3, THERE)), len({5 * i + 3 * j for i in range(7) for j in range(4)})),
+        (apply("sub", plus(HERE, number(10)), THERE), 10),
+        (plus(times(0, HERE), THERE), 4),
     ],
 )
 def test_one_place(index: Expr, wanted: int):
@@ -49,31 +49,31 @@ def test_one_place(index: Expr, wanted: int):
 
 
 def test_places_that_overlap_count_once():
-    assert reads(("x", (I,)), ("x", (plus(I, number(1)),))) == {"x": 8}
-    assert reads(("a", (I, J)), ("a", (J, I))) == {"a": 7 * 4 + 4 * 7 - 4 * 4}
+    assert reads(("x", (HERE,)), ("x", (plus(HERE, number(1)),))) == {"x": 8}
+    assert reads(("a", (HERE, THERE)), ("a", (THERE, HERE))) == {"a": 7 * 4 + 4 * 7 - 4 * 4}
 
 
 def test_a_diagonal():
-    assert reads(("a", (I, I))) == {"a": 7}
-    assert reads(("a", (plus(I, J), J))) == {"a": 28}
-    assert reads(("a", (plus(I, J), plus(I, J)))) == {"a": 10}
-    assert reads(("a", (I, I)), ("a", (I, number(0)))) == {"a": 7 + 7 - 1}
+    assert reads(("a", (HERE, HERE))) == {"a": 7}
+    assert reads(("a", (plus(HERE, THERE), THERE))) == {"a": 28}
+    assert reads(("a", (plus(HERE, THERE), plus(HERE, THERE)))) == {"a": 10}
+    assert reads(("a", (HERE, HERE)), ("a", (HERE, number(0)))) == {"a": 7 + 7 - 1}
 
 
 def test_look_ups_are_as_many_as_there_are_at_most():
-    body = (Let("t", load("at", (I,), I64)), Update("s", "sum", load("x", (var("t"),), F64)))
+    body = (Let("t", load("at", (HERE,), I64)), Update("s", "sum", load("x", (var("t"),), F64)))
     assert footprint((For("i", number(5), body),), TYPES, {}).read == {"at": 5, "x": 5}
     assert footprint((For("i", number(500), body),), TYPES, {}).read == {"at": 5, "x": 100}
 
 
 def test_what_does_not_run_touches_nothing():
-    body = (Update("s", "sum", load("x", (I,), F64)),)
+    body = (Update("s", "sum", load("x", (HERE,), F64)),)
     assert footprint((For("i", var("n"), body),), TYPES, {"n": 0}).read == {}
     assert footprint((For("i", var("n"), body),), TYPES, {"n": 3}).read == {"x": 3}
 
 
 def test_bytes():
-    found = footprint((For("i", number(5), (Update("s", "sum", load("x", (I,), F64)),)),), TYPES, {})
+    found = footprint((For("i", number(5), (Update("s", "sum", load("x", (HERE,), F64)),)),), TYPES, {})
     assert (found.moved(TYPES), found.held(TYPES)) == (40, 40)
 
 
@@ -91,6 +91,6 @@ def test_large_random_sets():
     rng = np.random.default_rng(1)
     for _ in range(30):
         first, second, offset = (int(n) for n in rng.integers(0, 5, 3))
-        index = plus(times(first, I), times(second, J), number(offset))
+        index = plus(times(first, HERE), times(second, THERE), number(offset))
         wanted = {first * i + second * j + offset for i in range(7) for j in range(4)}
         assert reads(("x", (index,))) == {"x": len(wanted)}
