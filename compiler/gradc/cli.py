@@ -203,7 +203,12 @@ def compile_(
     inputs: InputFile = None,
     seed: Seed = 0,
     timings: Annotated[
-        bool, typer.Option("--timings", help="Print microseconds per equation of each stage.")
+        bool,
+        typer.Option(
+            "--timings",
+            help="Make the machine code too, and print seconds of each stage, per equation and per 1000 operations: "
+            "scalar functions that the equations apply, each counted once whatever the sizes.",
+        ),
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Write to a directory that is not ours.")] = False,
     json: Json = False,
@@ -239,12 +244,19 @@ def bench(
     ] = 180.0,
     small: Annotated[bool, typer.Option("--small", help="Tiny sizes: does everything run?")] = False,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", metavar="DIR", help="Write bench.json and bench.svg.")
+        Path | None,
+        typer.Option(
+            "--out", "-o", metavar="DIR", help="Write bench.json and bench.svg, with --explain roofline.svg."
+        ),
     ] = None,
     python: Annotated[
         list[str] | None,
         typer.Option("--python", metavar="PEER=PATH", help="The interpreter that has a library."),
     ] = None,
+    explain: Annotated[
+        bool,
+        typer.Option("--explain", help="Each loop of gradc's kernel: counted, predicted, timed."),
+    ] = False,
     list_: Annotated[bool, typer.Option("--list", help="Name the workloads and the libraries.")] = False,
     at: At = None,
     shape: Shape = None,
@@ -260,9 +272,11 @@ def bench(
     from gradc.bench.measure import Settings  # noqa: PLC0415  (as the verbs: help waits for none of it)
     from gradc.command import benchmark  # noqa: PLC0415
 
-    settings = Settings(threads=threads, rounds=rounds, small=small, timeout=timeout)
+    settings = Settings(threads=threads, rounds=rounds, small=small, timeout=timeout, explain=explain)
     asked = benchmark.Asked(only, peers, tuple(python or ()), settings, out)
     if list_:
+        if explain:
+            raise InputRefused("--explain is about a kernel that runs", do="leave out --list")
         return benchmark.listed(json)
     if spec is None:
         if not all_ and not only:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from types import ModuleType
 
 from gradc_runtime import thread_count
@@ -23,6 +24,17 @@ def threads() -> int:
     wanted = thread_count.wanted()
     pool = numba.get_num_threads() if layer.available() else 1
     return pool if wanted is None else min(wanted, pool)
+
+
+def parts_of() -> Callable[[int, int, int], int]:
+    """How many parts kernels make of a loop: takes its extent, the work of an iteration and the size of a part."""
+    compiled = importlib.import_module("gradc_runtime.tasks").parts_of
+    return getattr(compiled, "py_func", compiled)
+
+
+def vector_bytes() -> int:
+    """How many bytes a vector register has."""
+    return importlib.import_module("gradc_runtime.simd").vector_bytes()
 
 
 def describe() -> list[tuple[str, str]]:

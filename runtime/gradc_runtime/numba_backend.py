@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import linecache
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from types import FunctionType
 from typing import Any
 
 import numba
-from numba.core import types
+from numba.core import event, types
 
 from gradc_runtime import cache, machine_code
 from gradc_runtime.artifact import KernelArtifact
@@ -79,6 +80,26 @@ def compile_kernel(loaded: Loaded) -> Any:
         dispatcher.disable_compile()
         _in_use[loaded.artifact.key] = dispatcher
     return dispatcher
+
+
+@dataclass(frozen=True, slots=True)
+class Compilation:
+    """Seconds of making machine code, in Numba and in LLVM; `kept` where an earlier process had made it."""
+
+    numba: float
+    llvm: float
+    kept: bool
+
+
+def measured(compile_it: Callable[[], Any]) -> Compilation:
+    """Run what compiles kernels, and tell where its time goes."""
+    before, llvm = compilations, []
+    with event.install_timer("numba:llvm_lock", llvm.append):
+        begin = time.perf_counter()
+        compile_it()
+        whole = time.perf_counter() - begin
+    in_llvm = sum(llvm)
+    return Compilation(whole - in_llvm, in_llvm, kept=compilations == before)
 
 
 def readable(dispatcher: Any) -> Any:

@@ -40,6 +40,11 @@ def want(count: int | None) -> None:
     state[WANTED // 8] = ALL if count is None else min(int(count), ALL)
 
 
+def forget_stalls() -> None:
+    """Let the next launch use all threads, whatever stalled before: for measurements."""
+    state[ALONE // 8] = 0
+
+
 def _from_environment(text: str) -> None:
     """Take the number from ``$GRADC_NUM_THREADS``."""
     if not text:

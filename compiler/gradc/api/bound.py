@@ -9,6 +9,7 @@ import numpy as np
 
 from gradc.api.bindable import Bindable
 from gradc.api.variant import Variant
+from gradc.errors import ArgumentError
 from gradc.explain.inspection import Inspection
 from gradc.ir.index.evaluate import Interpreter
 from gradc.ir.index.nodes import Call, Program, outputs_of
@@ -17,8 +18,12 @@ from gradc.pipeline import Derivation
 from gradc_runtime import backends
 
 if TYPE_CHECKING:
+    from gradc.explain.profile import Profile
     from gradc.lang.session import Trace
     from gradc_runtime.gradcheck import Report
+
+
+PROFILED = ("value", "grad", "value_and_grad", "jacobian", "hessian")  # of the arguments alone
 
 
 class At:
@@ -110,6 +115,37 @@ class At:
         return GradientCheck(self._function, variant, values, leaves, flat).run(
             order=order, probes=probes, seed=seed
         )
+
+    def profile(self, of: str = "value_and_grad", *, rounds: int = 9) -> Profile:
+        """Count, predict and time every loop of the kernel of `of`: where the time goes, and what could be gained.
+
+        The machine is measured too, which takes some seconds the first time.
+
+        Parameters
+        ----------
+        of : {"value", "grad", "value_and_grad", "jacobian", "hessian"}
+            What the kernel computes.
+        rounds : int
+            How often it is run at least; medians count.
+
+        Returns
+        -------
+        Profile
+            Prints as a table.
+
+        Raises
+        ------
+        ArgumentError
+            The kernel takes more than the function's arguments, or there is none.
+        """
+        from gradc.explain.profile import profile  # noqa: PLC0415
+
+        if of not in PROFILED:
+            raise ArgumentError(f"{of!r} has no profile", do=f"choose one of {', '.join(PROFILED)}")
+        variant, values, _ = self._prepared()
+        _, derivation = self.derivation(of)
+        run = variant.dispatcher(derivation)
+        return profile(variant.compiled(derivation), variant.inputs(values), run, rounds)
 
     def find_nan(self, of: str = "value_and_grad") -> str:
         """Find the first equation that yields NaN or an infinity, with its line; empty if none does."""

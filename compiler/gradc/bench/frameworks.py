@@ -25,7 +25,7 @@ def gradc_way(loss: Callable[..., Any], wrt: tuple[str, ...] = (), **options: An
     def build(*inputs: Any) -> Run:
         function = gradc_function(loss, wrt, **options)
         function.value_and_grad(*inputs)  # from now on this attribute is machine code, as in a user's loop
-        return partial(function.value_and_grad, *inputs)
+        return Explained(partial(function.value_and_grad, *inputs), function.at(*inputs))
 
     return build
 
@@ -44,6 +44,24 @@ def gradc_function(loss: Callable[..., Any], wrt: tuple[str, ...] = (), **option
     """Differentiate a function; gradc is imported only where it is measured."""
     differentiate = importlib.import_module("gradc.api.decorator").differentiate
     return differentiate(loss, wrt=wrt or None, **options)
+
+
+class Explained:
+    """A call of gradc whose kernel can be profiled; `at` is the function at its arguments."""
+
+    def __init__(self, step: Callable[[], Any], at: Any, of: str = "value_and_grad") -> None:
+        self.step = step
+        self._at = at
+        self._of = of
+
+    def __call__(self) -> Any:
+        """Run once."""
+        return self.step()
+
+    def profile(self, rounds: int) -> tuple[dict[str, Any], str]:
+        """What the kernel costs: as JSON and as text."""
+        found = self._at.profile(self._of, rounds=rounds)
+        return importlib.import_module("gradc.explain.profile").document(found), str(found)
 
 
 class Written:

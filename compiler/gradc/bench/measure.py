@@ -16,7 +16,7 @@ import numpy as np
 
 from gradc.bench.child import Child, ChildFailed
 from gradc.bench.peers import PEERS, Found
-from gradc.bench.workload import Workload, fault, peer_of
+from gradc.bench.workload import OURS, Workload, fault, peer_of
 
 REFERENCE = ""  # the way that is not timed
 Tell = Callable[[str], None]
@@ -36,6 +36,8 @@ class Settings:
         Seconds of each timing; at least one call.
     timeout : float
         Seconds to wait for a way to be built and for its first result.
+    explain : bool
+        Profile gradc's kernel, too.
     """
 
     threads: int = 2
@@ -43,6 +45,7 @@ class Settings:
     small: bool = False
     budget: float = 0.05
     timeout: float = 180.0
+    explain: bool = False
 
 
 @dataclass(slots=True)
@@ -56,6 +59,8 @@ class Row:
     memory: int = 0  # growth of the peak, in bytes
     missing: str = ""
     failed: str = ""
+    profile: dict[str, Any] | None = None  # of gradc's kernel, as `gradc.explain.profile.document` has it
+    explained: str = ""  # the same as text, or why there is none
 
     @property
     def peer(self) -> str:
@@ -110,6 +115,8 @@ class Bench:
                 rows.append(row)
                 self._build(workload, task, row, wanted, sizes)
             self._rounds(workload, rows)
+            if self._settings.explain:
+                self._explain(workload, rows)
         finally:
             for child in self._children.values():
                 child.end()
@@ -170,6 +177,20 @@ class Bench:
             self._children.pop(row.way).end()
         else:
             row.seconds.append(answer["seconds"])
+
+    def _explain(self, workload: Workload, rows: Sequence[Row]) -> None:
+        """Profile gradc's kernel where it is."""
+        for row in rows:
+            if row.way == OURS and row.way in self._children:
+                self._tell(f"{workload.name}: profile")
+                try:
+                    question = {"profile": self._settings.rounds}
+                    answer = self._children[row.way].ask(question, self._settings.timeout)
+                except ChildFailed as error:
+                    row.explained = f"no profile: {error}"
+                    self._children.pop(row.way).end()
+                else:
+                    row.profile, row.explained = answer["profile"], answer["text"]
 
     def _start(self, task: Task, way: str, peer: str, file: Path) -> Child:
         question = {

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gradc.bench.measure import Row
+from gradc.bench.workload import OURS as OURS
 from gradc.bench.workload import Workload
 
-OURS = "gradc"
 NO_PEERS = (OURS, "c", "interpreter")  # C by hand is a floor, not a peer
 
 
@@ -133,6 +133,7 @@ def _outcome_json(outcome: Outcome) -> dict[str, Any]:
                 "missing": row.missing or None,
                 "failed": row.failed or None,
                 "note": notes.get(row.way),
+                "profile": row.profile,
             }
             for row in outcome.rows
         ],

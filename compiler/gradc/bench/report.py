@@ -7,28 +7,9 @@ from collections.abc import Mapping, Sequence
 
 from gradc.bench.measure import Row
 from gradc.bench.outcome import OURS, Outcome, lines, losses, mean
+from gradc.explain.figures import amount, columns, ratio, seconds
 
-_UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "us"))
 _HEAD = ("", "median", "/ gradc", "spread", "first call", "memory")
-
-
-def seconds(value: float) -> str:
-    """Show a time with three digits and its unit.
-
-    Examples
-    --------
-    >>> seconds(0.00123456), seconds(2.5e-7)
-    ('1.23 ms', '250 ns')
-    """
-    if math.isnan(value):
-        return "-"
-    size, unit = next((found for found in _UNITS if value >= found[0]), (1e-9, "ns"))
-    return f"{value / size:.3g} {unit}"
-
-
-def ratio(value: float) -> str:
-    """Show a ratio; a dash where there is none."""
-    return "-" if math.isnan(value) else f"{value:.2f}" if value < 100 else f"{value:.0f}"
 
 
 def block(outcome: Outcome) -> str:
@@ -43,7 +24,16 @@ def block(outcome: Outcome) -> str:
     cells = [_HEAD, *(_cells(row, base) for row in outcome.rows)]
     texts = ["", *(row.failed or row.missing or notes.get(row.way, "") for row in outcome.rows)]
     body = [f"  {line}  {text}".rstrip() for line, text in zip(columns(cells), texts, strict=True)]
-    return "\n".join([title, *body])
+    return "\n".join([title, *body, *_explained(ours)])
+
+
+def _explained(ours: Row | None) -> list[str]:
+    """Show where the time of gradc goes, if that was asked for."""
+    if ours is None or not ours.explained:
+        return []
+    memory = f"  growth of the process's peak memory, compilation included: {amount(ours.memory, 'B')}"
+    lines = [*ours.explained.splitlines(), *([memory] if ours.profile else [])]
+    return ["", *(f"  {line}" for line in lines)]
 
 
 def _cells(row: Row, base: float) -> tuple[str, ...]:
@@ -53,18 +43,6 @@ def _cells(row: Row, base: float) -> tuple[str, ...]:
     memory = f"{row.memory / 1e6:.0f} MB"
     spread = f"{100 * row.spread:.0f} %"
     return row.way, seconds(row.median), ratio(row.median / base), spread, f"{row.first:.2f} s", memory
-
-
-def columns(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of aligned columns: the first to the left, all others to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(
-            cell.ljust(width) if at == 0 else cell.rjust(width)
-            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
-    ]
 
 
 def table(outcomes: Sequence[Outcome], waiting: Mapping[str, str]) -> str:

@@ -35,7 +35,11 @@ def main() -> None:
     repeat = 0
     step = getattr(run, "step", run)  # without what only hands over results; `run` keeps the arrays alive
     for line in sys.stdin:
-        budget = json.loads(line)["budget"]
+        question = json.loads(line)
+        if "profile" in question:
+            _profile(run, question["profile"], answers)
+            continue
+        budget = question["budget"]
         repeat = repeat or max(1, int(budget / max(_timed(step, 3), 1e-8)))
         _timed(step, max(1, repeat // 4))  # clock and caches are warm before it counts
         seconds = _timed(step, repeat)
@@ -93,6 +97,20 @@ def _prepare(task: dict[str, Any], answers: IO[str]) -> Callable[[], Any]:
     gc.disable()
     _say(answers, imported=imported, first=first, sizes=sizes, memory=_peak_memory(), before=memory)
     return run
+
+
+def _profile(run: Callable[[], Any], rounds: int, answers: IO[str]) -> None:
+    """Hand over what the kernel of a way costs."""
+    if not hasattr(run, "profile"):
+        _say(answers, profile=None, text="no profile: this way is not one kernel of the function's arguments")
+        return
+    gc.enable()
+    try:
+        document, text = run.profile(rounds)  # pyright: ignore[reportFunctionMemberAccess]
+    except Exception as error:
+        _say(answers, failed=_told(error))
+        return
+    _say(answers, profile=document, text=text)
 
 
 def _nothing() -> None:

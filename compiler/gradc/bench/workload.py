@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+OURS = "gradc"  # what the others are compared with
+
 Run = Callable[[], Any]  # computes value and gradients; what it returns holds numbers and arrays
 Build = Callable[..., Run]  # takes the inputs
 

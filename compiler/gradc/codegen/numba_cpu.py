@@ -20,6 +20,7 @@ from gradc.ir.loop.nodes import (
     AddTo,
     Allocate,
     CheckIndices,
+    Clock,
     Contract,
     Expr,
     Extent,
@@ -42,6 +43,7 @@ from gradc.ir.types import DType
 # Where the functions that a module calls come from: what is neither here nor built in is in `scalars`.
 MODULES = {
     "arrays": ("empty", "zeros"),
+    "clock": ("nanoseconds",),
     "contraction_kernel": ("contract", "add_contraction"),
     "external": ("external",),
     "library": ("check_indices", "reshape", "affine_scan", "argsort", "arg_extreme"),
@@ -286,7 +288,7 @@ class _Module:
                     return
                 self._line(depth, f"for {self.rename(index)} in range({self.printer.text(extent)}):")
                 self._body(body, depth + 1)
-            case Parts() | Tasks() | Product() | Contract() | Library():
+            case Parts() | Tasks() | Product() | Contract() | Library() | Clock():
                 self._whole(statement, depth)
             case _:
                 assert_never(statement)
@@ -337,7 +339,7 @@ class _Module:
         self.printer.used[function] = None
         self._line(depth, f"{self.rename(statement.out)} = {function}({arguments})")
 
-    def _whole(self, statement: Parts | Tasks | Product | Contract | Library, depth: int) -> None:
+    def _whole(self, statement: Parts | Tasks | Product | Contract | Library | Clock, depth: int) -> None:
         match statement:
             case Parts(name, extent, work, size):
                 self.printer.used["parts_of"] = None
@@ -351,6 +353,9 @@ class _Module:
                 self._contraction(statement, depth)
             case Library():
                 self._library(statement, depth)
+            case Clock(tensor, position):
+                self.printer.used["nanoseconds"] = None
+                self._line(depth, f"{self.rename(tensor)}[{position}] = nanoseconds()")
             case _:
                 assert_never(statement)
 

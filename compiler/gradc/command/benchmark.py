@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from gradc.bench import chart, machine, report
+from gradc.bench import chart, machine, report, roofline
 from gradc.bench.child import ChildFailed
 from gradc.bench.measure import Bench, Settings, Task
 from gradc.bench.outcome import OURS, Outcome, document
@@ -187,13 +187,25 @@ def _require_folder(out: Path) -> None:
 
 
 def _write(out: Path, answer: dict[str, Any], outcomes: Sequence[Outcome]) -> list[str]:
-    """Write the document and the chart, each whole or not at all; say what was written."""
+    """Write the document and the pictures, each whole or not at all; say what was written."""
+    profiles = {
+        f"{outcome.workload.name}: {outcome.workload.title}": row.profile
+        for outcome in outcomes
+        for row in outcome.rows
+        if row.profile is not None
+    }
+    pictures = {"bench.svg": lambda: chart.draw(outcomes)}
+    if profiles:
+        pictures["roofline.svg"] = lambda: roofline.draw(profiles)
     _install(out / "bench.json", to_json(answer).encode())
     written = [str(out / "bench.json")]
-    if find_spec("matplotlib") is None:
-        return [*written, f"{out / 'bench.svg'} is not drawn: matplotlib is not installed ({INSTALL})"]
-    _install(out / "bench.svg", chart.draw(outcomes))
-    return [*written, str(out / "bench.svg")]
+    for name, draw in pictures.items():
+        if find_spec("matplotlib") is None:
+            written.append(f"{out / name} is not drawn: matplotlib is not installed ({INSTALL})")
+        else:
+            _install(out / name, draw())
+            written.append(str(out / name))
+    return written
 
 
 def _install(path: Path, content: bytes) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from gradc.api.differentiated import Differentiated
+from gradc.bench.frameworks import Explained
 from gradc.bench.workload import Run, Workload
 from gradc.command import answers, spec
 from gradc.command.inputs import Function, gather
@@ -97,9 +98,18 @@ class _Step:
         return value, _leaves(gradient)
 
 
+class _OurStep(Explained):
+    """The same for gradc, whose kernel can be profiled."""
+
+    def __call__(self) -> Any:
+        """Run once; the arrays of the gradient in the order of their names."""
+        value, gradient = self.step()
+        return value, _leaves(gradient)
+
+
 def ours(function: Differentiated[..., Any], *args: Any) -> Run:
     """Value and gradient by gradc."""
-    return _Step(partial(function.value_and_grad, *args))
+    return _OurStep(partial(function.value_and_grad, *args), function.at(*args))
 
 
 def _leaves(gradient: Any) -> list[Any]:

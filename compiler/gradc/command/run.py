@@ -15,6 +15,7 @@ from threadpoolctl import threadpool_info
 
 from gradc.api.differentiated import Differentiated
 from gradc.api.progress import CheckProgress
+from gradc.api.variant import Variant
 from gradc.command import answers, export, exported, spec
 from gradc.command.documents import to_json
 from gradc.command.failures import CHECK_FAILED, INCONCLUSIVE
@@ -23,8 +24,9 @@ from gradc.command.request import Answer, Request, Writing
 from gradc.errors import InputRefused
 from gradc.explain.gates import Gate, gates, show_circuit, show_table
 from gradc.explain.inspection import STAGES
+from gradc.explain.timings import Timings, timings
 from gradc.ir.index.nodes import Program
-from gradc.pipeline import DERIVATIONS, VERSION, Options
+from gradc.pipeline import DERIVATIONS, VERSION, Derivation, Options
 from gradc_runtime import backends, cache, store
 from gradc_runtime.gradcheck import Report, check_gradient
 
@@ -143,14 +145,32 @@ def compile_to(request: Request, of: str, out: Path, writing: Writing, as_json: 
     export.require_writable(out, force=writing.force)
     function, found = _prepared(request, draw=True)
     at = function.at(**found.arguments)
-    inspection = at.inspect(of)
-    written = export.write(inspection.stages, at.derivation(of)[1], out, force=writing.force)
+    begin = time.perf_counter()
+    variant, derivation = at.derivation(of)
+    traced = time.perf_counter() - begin
+    stages = variant.compiled(derivation)
+    written = export.write(stages, derivation, out, force=writing.force)
+    taken = _timings(variant, derivation, traced) if writing.timings else None
     if as_json:
         head = {"directory": str(out), "files": written.files, "function": written.function}
-        return Answer(to_json({**head, "usage": written.usage, "seconds": dict(inspection.stages.seconds)}))
-    timings = inspection.timings + "\n" if writing.timings else ""
+        head |= {"usage": written.usage, "seconds": dict(stages.seconds)}
+        return Answer(to_json({**head, "timings": taken.document()} if taken else head))
     listed = "\n".join(str(out / name) for name in written.files)
-    return Answer(f"{timings}{listed}\n\n{written.place}\n" + "\n".join(written.usage))
+    shown = f"{taken}\n" if taken else ""
+    return Answer(f"{shown}{listed}\n\n{written.place}\n" + "\n".join(written.usage))
+
+
+def _timings(variant: Variant, derivation: Derivation, traced: float) -> Timings:
+    """Times of all stages, those of the machine code included: it is made, and kept for the first call."""
+    begin = time.perf_counter()
+    numba_backend = backends.load("numba")
+    imported = time.perf_counter() - begin
+    stages = variant.compiled(derivation)
+    made = numba_backend.measured(lambda: variant.kernel(derivation))
+    seconds = {"trace": traced, **stages.seconds, "import Numba": imported}
+    seconds |= {"Numba": made.numba, "LLVM": made.llvm}
+    remarks = {"Numba": "kept by an earlier run (gradc cache clear)"} if made.kept else {}
+    return timings(stages.adjoint, seconds, remarks)
 
 
 def _drawn_json(found: Inputs) -> dict[str, Any]:

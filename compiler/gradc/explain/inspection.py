@@ -94,12 +94,10 @@ class Inspection:
 
     @property
     def timings(self) -> str:
-        """Microseconds per equation and stage."""
-        count = max(1, len(self.stages.adjoint.equations))
-        lines = [f"{len(self.stages.adjoint.equations)} equations"]
-        for stage, seconds in self.stages.seconds.items():
-            lines.append(f"{stage:14} {1e3 * seconds:8.2f} ms  {1e6 * seconds / count:7.2f} us per equation")
-        return "\n".join(lines) + "\n"
+        """Seconds of every stage that makes the source, by equations and by operations."""
+        from gradc.explain.timings import timings  # noqa: PLC0415
+
+        return str(timings(self.stages.adjoint, self.stages.seconds))
 
     def stage(self, name: str) -> str:
         """Return the text of one stage."""

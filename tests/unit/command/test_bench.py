@@ -53,8 +53,19 @@ def workload():
             "numpy, dies later": lambda: dies_later,
             "numpy, hangs": lambda: time.sleep(60),
             "jax": lambda: right,
+            "gradc": lambda: right,
         },
     )
+
+class Unexplained:
+    def __call__(self):
+        return right()
+
+    def profile(self, rounds):
+        return raises()
+
+def unexplained():
+    return replace(workload(), ways={"gradc": Unexplained})
 
 def undefined():
     return replace(workload(), reference=lambda: np.nan)
@@ -77,9 +88,11 @@ def measured(
     tell=lambda what: None,
     timeout: float = 30.0,
     maker: str = "workload",
+    explain: bool = False,
 ) -> list[Row]:
-    found = {"numpy": Found(sys.executable, {}), "jax": Found(sys.executable, {}, "not installed (pip)")}
-    settings = Settings(rounds=2, budget=1e-4, timeout=timeout)
+    found = {name: Found(sys.executable, {}) for name in ("numpy", "gradc")}
+    found["jax"] = Found(sys.executable, {}, "not installed (pip)")
+    settings = Settings(rounds=2, budget=1e-4, timeout=timeout, explain=explain)
     rows: list[Row] = []
     try:
         Bench(settings, found, folder, tell).run(fake, Task("fake_workload", maker, {}), ways, rows)

@@ -63,6 +63,27 @@ def test_timings_come_first(tmp_path: Path):
     assert "us per equation" in compile_to(tmp_path / "kernel", "x*y", "--timings").out.splitlines()[1]
 
 
+def test_timings_of_all_stages(tmp_path: Path):
+    found = compile_to(tmp_path / "kernel", "sin(x)*y + 1", "--timings", "--json", "--of", "value").json
+    times = found["timings"]
+    stages = {stage["stage"]: stage for stage in times["stages"]}
+    assert {"trace", "adjoint", "lower", "source", "import Numba", "Numba", "LLVM"} <= set(stages)
+    assert {stage: stages[stage]["seconds"] for stage in found["seconds"]} == found["seconds"]
+    assert times["total_seconds"] == pytest.approx(sum(stage["seconds"] for stage in stages.values()))
+    assert (times["equations"], times["operations"]) == (3, 3)
+    adjoint = stages["adjoint"]
+    assert adjoint["seconds_per_equation"] == pytest.approx(adjoint["seconds"] / 3)
+    assert adjoint["seconds_per_1000_operations"] == pytest.approx(1000 * adjoint["seconds"] / 3)
+
+
+def test_machine_code_that_was_kept_is_told(tmp_path: Path):
+    lines = [
+        compile_to(tmp_path / "kernel", "cosh(x)*y", "--timings").out.splitlines()[-60:] for _ in range(2)
+    ]
+    kept = [[line for line in found if line.startswith("Numba")] for found in lines]
+    assert "kept by an earlier run" in kept[1][0]
+
+
 def test_our_own_directory_is_written_again(tmp_path: Path):
     out = tmp_path / "kernel"
     compile_to(out, "x*y")

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from gradc.bench.frameworks import (
+    Explained,
     gradc_function,
     gradc_way,
     jax_module,
@@ -71,7 +72,8 @@ def with_torch(torch: Any) -> Callable[..., Any]:
 
 
 def _gradc_hessian(w: np.ndarray, x: np.ndarray, y: np.ndarray) -> Run:
-    return partial(gradc_function(loss, ("w",)).hessian, w, x, y)
+    function = gradc_function(loss, ("w",))
+    return Explained(partial(function.hessian, w, x, y), function.at(w, x, y), "hessian")
 
 
 def _jax_hessian(*arrays: np.ndarray) -> Run:

@@ -20,6 +20,7 @@ from gradc.ir.loop.nodes import (
     Allocate,
     Apply,
     CheckIndices,
+    Clock,
     Contract,
     Convert,
     Expr,
@@ -38,6 +39,7 @@ from gradc.ir.loop.nodes import (
     Tasks,
     Update,
     Var,
+    number,
 )
 from gradc.ir.loop.show import show_expression, show_statement
 from gradc_runtime.contraction import add_contraction, contract
@@ -140,7 +142,7 @@ class _Machine:
                 self.whole(statement)
 
     def whole(
-        self, statement: CheckIndices | Allocate | Parts | Tasks | Product | Contract | Library
+        self, statement: CheckIndices | Allocate | Parts | Tasks | Product | Contract | Library | Clock
     ) -> None:
         """Statements about whole tensors and whole loops."""
         match statement:
@@ -164,6 +166,8 @@ class _Machine:
                 options = {name: self.attribute(value) for name, value in attributes}
                 results = CALLS[operation].numpy(*(self.complete(name) for name in ins), **options)
                 self.values.update(zip(outs, (np.asarray(result)[()] for result in results), strict=True))
+            case Clock(tensor, position):
+                self.store(statement, tensor, (number(position),), np.int64(self.steps))
             case _:
                 assert_never(statement)
 
@@ -173,8 +177,8 @@ class _Machine:
         for part in reversed(range(count)):
             first = extent * part // count
             numbers = (part, first, extent * (part + 1) // count - first)
-            for name, number in zip((statement.part, statement.first, statement.many), numbers, strict=True):
-                self.values[name] = np.int64(number)
+            for name, value in zip((statement.part, statement.first, statement.many), numbers, strict=True):
+                self.values[name] = np.int64(value)
             self.run(statement.body)
 
     def attribute(self, value: bool | int | str | tuple[Expr, ...]) -> bool | int | str | tuple[int, ...]:
@@ -232,8 +236,8 @@ class _Machine:
         match expression:
             case Var(name, _):
                 value = self.values[name]
-            case Number(number, dtype):
-                value = dtype.numpy.type(number)
+            case Number(literal, dtype):
+                value = dtype.numpy.type(literal)
             case Load(tensor, indices, _):
                 value = self.element(expression, tensor, indices)
             case Convert(argument, dtype):

@@ -14,6 +14,7 @@
                | Product(out, left, right)                      matrix product into a fresh tensor
                | Contract(out, target, left, first, right, second, extents, add)
                | Library(outs, operation, ins, attributes)
+               | Clock(tensor, position)                     note the time, in a kernel that measures itself
     Expression := Var | Number | Load | Apply | Convert          interned: equality is identity
 
 Expressions carry their dtype, so that a printer never has to infer one.
@@ -353,6 +354,14 @@ class Library:
     note: str = field(default="", compare=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """``tensor[position]`` = nanoseconds on a clock that never goes backwards; the interpreter's counts statements."""
+
+    tensor: str
+    position: int
+
+
 Statement: TypeAlias = (
     Extent
     | Require
@@ -368,6 +377,7 @@ Statement: TypeAlias = (
     | Product
     | Contract
     | Library
+    | Clock
 )
 
 

@@ -14,6 +14,7 @@ from gradc.ir.loop.nodes import (
     Allocate,
     Apply,
     CheckIndices,
+    Clock,
     Contract,
     Convert,
     Expr,
@@ -105,7 +106,7 @@ def show_statement(statement: Statement) -> str:
             return _tensor_statement(statement)
 
 
-def _tensor_statement(statement: Store | AddTo | Product | Contract | Library) -> str:
+def _tensor_statement(statement: Store | AddTo | Product | Contract | Library | Clock) -> str:
     match statement:
         case Store(tensor, indices, value, _):
             return f"store {_element(tensor, indices)} = {show_expression(value)}"
@@ -119,6 +120,8 @@ def _tensor_statement(statement: Store | AddTo | Product | Contract | Library) -
             return f"contract {out}[{target}] {'+=' if add else '='} {left}[{first}] * {right}[{second}] over ({sizes})"
         case Library():
             return _library(statement)
+        case Clock(tensor, position):
+            return f"clock {tensor}[{position}]"
         case _:
             assert_never(statement)
 

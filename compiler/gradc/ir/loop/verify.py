@@ -16,6 +16,7 @@ from gradc.ir.loop.nodes import (
     Allocate,
     Apply,
     CheckIndices,
+    Clock,
     Contract,
     Convert,
     Expr,
@@ -34,6 +35,7 @@ from gradc.ir.loop.nodes import (
     Tasks,
     Update,
     Var,
+    number,
 )
 from gradc.ir.loop.show import show_expression, show_statement
 from gradc.ir.loop.walk import expressions
@@ -100,7 +102,7 @@ class _Checker:
         """Check statements in order; loops nest as deep as a tensor has axes, so recursion is safe here."""
         for statement in statements:
             where = show_statement(statement)
-            if isinstance(statement, Allocate | Product | Contract | Library | Parts | Tasks):
+            if isinstance(statement, Allocate | Product | Contract | Library | Parts | Tasks | Clock):
                 found = list(self.whole(statement))
             else:
                 found = list(self.scalar(statement))
@@ -193,7 +195,9 @@ class _Checker:
 
     # --- whole tensors ----------------------------------------------------------------------------------
 
-    def whole(self, statement: Allocate | Product | Contract | Library | Parts | Tasks) -> Iterator[str]:
+    def whole(
+        self, statement: Allocate | Product | Contract | Library | Parts | Tasks | Clock
+    ) -> Iterator[str]:
         """Faults of statements about whole tensors and whole loops."""
         match statement:
             case Allocate(_, _, shape):
@@ -208,6 +212,8 @@ class _Checker:
                 yield from self.contraction_faults(statement)
             case Library():
                 yield from self.library_faults(statement)
+            case Clock(tensor):
+                yield from self.store_faults(tensor, (number(statement.position),), number(0))
 
     def library_faults(self, statement: Library) -> Iterator[str]:
         yield from (f"{name} is not defined" for name in statement.ins if name not in self.names)

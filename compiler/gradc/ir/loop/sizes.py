@@ -1,0 +1,155 @@
+"""Sizes in a kernel: extents and shapes as polynomials in the kernel's symbols, and as numbers for actual arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from gradc.errors import CompilerBug
+from gradc.ir import extents
+from gradc.ir.extents import Size
+from gradc.ir.index.calls import CALLS
+from gradc.ir.loop.nodes import (
+    Allocate,
+    Apply,
+    Convert,
+    Expr,
+    Extent,
+    Kernel,
+    Library,
+    Load,
+    Number,
+    Parts,
+    Product,
+    Require,
+    Var,
+)
+from gradc.ir.loop.show import show_expression
+from gradc.ir.loop.walk import every
+from gradc.ir.tensors import TensorType
+from gradc.ir.types import DType
+
+PartsOf = Callable[[int, int, int], int]
+
+NUMBER = TensorType(DType.F64, ())  # stands for a local number: of its type nothing but the rank matters
+
+
+def size_of(expression: Expr) -> Size:
+    """An extent as a polynomial; the shape of an argument is the symbol ``x.shape[0]``.
+
+    Raises
+    ------
+    CompilerBug
+        It is no polynomial.
+    """
+    match expression:
+        case Number(value):
+            return int(value)
+        case Var(name):
+            return extents.symbol(name)
+        case Load():
+            return extents.symbol(show_expression(expression))
+        case Apply("add", (left, right)):
+            return extents.add(size_of(left), size_of(right))
+        case Apply("sub", (left, right)):
+            return extents.sub(size_of(left), size_of(right))
+        case Apply("mul", (left, right)):
+            return extents.mul(size_of(left), size_of(right))
+        case Apply("neg", (argument,)):
+            return extents.mul(-1, size_of(argument))
+        case _:
+            raise CompilerBug(f"{show_expression(expression)} is no extent")
+
+
+def types_of(kernel: Kernel) -> dict[str, TensorType]:
+    """The dtype and the shape of every array, in the extents that the kernel binds at its entry."""
+    known: dict[Expr, Size] = {}
+    for statement in kernel.body:
+        match statement:
+            case Extent(name, Load() as shape):
+                known[shape] = extents.symbol(name)
+            case Require(Apply("eq", (Load() as shape, size))):
+                known[shape] = size_of(size)
+            case _:
+                pass
+    shapes = {show_expression(shape): size for shape, size in known.items()}
+    found: dict[str, TensorType] = {}
+    for parameter in kernel.parameters:
+        if parameter.rank:
+            texts = [f"{parameter.name}.shape[{axis}]" for axis in range(parameter.rank)]
+            sizes = tuple(shapes.get(text, extents.symbol(text)) for text in texts)
+            found[parameter.name] = TensorType(parameter.dtype, sizes)
+    for statement in every(kernel.body):
+        match statement:
+            case Allocate(tensor, dtype, shape):
+                found[tensor] = TensorType(dtype, tuple(map(size_of, shape)))
+            case Product():
+                found[statement.out] = _product_type(statement, found)
+            case Library():
+                found.update(zip(statement.outs, _results(statement, found), strict=True))
+            case _:
+                pass
+    return found
+
+
+def _product_type(statement: Product, types: Mapping[str, TensorType]) -> TensorType:
+    left, right = types[statement.left], types[statement.right]
+    rows, columns = left.shape[statement.batch :], right.shape[statement.batch :]
+    row = rows[::-1] if statement.transpose_left else rows
+    column = columns[::-1] if statement.transpose_right else columns
+    shape = (*left.shape[: statement.batch], *row[:-1], *column[1:])
+    return TensorType(left.dtype, shape)
+
+
+def _results(statement: Library, types: Mapping[str, TensorType]) -> tuple[TensorType, ...]:
+    attributes: dict[str, Any] = {
+        name: tuple(map(size_of, value)) if isinstance(value, tuple) else value
+        for name, value in statement.attributes
+    }
+    ins = tuple(types.get(name, NUMBER) for name in statement.ins)
+    return CALLS[statement.operation].infer(ins, attributes)
+
+
+# --- numbers ------------------------------------------------------------------------------------------------
+
+
+def numbers_of(kernel: Kernel, arguments: Mapping[str, Any], parts_of: PartsOf) -> dict[str, int]:
+    """What every symbol of the kernel's extents stands for.
+
+    Parameters
+    ----------
+    arguments : mapping of name to array or number
+        One for every parameter.
+    parts_of : callable
+        How many parts a loop has, given its extent, the work of an iteration and the size of a part.
+    """
+    numbers: dict[str, int] = {}
+    for parameter in kernel.parameters:
+        value = arguments[parameter.name]
+        for axis, extent in enumerate(np.shape(value)):
+            numbers[f"{parameter.name}.shape[{axis}]"] = extent
+        if not parameter.rank and not parameter.dtype.is_float:
+            numbers[parameter.name] = int(value)
+    for statement in kernel.body:
+        match statement:
+            case Extent(name, value):
+                numbers[name] = _number(value, numbers)
+            case Parts(name, extent, work, size):
+                given = (_number(value, numbers) for value in (extent, work, size))
+                numbers[name] = int(parts_of(*given))
+            case _:
+                pass
+    return numbers
+
+
+def _number(expression: Expr, numbers: Mapping[str, int]) -> int:
+    match expression:
+        case Apply("floor_divide", (left, right)):
+            divisor = _number(right, numbers)
+            return _number(left, numbers) // divisor if divisor else 0
+        case Convert(argument):
+            return _number(argument, numbers)
+        case _:
+            return extents.evaluate(size_of(expression), numbers)
