@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -11,9 +11,11 @@ from gradc.codegen.numba_cpu import module_text
 from gradc.ir.index.evaluate import evaluate
 from gradc.ir.index.nodes import Program
 from gradc.ir.loop import evaluate as loops
-from gradc.ir.loop.nodes import Kernel
+from gradc.ir.loop.nodes import Kernel, Parameter
 from gradc.ir.loop.verify import verify as verify_kernel
+from gradc.ir.types import FROM_NUMPY
 from gradc.lowering.nest import lower
+from gradc.passes.loops.into import into
 from gradc.schedule.fuse import fuse
 
 Compare = Callable[[object, object, str], None]
@@ -64,7 +66,7 @@ def arguments_of(program: Program, inputs: Mapping[str, np.ndarray]) -> list[np.
 def check_back_end(
     program: Program, inputs: Mapping[str, np.ndarray], compare: Compare = same_numbers
 ) -> None:
-    """Index interpreter, loop interpreter and printed Python agree."""
+    """Index interpreter, loop interpreter and printed Python agree, the latter also on arrays of the caller's."""
     kernel, arguments = kernel_of(program), arguments_of(program, inputs)
     expected = evaluate(program, inputs)
     by_loops = loops.evaluate(kernel, dict(zip(program.inputs, arguments, strict=True)))
@@ -73,3 +75,26 @@ def check_back_end(
         assert two.dtype == program.types[name].dtype.numpy, name
         compare(two, one, f"{name} by loops")
         compare(np.asarray(three, np.asarray(two).dtype), two, f"{name} printed")  # numbers may be Python's
+    check_in_place(kernel, dict(zip(program.inputs, arguments, strict=True)), by_loops, printed)
+
+
+def check_in_place(
+    kernel: Kernel, inputs: Mapping[str, np.ndarray], by_loops: Sequence[object], printed: Sequence[object]
+) -> None:
+    """The kernel that writes its arrays to those of the caller gives the same bits, either way."""
+    shapes = {name: np.asarray(value) for name, value in zip(kernel.results, by_loops, strict=True)}
+    outs = [
+        Parameter(name, FROM_NUMPY[value.dtype], value.ndim) for name, value in shapes.items() if value.ndim
+    ]
+    changed = verify_kernel(into(kernel, outs))
+    written = [parameter.name for parameter in changed.parameters if parameter.written]
+    for way, results in (("by loops", by_loops), ("printed", printed)):
+        given = [np.full_like(shapes[out.name], 7) for out in outs]
+        everything = {**inputs, **dict(zip(written, given, strict=True))}
+        if way == "printed":
+            plain_function(changed)(*everything.values())
+        else:
+            loops.evaluate(changed, everything)
+        expected = dict(zip(kernel.results, results, strict=True))
+        for out, array in zip(outs, given, strict=True):
+            assert array.tobytes() == np.asarray(expected[out.name]).tobytes(), f"{out.name} in place {way}"
