@@ -56,7 +56,7 @@ def bind(function: Core, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any
             "only a compiled function that returns one number can be bound", do="target='cpu'"
         )
     leaves = function._leaves(variant)
-    outputs = outputs_for(variant, values, leaves, out)
+    outputs = outputs_for(variant, values, leaves, out, (args, kwargs))
     arrays, numbers = arrays_and_numbers(outputs)
     inputs = variant.inputs(values)
     derivation = Derivation("value_and_grad", variant.gradient_inputs(leaves), into=True)
