@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -11,8 +12,9 @@ from gradc.codegen.numba_cpu import module_text
 from gradc.ir.index.evaluate import evaluate
 from gradc.ir.index.nodes import Program
 from gradc.ir.loop import evaluate as loops
-from gradc.ir.loop.nodes import Kernel, Parameter
+from gradc.ir.loop.nodes import Allocate, CheckIndices, Kernel, Library, Parameter, Product, number
 from gradc.ir.loop.verify import verify as verify_kernel
+from gradc.ir.loop.workspace import workspace, workspace_bytes
 from gradc.ir.types import FROM_NUMPY
 from gradc.lowering.nest import lower
 from gradc.passes.loops.into import into
@@ -76,6 +78,20 @@ def check_back_end(
         compare(two, one, f"{name} by loops")
         compare(np.asarray(three, np.asarray(two).dtype), two, f"{name} printed")  # numbers may be Python's
     check_in_place(kernel, dict(zip(program.inputs, arguments, strict=True)), by_loops, printed)
+    check_workspace(kernel, dict(zip(program.inputs, arguments, strict=True)))
+
+
+def check_workspace(kernel: Kernel, inputs: Mapping[str, np.ndarray]) -> None:
+    """Kept to the end, the arrays that a kernel makes need the bytes that they have when it runs."""
+    made = [s.tensor for s in kernel.body if isinstance(s, Allocate)]
+    made += [s.out for s in kernel.body if isinstance(s, Product)]
+    made += [name for s in kernel.body if isinstance(s, Library) for name in s.outs]
+    found = loops.evaluate(replace(kernel, results=tuple(made)), inputs)
+    held = (*kernel.body, *(CheckIndices(name, number(1)) for name in made))
+    total = workspace(replace(kernel, body=held, results=()), inputs)
+    assert total.bytes == sum(array.nbytes for array in found if np.ndim(array))
+    assert total.arrays == sum(np.ndim(array) > 0 for array in found)
+    assert workspace_bytes(kernel, inputs) <= total.bytes
 
 
 def check_in_place(

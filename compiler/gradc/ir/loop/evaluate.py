@@ -94,6 +94,13 @@ def evaluate(kernel: Kernel, inputs: Mapping[str, Array], *, limit: int = LIMIT)
     return tuple(machine.complete(name) for name in kernel.results)
 
 
+def number_of(expression: Expr, values: Mapping[str, Array]) -> Array:
+    """Return the value of an expression, given those of the names in it."""
+    machine = _Machine(0)
+    machine.values.update(values)
+    return machine.scalar(expression)
+
+
 class _Machine:
     """The values of all names, and for arrays which elements have been written."""
 
