@@ -17,6 +17,7 @@ from gradc.ir.index.nodes import Access, Assign, Equation, Program, outputs_of
 from gradc.ir.index.show import show
 from gradc.ir.index.templates import template
 from gradc.ir.index.verify import verify
+from gradc.ir.loop.nodes import Parameter
 from gradc.ir.names import NameSupply
 from gradc.ir.stages import Stages
 from gradc.lowering.nest import lower
@@ -28,9 +29,11 @@ from gradc.passes.equations.markers import without_markers
 from gradc.passes.equations.simplify import simplify
 from gradc.passes.equations.stabilise import stabilise
 from gradc.passes.equations.transposes import in_order_of_operands, without_transposes
+from gradc.passes.loops.into import into
 from gradc.passes.loops.share import share_out
 from gradc.passes.loops.strips import in_strips
 from gradc.passes.loops.unroll import unroll
+from gradc.passes.loops.workspace import with_local_arrays
 from gradc.schedule.fuse import fuse
 from gradc.schedule.recompute import recompute
 from gradc_runtime.artifact import KernelArtifact
@@ -61,10 +64,15 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Derivation:
-    """Which program to derive: `of` is ``"value"``, ``"grad"``, ``"value_and_grad"``, ``"vjp"``, ..."""
+    """Which program to derive: `of` is ``"value"``, ``"grad"``, ``"value_and_grad"``, ``"vjp"``, ...
+
+    With `into`, a kernel for ``"value_and_grad"`` writes gradients to arrays that it is given after its arguments;
+    it returns what is a number.
+    """
 
     of: str
     wrt: tuple[str, ...] = ()
+    into: bool = False
 
 
 Deriver = Callable[[Program, Sequence[str]], Program]
@@ -134,11 +142,23 @@ def compile_program(program: Program, derivation: Derivation, options: Options) 
     kernel = timed("lower", lambda: lower(optimised, schedule, name=name, header=header))
     kernel = timed("unroll", lambda: unroll(kernel))
     kernel = timed("share", lambda: share_out(kernel))
-    kernel = timed("strips", lambda: in_strips(kernel))
+    kernel = timed("strips", lambda: with_local_arrays(in_strips(kernel)))
     if derivation.of == "value_and_grad":
         kernel = replace(kernel, nested=len(derivation.wrt))  # (value, gradients), as the user asks for them
     source = timed("source", lambda: module_text(kernel))
     return Stages(program, stable, applied, adjoint, optimised, schedule, kernel, source, seconds)
+
+
+def into_arguments(stages: Stages) -> Stages:
+    """The stages of the same compilation for a kernel that writes gradients to arrays which it is given.
+
+    Requires: the kernel returns gradients.
+    """
+    types = stages.optimised.types
+    kernel = stages.kernel
+    gradients = [Parameter(n, types[n].dtype, len(types[n].shape)) for n in kernel.results[-kernel.nested :]]
+    kernel = into(kernel, [gradient for gradient in gradients if gradient.rank])
+    return replace(stages, kernel=kernel, source=module_text(kernel))
 
 
 def every_tensor(stages: Stages) -> Stages:
@@ -157,7 +177,8 @@ def artifact_of(stages: Stages) -> KernelArtifact:
     types = stages.optimised.types
     parameters = tuple((p.name, p.dtype.value, p.rank) for p in stages.kernel.parameters)
     results = tuple((name, types[name].dtype.value, len(types[name].shape)) for name in stages.kernel.results)
-    return KernelArtifact(stages.kernel.name, stages.source, parameters, results)
+    written = tuple(p.name for p in stages.kernel.parameters if p.written)
+    return KernelArtifact(stages.kernel.name, stages.source, parameters, results, written)
 
 
 def own_outputs(program: Program) -> Program:

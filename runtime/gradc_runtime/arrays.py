@@ -7,6 +7,7 @@ kernel does to them.  Memory of arrays that nobody uses any more is therefore ke
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -27,6 +28,7 @@ POOLED = sys.platform == "linux"  # elsewhere every array is Numba's
 LARGE = 1 << 18  # bytes of an array that comes from the pool
 LIMIT = 1 << 28  # bytes that the pool keeps at most
 SLOTS = 32
+STACKED = 512  # bytes of a local array at most, for it to be on the stack
 HUGE, PAGE = 1 << 21, 1 << 12  # bytes of a large page, which the system is asked for, and of a page
 HEAD = LINE = 64  # bytes before an array: the size of its block; arrays start at a cache line
 MOST_WASTE = 8  # a block serves an array that leaves less than one of so many parts of it unused
@@ -50,6 +52,16 @@ def zeros(shape: tuple[int, ...], dtype: Any) -> Array:
     return np.zeros(shape, dtype)
 
 
+def local(shape: tuple[int, ...], dtype: Any) -> Array:
+    """A new array, its elements undefined, that does not outlive the kernel: a small one is on the kernel's stack."""
+    return np.empty(shape, dtype)
+
+
+def clear(array: Array) -> None:
+    """Make every element of a C-contiguous array 0."""
+    array[...] = 0
+
+
 def _typing(context: Any) -> Any:
     def typer(shape: Any, dtype: Any) -> Any:
         kind = parse_dtype(dtype)
@@ -58,10 +70,11 @@ def _typing(context: Any) -> Any:
     return typer
 
 
-def _lowering(clear: bool) -> Any:
+def _lowering(make: Callable[[Any, ir.IRBuilder, Any], tuple[Any, Any]]) -> Any:
+    """`make` returns the address of the memory and what owns it."""
+
     def lower(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
-        """Call what makes the memory, by symbol: a kernel has hundreds of arrays, and LLVM is superlinear."""
-        kind, word, pointer = signature.return_type, ir.IntType(64), ir.IntType(8).as_pointer()
+        kind, word = signature.return_type, ir.IntType(64)
         extents = [builder.sext(extent, word) for extent in cgutils.unpack_tuple(builder, values[0])]
         item = context.get_abi_sizeof(context.get_data_type(kind.dtype))
         strides: list[Any] = [word(item)]
@@ -72,12 +85,7 @@ def _lowering(clear: bool) -> Any:
             negative = builder.icmp_signed("<", extent, word(0))
             wrong = builder.or_(wrong, builder.or_(builder.extract_value(found, 1), negative))
         count = builder.select(wrong, word(-1), strides.pop())
-        declared = ir.FunctionType(word, [word, word])
-        make = cgutils.get_or_insert_function(builder.module, declared, _maker())
-        owner = builder.inttoptr(builder.call(make, [count, word(int(clear))]), pointer)
-        with builder.if_then(cgutils.is_null(builder, owner), likely=False):
-            context.call_conv.return_user_exc(builder, MemoryError, (NO_MEMORY,))
-        data = context.nrt.meminfo_data(builder, owner)
+        data, owner = make(context, builder, count)
         array = make_array(kind)(context, builder)
         populate_array(
             array,
@@ -92,9 +100,50 @@ def _lowering(clear: bool) -> Any:
     return lower
 
 
-for _function, _clear in ((empty, False), (zeros, True)):
+def _on_heap(clear: bool) -> Any:
+    def make(context: Any, builder: ir.IRBuilder, size: Any) -> tuple[Any, Any]:
+        """Call what makes the memory, by symbol: a kernel has hundreds of arrays, and LLVM is superlinear."""
+        word, pointer = ir.IntType(64), ir.IntType(8).as_pointer()
+        declared = ir.FunctionType(word, [word, word])
+        maker = cgutils.get_or_insert_function(builder.module, declared, _maker())
+        owner = builder.inttoptr(builder.call(maker, [size, word(int(clear))]), pointer)
+        with builder.if_then(cgutils.is_null(builder, owner), likely=False):
+            context.call_conv.return_user_exc(builder, MemoryError, (NO_MEMORY,))
+        return context.nrt.meminfo_data(builder, owner), owner
+
+    return make
+
+
+def _on_stack_if_small(context: Any, builder: ir.IRBuilder, size: Any) -> tuple[Any, Any]:
+    """Memory on the stack has no owner, which Numba takes for memory that somebody else looks after."""
+    byte = ir.IntType(8)
+    buffer = cgutils.alloca_once(builder, ir.ArrayType(byte, STACKED))
+    buffer.align = LINE
+    data = cgutils.alloca_once_value(builder, builder.bitcast(buffer, byte.as_pointer()))
+    owner = cgutils.alloca_once_value(builder, ir.Constant(byte.as_pointer(), None))
+    with builder.if_then(
+        builder.icmp_unsigned(">", size, size.type(STACKED))
+    ):  # a size that is wrong is large
+        for made, place in zip(_on_heap(False)(context, builder, size), (data, owner), strict=True):
+            builder.store(made, place)
+    return builder.load(data), builder.load(owner)
+
+
+for _function, _make in ((empty, _on_heap(False)), (zeros, _on_heap(True)), (local, _on_stack_if_small)):
     type_callable(_function)(_typing)
-    lower_builtin(_function, types.BaseTuple, types.Any)(_lowering(_clear))
+    lower_builtin(_function, types.BaseTuple, types.Any)(_lowering(_make))
+
+
+@type_callable(clear)
+def _type_of_clear(context: Any) -> Any:
+    return lambda array: types.none if isinstance(array, types.Array) and array.layout == "C" else None
+
+
+@lower_builtin(clear, types.Array)
+def _lower_clear(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
+    array = make_array(signature.args[0])(context, builder, value=values[0])
+    cgutils.memset(builder, array.data, builder.mul(array.nitems, array.itemsize), 0)
+    return context.get_dummy_value()
 
 
 @intrinsic

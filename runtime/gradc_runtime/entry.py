@@ -5,7 +5,7 @@ signatures.  A kernel has one signature, so that a function for just that one on
 are of it: a call costs a tenth of a microsecond.  Any other call is passed on to the function's fallback as it is.
 
     call(arguments...)   C-contiguous arrays of the kernel's dtypes and Python floats in, results out
-    bound()              arguments at fixed addresses in, a number out, gradients written to fixed addresses
+    bound()              arguments at fixed addresses in, a number out, the kernel's other numbers to fixed addresses
 """
 
 from __future__ import annotations
@@ -114,16 +114,20 @@ def call(dispatcher: Any, fallback: Callable[..., Any], of: str, documentation: 
     return _function(address, of, _FASTCALL, documentation, (fallback, words, dispatcher))
 
 
-def bound(dispatcher: Any, inputs: Sequence[Array], outputs: Sequence[Array]) -> Any:
-    """A function without arguments: the kernel's value for `inputs`, its gradients written to `outputs`.
+def bound(dispatcher: Any, arguments: Sequence[Array], numbers: Sequence[Array]) -> Any:
+    """A function without arguments: the kernel's first result for `arguments`, the others stored in `numbers`.
 
-    Both must live and stay where they are for as long as the function does; it does not hold them.
+    `numbers` are floating-point arrays without axes.  All arrays must live and stay where they are for as long as the
+    function does; it does not hold them.
     """
     (result,) = dispatcher.overloads.values()
-    described = repr(("bound", result.signature.args, result.signature.return_type))
-    address = _address(described, lambda builder, context: entry_code.Bound(builder, context, result).emit())
+    dtypes = [number.dtype.name for number in numbers]
+    described = repr(("bound", result.signature.args, result.signature.return_type, dtypes))
+    address = _address(
+        described, lambda builder, context: entry_code.Bound(builder, context, result, dtypes).emit()
+    )
     words = [_machine_code(result)]
-    for value in (*inputs, *outputs):
+    for value in (*arguments, *numbers):
         array = np.asarray(value)
         if isinstance(value, np.ndarray):
             words += [value.ctypes.data, *value.shape]

@@ -15,7 +15,8 @@ from numba.core import cgutils, types
 
 Value = Any  # of LLVM
 
-_BYTE, _INT, _WORD, _DOUBLE = ir.IntType(8), ir.IntType(32), ir.IntType(64), ir.DoubleType()
+_BYTE, _INT, _WORD = ir.IntType(8), ir.IntType(32), ir.IntType(64)
+_DOUBLE, _SINGLE = ir.DoubleType(), ir.FloatType()
 _OBJECT = _BYTE.as_pointer()
 _TUPLE: Any = types.BaseTuple
 
@@ -128,6 +129,10 @@ class Entry:
                 self.c("PyEval_RestoreThread", ir.VoidType(), builder.load(thread))
         return status, found
 
+    def wide(self, number: Value) -> Value:
+        """A number as a float64."""
+        return number if number.type == _DOUBLE else self.builder.fpext(number, _DOUBLE)
+
     def parts(self, kind: Any, value: Value) -> list[tuple[Any, Value]]:
         """The leaves of nested tuples, with their types."""
         if not isinstance(kind, _TUPLE):
@@ -233,8 +238,7 @@ class Call(Entry):
         """An array, or a float."""
         if isinstance(kind, types.Array):
             return self.made_array(kind, value)
-        wide = value if value.type == _DOUBLE else self.builder.fpext(value, _DOUBLE)
-        return self.c("PyFloat_FromDouble", _OBJECT, wide)
+        return self.c("PyFloat_FromDouble", _OBJECT, self.wide(value))
 
     def made_array(self, kind: Any, value: Value) -> Value:
         """A NumPy array of the elements of the kernel's, or one that holds on to its memory."""
@@ -263,7 +267,11 @@ class Call(Entry):
 
 
 class Bound(Entry):
-    """The function that reads its arguments from words, and writes gradients where words say."""
+    """The function that reads its arguments from words, and stores numbers, of these dtypes, where words say."""
+
+    def __init__(self, builder: ir.IRBuilder, context: Any, result: Any, dtypes: Sequence[str]) -> None:
+        super().__init__(builder, context, result)
+        self.dtypes = dtypes
 
     def emit(self) -> None:
         """Emit everything."""
@@ -281,16 +289,11 @@ class Bound(Entry):
             python = self.context.get_python_api(builder)
             self.context.call_conv.raise_error(builder, python, status)
             builder.ret(ir.Constant(_OBJECT, None))
-        (_, value), *gradients = self.parts(self.returned, found)
-        fits = ir.IntType(1)(1)
-        for kind, gradient in gradients:
-            fits = builder.and_(fits, self.write(kind, gradient))
-        with builder.if_then(builder.not_(fits), likely=False):
-            text = "an output has not the shape of the gradient: bind again"
-            self.context.get_python_api(builder).err_set_string("PyExc_ValueError", text)
-            builder.ret(ir.Constant(_OBJECT, None))
-        wide = value if value.type == _DOUBLE else builder.fpext(value, _DOUBLE)
-        builder.ret(self.c("PyFloat_FromDouble", _OBJECT, wide))
+        value, *numbers = [self.wide(part) for _, part in self.parts(self.returned, found)]
+        for number, dtype in zip(numbers, self.dtypes, strict=True):
+            stored = number if dtype == "float64" else builder.fptrunc(number, _SINGLE)
+            builder.store(stored, builder.inttoptr(self.word(), stored.type.as_pointer()))
+        builder.ret(self.c("PyFloat_FromDouble", _OBJECT, value))
 
     def word(self) -> Value:
         """The next word."""
@@ -310,24 +313,6 @@ class Bound(Entry):
             number = self.builder.bitcast(word, _DOUBLE)
             return (number if native == _DOUBLE else self.builder.fptrunc(number, native)), None
         return (word if native == _WORD else self.builder.trunc(word, native)), None
-
-    def write(self, kind: Any, gradient: Value) -> Value:
-        """Copy a gradient to its place; whether it has the shape for that."""
-        builder, place = self.builder, self.word()
-        if not isinstance(kind, types.Array):
-            wide = gradient if gradient.type == _DOUBLE else builder.fpext(gradient, _DOUBLE)
-            builder.store(wide, builder.inttoptr(place, _DOUBLE.as_pointer()))
-            return ir.IntType(1)(1)
-        array = self.context.make_array(kind)(self.context, builder, value=gradient)
-        fits = ir.IntType(1)(1)
-        for extent in cgutils.unpack_tuple(builder, array.shape):
-            fits = builder.and_(fits, builder.icmp_signed("==", extent, self.word()))
-        with builder.if_then(fits, likely=True):
-            source = builder.bitcast(array.data, _OBJECT)
-            size = builder.mul(array.nitems, array.itemsize)
-            cgutils.raw_memcpy(builder, builder.inttoptr(place, _OBJECT), source, size, 1)
-        self.context.nrt.decref(builder, kind, gradient)
-        return fits
 
 
 def _name(kind: Any) -> str:

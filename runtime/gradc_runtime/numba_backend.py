@@ -51,11 +51,12 @@ def load(artifact: KernelArtifact) -> Loaded:
 
 
 def signature(artifact: KernelArtifact) -> Any:
-    """The one signature a kernel is compiled for: read-only C-contiguous arrays and scalars."""
+    """The one signature a kernel is compiled for: scalars and C-contiguous arrays, read-only but for results."""
     arguments = []
-    for _, dtype, rank in artifact.parameters:
+    for name, dtype, rank in artifact.parameters:
         scalar = types.boolean if dtype == "bool" else getattr(types, dtype)
-        arguments.append(types.Array(scalar, rank, "C", readonly=True) if rank else scalar)
+        readonly = name not in artifact.written
+        arguments.append(types.Array(scalar, rank, "C", readonly=readonly) if rank else scalar)
     return tuple(arguments)
 
 

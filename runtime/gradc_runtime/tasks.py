@@ -147,7 +147,7 @@ def _type_of_run(context: Any) -> Any:
 
 @lower_builtin(run_tasks, _TaskType, types.Integer, types.Integer, types.BaseTuple)
 def _lower_run(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
-    """Launch a task over the parts; its arguments lie on the stack of the caller."""
+    """Launch a task over the parts; its arguments lie on the stack of the caller.  A single part is just called."""
     function, _, _, kinds = signature.args
     _, count, work, arguments = values
     compiled = function.task.compiled(context, (types.intp, types.intp, *map(types.unliteral, kinds)))
@@ -161,7 +161,13 @@ def _lower_run(context: Any, builder: ir.IRBuilder, signature: Any, values: Any)
     launch = cgutils.get_or_insert_function(builder.module, declared, "gradc_launch")
     address, place = builder.ptrtoint(entry, word), builder.ptrtoint(table, word)
     patience = builder.add(word(PATIENCE), builder.mul(work, word(PER_OPERATION)))
-    builder.call(launch, [address, count, place, patience])
+    single = builder.icmp_signed("==", count, word(1))
+    with builder.if_else(single, likely=False) as (alone, several):
+        with alone:
+            part = builder.ptrtoint(cgutils.alloca_once_value(builder, word(0)), word)
+            builder.call(entry, [part, word(0), word(0), place])
+        with several:
+            builder.call(launch, [address, count, place, patience])
     return context.get_dummy_value()
 
 
@@ -171,6 +177,7 @@ def _entry(context: Any, module: Any, compiled: Any, table_type: Any) -> Any:
     kind = ir.FunctionType(ir.VoidType(), [word] * 4)
     entry = ir.Function(module, kind, module.get_unique_name(f"{compiled.fndesc.qualname}_entry"))
     entry.linkage = "internal"
+    entry.attributes.add("noinline")  # once is enough, and LLVM is superlinear
     builder = ir.IRBuilder(entry.append_basic_block())
     part = builder.load(builder.inttoptr(entry.args[0], word.as_pointer()))
     table = builder.load(builder.inttoptr(entry.args[3], table_type.as_pointer()))

@@ -11,7 +11,8 @@ from gradc.api.bindable import Bindable
 from gradc.api.variant import Variant
 from gradc.errors import ArgumentError
 from gradc.explain.inspection import Inspection
-from gradc.ir.index.evaluate import Interpreter
+from gradc.ir import extents
+from gradc.ir.index.evaluate import Interpreter, bind_extents
 from gradc.ir.index.nodes import Call, Program, outputs_of
 from gradc.ir.index.show import show_equation
 from gradc.pipeline import Derivation
@@ -70,6 +71,16 @@ class At:
         variant, derivation = self.derivation(of)
         stages = variant.compiled(derivation)
 
+        def arguments() -> dict[str, Any]:
+            """Inputs by name; what a derivation adds to them is made up in its shape."""
+            program, inputs = self.program_and_inputs()
+            known = bind_extents(program, {name: np.shape(value) for name, value in inputs.items()})
+            derived = stages.optimised
+            for name in derived.inputs:
+                shape = tuple(extents.evaluate(size, known) for size in derived.types[name].shape)
+                inputs.setdefault(name, np.broadcast_to(0.0, shape))
+            return inputs
+
         def dispatcher() -> Any:
             return backends.load("numba").readable(variant.dispatcher(derivation))
 
@@ -77,7 +88,7 @@ class At:
             variant.dispatcher(derivation)
             return variant.loaded[derivation].path
 
-        return Inspection(stages, dispatcher, path)
+        return Inspection(stages, arguments, dispatcher, path)
 
     def kernel(self, of: str = "value_and_grad") -> Any:
         """Return the Numba dispatcher of `of`: takes the flattened leaves in signature order.

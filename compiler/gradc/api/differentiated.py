@@ -7,7 +7,7 @@ import importlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
 import optree
 
@@ -15,6 +15,7 @@ from gradc.api.bound import At, Method
 from gradc.api.built import LEAF, Source
 from gradc.api.core import MAX_VARIANTS, Core, fast_key, matching, outputs_tree
 from gradc.api.examples import examples
+from gradc.api.outputs import written
 from gradc.api.prebound import Prebound, bind
 from gradc.api.variant import Variant, require_scalar
 from gradc.errors import GradcError
@@ -64,11 +65,25 @@ class Differentiated(Core, Generic[P, R]):
         variant, values, _ = self._prepare(args, kwargs)
         return outputs_tree(variant, self._run(variant, Derivation("value"), values))
 
-    def grad(self, *args: P.args, **kwargs: P.kwargs) -> Any:
-        """Return the gradient: bare if `wrt` is one name or there is one parameter, else a tuple."""
+    @overload
+    def grad(self, *args: P.args, **kwargs: P.kwargs) -> Any: ...
+
+    @overload
+    def grad(self, *args: Any, out: Any, **kwargs: Any) -> Any: ...
+
+    def grad(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the gradient: bare if `wrt` is one name or there is one parameter, else a tuple.
+
+        With ``out=``, C-contiguous arrays in the structure of the gradient (a number's has no axes), it is written
+        to these, and they are returned.  They share memory with no argument.  A parameter of a formula that is
+        called ``out`` is that parameter.
+        """
         return self._grad(*args, **kwargs)
 
-    def _grad_generally(self, *args: P.args, **kwargs: P.kwargs) -> Any:
+    def _grad_generally(self, *args: Any, **kwargs: Any) -> Any:
+        out, kwargs = self._without_out(kwargs)
+        if out is not None:
+            return written(self, "grad", out, args, kwargs)[1]
         variant, values, flat = self._prepare(args, kwargs)
         require_scalar(variant.built, "grad")
         self._check_once(args, kwargs)
@@ -79,11 +94,23 @@ class Differentiated(Core, Generic[P, R]):
             self._serve_directly(variant, derivation, leaves)
         return self._gradients(variant, leaves, results, flat)
 
-    def value_and_grad(self, *args: P.args, **kwargs: P.kwargs) -> tuple[R, Any]:
-        """``(value, gradient)`` from one fused kernel; ``((value, aux), gradient)`` with ``has_aux=True``."""
+    @overload
+    def value_and_grad(self, *args: P.args, **kwargs: P.kwargs) -> tuple[R, Any]: ...
+
+    @overload
+    def value_and_grad(self, *args: Any, out: Any, **kwargs: Any) -> tuple[R, Any]: ...
+
+    def value_and_grad(self, *args: Any, **kwargs: Any) -> tuple[R, Any]:
+        """``(value, gradient)`` from one fused kernel; ``((value, aux), gradient)`` with ``has_aux=True``.
+
+        With ``out=`` the gradient is written to arrays that are there already, as by `grad`.
+        """
         return self._value_and_grad(*args, **kwargs)
 
-    def _value_and_grad_generally(self, *args: P.args, **kwargs: P.kwargs) -> tuple[R, Any]:
+    def _value_and_grad_generally(self, *args: Any, **kwargs: Any) -> tuple[R, Any]:
+        out, kwargs = self._without_out(kwargs)
+        if out is not None:
+            return written(self, "value_and_grad", out, args, kwargs)
         variant, values, flat = self._prepare(args, kwargs)
         require_scalar(variant.built, "value_and_grad")
         self._check_once(args, kwargs)
@@ -97,6 +124,12 @@ class Differentiated(Core, Generic[P, R]):
 
     # Instances have machine code in the place of these, which hands on to them what it does not serve.
     _grad, _value_and_grad = _grad_generally, _value_and_grad_generally
+
+    def _without_out(self, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """Where the gradient goes, and the function's own arguments; `None` says nothing, as for NumPy."""
+        if "out" not in kwargs or "out" in self.signature.parameters:
+            return None, kwargs
+        return kwargs["out"], {name: value for name, value in kwargs.items() if name != "out"}
 
     def _serve_directly(self, variant: AnyVariant, derivation: Derivation, leaves: Sequence[int]) -> None:
         """Let machine code answer further calls of this kind, without any Python; this object serves all others."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from gradc.ir.index.show import show_type
 from gradc.ir.stages import Stages
 from gradc.ir.types import DType
 from gradc.lang.signature import Flat
-from gradc.pipeline import Derivation, Options, artifact_of, compile_program, derive
+from gradc.pipeline import Derivation, Options, artifact_of, compile_program, derive, into_arguments
 from gradc_runtime import backends
 
 Kernel = Callable[..., tuple[Any, ...]]
@@ -173,7 +174,9 @@ class Variant:
     def compiled(self, derivation: Derivation) -> Stages:
         """All stages of a derivation, without calling Numba."""
         with self._lock:
-            if derivation not in self.stages:
+            if derivation not in self.stages and derivation.into:
+                self.stages[derivation] = into_arguments(self.compiled(replace(derivation, into=False)))
+            elif derivation not in self.stages:
                 program = self.program_of(derivation)
                 with collector_resting():
                     self.stages[derivation] = compile_program(program, derivation, self.options)

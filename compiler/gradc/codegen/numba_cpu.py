@@ -20,6 +20,7 @@ from gradc.ir.loop.nodes import (
     AddTo,
     Allocate,
     CheckIndices,
+    Clear,
     Clock,
     Contract,
     Expr,
@@ -42,7 +43,7 @@ from gradc.ir.types import DType
 
 # Where the functions that a module calls come from: what is neither here nor built in is in `scalars`.
 MODULES = {
-    "arrays": ("empty", "zeros"),
+    "arrays": ("empty", "zeros", "local", "clear"),
     "clock": ("nanoseconds",),
     "contraction_kernel": ("contract", "add_contraction"),
     "external": ("external",),
@@ -127,7 +128,7 @@ class _Module:
         if self.kernel.nested > 1:
             inner = ", ".join(names[-self.kernel.nested :])
             names = [*names[: -self.kernel.nested], f"({inner})"]
-        return f"({names[0]},)" if len(names) == 1 else ", ".join(names)
+        return f"({names[0]},)" if len(names) == 1 else ", ".join(names) or "()"
 
     def _head(self) -> list[str]:
         quoted = [comment(line).replace("\\", "\\\\") for line in self.kernel.header or (self.kernel.name,)]
@@ -274,8 +275,6 @@ class _Module:
             case CheckIndices(tensor, extent):
                 self.printer.used["check_indices"] = None
                 self._line(depth, f"check_indices({self.rename(tensor)}, {self.printer.text(extent)})")
-            case Allocate():
-                self._allocate(statement, depth)
             case Update(name, op, value):
                 target = self.rename(name)
                 self._line(depth, f"{target} = {self._combined(op, target, value)}")
@@ -288,10 +287,8 @@ class _Module:
                     return
                 self._line(depth, f"for {self.rename(index)} in range({self.printer.text(extent)}):")
                 self._body(body, depth + 1)
-            case Parts() | Tasks() | Product() | Contract() | Library() | Clock():
-                self._whole(statement, depth)
             case _:
-                assert_never(statement)
+                self._whole(statement, depth)
 
     def _write(self, statement: Store | AddTo, depth: int) -> None:
         element, value = self._element(statement.tensor, statement.indices), statement.value
@@ -314,14 +311,20 @@ class _Module:
     def _allocate(self, statement: Allocate, depth: int) -> None:
         shape = ", ".join(self.printer.text(size) for size in statement.shape)
         comma = "," if len(statement.shape) == 1 else ""
-        make = "zeros" if statement.zeroed else "empty"
+        make = "local" if statement.local else "zeros" if statement.zeroed else "empty"
         self.printer.used["np"] = None
         dtype = f", np.{_numpy_name(statement.dtype.value)}"
-        if all(isinstance(size, Number) for size in statement.shape):
+        if all(isinstance(size, Number) for size in statement.shape) and not statement.local:
             make, dtype = f"np.{make}", "" if statement.dtype.value == "float64" else dtype
         else:
             self.printer.used[make] = None
         self._line(depth, f"{self.rename(statement.tensor)} = {make}(({shape}{comma}){dtype})")
+        if statement.local and statement.zeroed:
+            self._clear(statement.tensor, depth)
+
+    def _clear(self, tensor: str, depth: int) -> None:
+        self.printer.used["clear"] = None
+        self._line(depth, f"clear({self.rename(tensor)})")
 
     def _element(self, tensor: str, indices: Sequence[Expr]) -> str:
         return f"{self.rename(tensor)}[{', '.join(self.printer.text(index) for index in indices)}]"
@@ -339,8 +342,14 @@ class _Module:
         self.printer.used[function] = None
         self._line(depth, f"{self.rename(statement.out)} = {function}({arguments})")
 
-    def _whole(self, statement: Parts | Tasks | Product | Contract | Library | Clock, depth: int) -> None:
+    def _whole(
+        self, statement: Allocate | Clear | Parts | Tasks | Product | Contract | Library | Clock, depth: int
+    ) -> None:
         match statement:
+            case Allocate():
+                self._allocate(statement, depth)
+            case Clear(tensor):
+                self._clear(tensor, depth)
             case Parts(name, extent, work, size):
                 self.printer.used["parts_of"] = None
                 given = ", ".join(self.printer.text(value) for value in (extent, work, size))

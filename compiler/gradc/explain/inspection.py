@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from gradc.errors import ArgumentError
@@ -21,6 +21,7 @@ STAGES = (
     "source",
     "llvm",
     "asm",
+    "workspace",
     "timings",
 )
 
@@ -31,8 +32,15 @@ class Inspection:
     Printing it shows the program, the schedule and the source.
     """
 
-    def __init__(self, stages: Stages, dispatcher: Callable[[], Any], path: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        stages: Stages,
+        arguments: Callable[[], Mapping[str, Any]],
+        dispatcher: Callable[[], Any],
+        path: Callable[[], str],
+    ) -> None:
         self.stages = stages
+        self._arguments = arguments
         self._dispatcher = dispatcher
         self._path = path
 
@@ -91,6 +99,13 @@ class Inspection:
     def asm(self) -> str:
         """The machine code, as assembly."""
         return next(iter(self._dispatcher().inspect_asm().values()))
+
+    @property
+    def workspace(self) -> str:
+        """The memory that the kernel needs for these arguments beside them and its results."""
+        from gradc.ir.loop.workspace import workspace  # noqa: PLC0415
+
+        return f"{workspace(self.stages.kernel, self._arguments())}\n"
 
     @property
     def timings(self) -> str:

@@ -242,6 +242,17 @@ def leaked(x: object, where: str) -> TraceError:
     )
 
 
+def out_inside(name: str, where: str) -> TraceError:
+    """Refuse arrays for the gradient in a call that is being traced."""
+    return TraceError(
+        f"{name}(..., out=...) cannot be used while a function is traced",
+        where=where,
+        why="a traced gradient is no memory: there is nothing yet to write to the arrays",
+        do="leave out= away and use what the call returns",
+        code="E_TRACE_OUT",
+    )
+
+
 def kernel_inside(name: str, where: str) -> TraceError:
     """Refuse a method that is about a kernel, of a function that is being traced."""
     return TraceError(

@@ -8,9 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import sympy as sp
+from numba.core import runtime
 
 from gradc import differentiate
 from gradc.errors import ArgumentError, GradcError
+
+_nrt: Any = vars(runtime)["_nrt_python"]
 
 
 def rosenbrock(x: np.ndarray) -> Any:
@@ -66,6 +70,64 @@ def test_gradients_go_where_they_are_wanted():
     np.testing.assert_allclose(step.gradient["w"], 2 * np.cos(3.0))
 
 
+STACKS = np.linspace(-1, 1, 24).reshape(2, 3, 4)
+IN_PLACE: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
+    "written in a loop": (rosenbrock, (np.linspace(-1, 1, 10),)),
+    "long": (rosenbrock, (np.linspace(-1, 1, 100_001),)),
+    "empty": (lambda x: np.sum(x * x), (np.zeros((0, 3)),)),
+    "a matrix product": (lambda w, x: np.sum((x @ w) ** 2), (np.ones((3, 2)), np.arange(12.0).reshape(4, 3))),
+    "a product of batches": (
+        lambda x, a: np.sum(np.einsum("bij,bj->bi", a, x)),
+        (STACKS[:, 0].copy(), STACKS),
+    ),
+    "a library's": (lambda a: np.sum(np.linalg.inv(a)), (np.eye(3) + 0.1,)),
+    "in another shape": (lambda x: np.sum(np.reshape(x, (3, 2)) @ np.ones((2, 2))), (np.arange(6.0),)),
+    "looked up": (lambda x: np.sum(x[np.array([0, 2, 2])]), (np.arange(4.0),)),
+    "numbers and arrays": (lambda a, x, b: a * np.sum(np.sin(b * x)), (2.0, np.arange(5.0), 0.5)),
+    "single precision": (lambda a, x: np.sum(x * x) * a, (np.float32(2.0), np.arange(4, dtype=np.float32))),
+    "an argument that does not matter": (lambda x, y: np.sum(x) + 0 * np.sum(y), (np.ones(3), np.ones(2))),
+}
+
+
+@pytest.mark.parametrize(("function", "arguments"), IN_PLACE.values(), ids=IN_PLACE.keys())
+def test_gradients_in_place_have_the_bits_of_those_that_are_returned(
+    function: Callable[..., Any], arguments: tuple[Any, ...]
+):
+    loss = differentiate(function)
+    value, gradient = loss.value_and_grad(*arguments)
+    parts = gradient if isinstance(gradient, tuple) else (gradient,)
+    outs: list[Any] = [np.full(np.shape(part), np.nan, np.asarray(part).dtype) for part in parts]
+    step = loss.bind(*arguments, out=tuple(outs) if len(outs) > 1 else outs[0])
+    for _ in range(2):
+        assert step() == value
+        for out, part in zip(outs, parts, strict=True):
+            np.testing.assert_array_equal(out, part)
+            out[...] = np.nan
+
+
+def test_a_small_bound_call_makes_no_array():
+    step = differentiate(rosenbrock).bind(np.linspace(-1, 1, 10))
+    _nrt.memsys_enable_stats()
+    before = _nrt.memsys_get_stats_alloc()
+    for _ in range(10):
+        step()
+    made = _nrt.memsys_get_stats_alloc() - before
+    _nrt.memsys_disable_stats()
+    assert made == 0
+
+
+@pytest.mark.parametrize("size", [1, 2, 63, 64, 65, 66, 200])
+def test_arrays_of_the_kernel_on_its_stack_and_beside_it(size: int):
+    x = np.linspace(-1, 1, size)
+    value, gradient = differentiate(rosenbrock).value_and_grad(x)
+    across, along = x[1:] - x[:-1] ** 2, 1 - x[:-1]
+    expected = np.zeros_like(x)
+    expected[1:] = 200 * across
+    expected[:-1] -= 400 * across * x[:-1] + 2 * along
+    assert value == pytest.approx(rosenbrock(x), rel=1e-14)
+    np.testing.assert_allclose(gradient, expected, rtol=1e-13, atol=1e-12)
+
+
 def test_what_cannot_be_bound_is_refused():
     loss = differentiate(lambda x: np.sum(x * x))
     x = np.arange(6.0)
@@ -85,6 +147,8 @@ def test_what_cannot_be_bound_is_refused():
         differentiate(lambda x, y: np.sum(x * y)).bind(x, x.copy(), out=(both, both))
     with pytest.raises(ArgumentError, match="one number"):
         loss.with_options(target="interpret").bind(x)
+    with pytest.raises(ArgumentError, match="one number"):
+        differentiate(sp.Symbol("x") * sp.Symbol("y")).bind(x, 2.0)
     with pytest.raises(TypeError, match="bind again"):
         pickle.dumps(loss.bind(x))
 

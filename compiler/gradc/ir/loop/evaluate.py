@@ -20,6 +20,7 @@ from gradc.ir.loop.nodes import (
     Allocate,
     Apply,
     CheckIndices,
+    Clear,
     Clock,
     Contract,
     Convert,
@@ -66,7 +67,7 @@ def evaluate(kernel: Kernel, inputs: Mapping[str, Array], *, limit: int = LIMIT)
     Parameters
     ----------
     inputs : mapping of name to array
-        One array or scalar per parameter, of the declared dtype and rank.
+        One array or scalar per parameter, of the declared dtype and rank; those for results are written to.
     limit : int
         How many statements may run.
 
@@ -86,9 +87,20 @@ def evaluate(kernel: Kernel, inputs: Mapping[str, Array], *, limit: int = LIMIT)
                 why=f"{kernel.name} takes {parameter.dtype.value} with {parameter.rank} axes",
             )
         machine.values[parameter.name] = value[()]
+        if parameter.written:
+            machine.written[parameter.name] = np.zeros(value.shape, bool)
     with np.errstate(all="ignore"):
         machine.run(kernel.body)
+    for parameter in kernel.parameters:
+        machine.complete(parameter.name)
     return tuple(machine.complete(name) for name in kernel.results)
+
+
+def number_of(expression: Expr, values: Mapping[str, Array]) -> Array:
+    """Return the value of an expression, given those of the names in it."""
+    machine = _Machine(0)
+    machine.values.update(values)
+    return machine.scalar(expression)
 
 
 class _Machine:
@@ -142,7 +154,8 @@ class _Machine:
                 self.whole(statement)
 
     def whole(
-        self, statement: CheckIndices | Allocate | Parts | Tasks | Product | Contract | Library | Clock
+        self,
+        statement: CheckIndices | Allocate | Clear | Parts | Tasks | Product | Contract | Library | Clock,
     ) -> None:
         """Statements about whole tensors and whole loops."""
         match statement:
@@ -158,6 +171,9 @@ class _Machine:
                 sizes = tuple(int(self.scalar(size)) for size in shape)
                 self.values[tensor] = np.zeros(sizes, dtype.numpy)
                 self.written[tensor] = np.full(sizes, zeroed)
+            case Clear(tensor):
+                self.values[tensor][...] = 0
+                self.written[tensor][...] = True
             case Product():
                 self.values[statement.out] = self.product(statement)
             case Contract():

@@ -4,7 +4,8 @@
     Statement := Extent(name, value)                            name = value, an int64
                | Require(condition, message)                    refuse arguments that do not fit
                | CheckIndices(tensor, extent)                   refuse look-ups out of range
-               | Allocate(tensor, dtype, shape, zeroed)
+               | Allocate(tensor, dtype, shape, zeroed, local)
+               | Clear(tensor)                                every element becomes 0
                | Let(name, value)
                | Update(name, op, value)                        name = op(name, value), a reduction
                | Store(tensor, indices, value) | AddTo(tensor, indices, value)
@@ -222,12 +223,20 @@ class CheckIndices:
 
 @dataclass(frozen=True, slots=True)
 class Allocate:
-    """A new C-contiguous tensor."""
+    """A new C-contiguous tensor; nobody but the kernel ever sees a `local` one, which may lie on its stack."""
 
     tensor: str
     dtype: DType
     shape: tuple[Expr, ...]
     zeroed: bool = False
+    local: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Clear:
+    """Make every element of a tensor that may be written to 0."""
+
+    tensor: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -367,6 +376,7 @@ Statement: TypeAlias = (
     | Require
     | CheckIndices
     | Allocate
+    | Clear
     | Let
     | Update
     | Store
@@ -383,11 +393,16 @@ Statement: TypeAlias = (
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """An argument of a kernel: a scalar where `rank` is 0."""
+    """An argument of a kernel: a scalar where `rank` is 0.
+
+    One that is `written` is an array of the caller's for a result: the kernel writes every element of it, and reads
+    none that it has not written.  It shares memory with no other argument.
+    """
 
     name: str
     dtype: DType
     rank: int
+    written: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from gradc.ir.loop.nodes import (
     Allocate,
     Apply,
     CheckIndices,
+    Clear,
     Clock,
     Contract,
     Convert,
@@ -87,9 +88,10 @@ def show_statement(statement: Statement) -> str:
             return f"require {show_expression(condition)}: {message!r}"
         case CheckIndices(tensor, extent):
             return f"check {tensor} < {show_expression(extent)}"
-        case Allocate(tensor, dtype, shape, zeroed):
+        case Allocate(tensor, dtype, shape, zeroed, local):
             sizes = ", ".join(show_expression(size) for size in shape)
-            return f"allocate {tensor}: {dtype.short}[{sizes}]{' zeroed' if zeroed else ''}"
+            kind = f"{' zeroed' if zeroed else ''}{' local' if local else ''}"
+            return f"allocate {tensor}: {dtype.short}[{sizes}]{kind}"
         case Let(name, value, _):
             return f"let {name}: {value.dtype.short} = {show_expression(value)}"
         case Update(name, op, value, _):
@@ -106,13 +108,15 @@ def show_statement(statement: Statement) -> str:
             return _tensor_statement(statement)
 
 
-def _tensor_statement(statement: Store | AddTo | Product | Contract | Library | Clock) -> str:
+def _tensor_statement(statement: Clear | Store | AddTo | Product | Contract | Library | Clock) -> str:
     match statement:
         case Store(tensor, indices, value, _):
             return f"store {_element(tensor, indices)} = {show_expression(value)}"
         case AddTo(tensor, indices, op, value, _):
             element = _element(tensor, indices)
             return f"store {element} = {op}({element}, {show_expression(value)})"
+        case Clear(tensor):
+            return f"clear {tensor}"
         case Product():
             return _product(statement)
         case Contract(out, target, left, first, right, second, extents, add, _):
@@ -147,9 +151,9 @@ def _attribute(value: bool | int | str | tuple[Expr, ...]) -> str:
 
 
 def show_parameter(parameter: Parameter) -> str:
-    """``x: f64[:, :]``; a scalar is ``x: f64``."""
+    """``x: f64[:, :]``; a scalar is ``x: f64``, an array for a result ``out x: f64[:, :]``."""
     axes = f"[{', '.join(':' * parameter.rank)}]" if parameter.rank else ""
-    return f"{parameter.name}: {parameter.dtype.short}{axes}"
+    return f"{'out ' if parameter.written else ''}{parameter.name}: {parameter.dtype.short}{axes}"
 
 
 def _lines(statements: Sequence[Statement], depth: int) -> Iterator[str]:

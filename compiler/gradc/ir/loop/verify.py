@@ -16,6 +16,7 @@ from gradc.ir.loop.nodes import (
     Allocate,
     Apply,
     CheckIndices,
+    Clear,
     Clock,
     Contract,
     Convert,
@@ -50,11 +51,15 @@ def verify(kernel: Kernel) -> Kernel:
 
     A well-formed kernel defines every name once, before it is used and within the loop that uses it or around
     it; gives every function operands of one dtype and every element of a tensor as many int64 indices as it
-    has axes; writes only to tensors that it allocated; and combines only into scalars that it has started.
+    has axes; writes only to tensors that it allocated or was given for that; and combines only into scalars that
+    it has started.
     """
     checker = _Checker()
     for parameter in kernel.parameters:
-        checker.define(f"parameter {parameter.name}", parameter.name, parameter.dtype, parameter.rank)
+        name, rank, written = parameter.name, parameter.rank, parameter.written
+        checker.define(f"parameter {name}", name, parameter.dtype, rank, allocated=written)
+        if written and not rank:
+            checker.problems.append(f"parameter {name}: a number cannot be written")
     checker.block(kernel.body)
     for name in kernel.results:
         if name not in checker.names:
@@ -149,7 +154,7 @@ class _Checker:
         self.names = outside
 
     def scalar(
-        self, statement: Extent | For | CheckIndices | Require | Let | Update | Store | AddTo
+        self, statement: Extent | For | CheckIndices | Clear | Require | Let | Update | Store | AddTo
     ) -> Iterator[str]:
         """Faults of statements about scalars and elements."""
         match statement:
@@ -157,6 +162,8 @@ class _Checker:
                 yield from self.index_faults(value)
                 if isinstance(statement, CheckIndices):
                     yield from self.table_faults(statement.tensor)
+            case Clear(tensor):
+                yield from self.writing_faults(tensor)
             case Require(condition, _):
                 yield from self.typed_faults(condition, DType.BOOL)
             case Let(_, value):
@@ -180,11 +187,15 @@ class _Checker:
             yield f"{name} is {kind.dtype!r}, the value {value.dtype!r}"
 
     def store_faults(self, tensor: str, indices: Sequence[Expr], value: Expr) -> Iterator[str]:
-        kind = self.names.get(tensor)
-        if kind is not None and not kind.allocated:
-            yield f"{tensor} was not allocated"
+        if tensor in self.names:
+            yield from self.writing_faults(tensor)
         yield from self.element_faults(tensor, indices, value.dtype)
         yield from self.faults(value)
+
+    def writing_faults(self, tensor: str) -> Iterator[str]:
+        kind = self.names.get(tensor)
+        if kind is None or not kind.allocated:
+            yield f"{tensor} is not defined" if kind is None else f"{tensor} was not allocated"
 
     def table_faults(self, tensor: str) -> Iterator[str]:
         kind = self.names.get(tensor)
