@@ -105,8 +105,9 @@ def by_points(name: str, out: np.ndarray, a: np.ndarray, b: np.ndarray) -> tuple
         for read in reads
     )
     products = a[left].astype(np.float64) * b[right].astype(np.float64)
-    np.add.at(total, to, products)
-    np.add.at(size, to, np.abs(products))
+    flat = np.ravel_multi_index(to, total.shape)
+    total.reshape(-1)[:] += np.bincount(flat, products, total.size)
+    size.reshape(-1)[:] += np.bincount(flat, np.abs(products), total.size)
     return total, size
 
 

@@ -13,9 +13,11 @@ import gradc
 from gradc.ir.extents import evaluate
 from gradc.ir.loop.count import count
 from gradc.ir.loop.footprint import footprint
-from gradc.ir.loop.nodes import Kernel
+from gradc.ir.loop.nodes import For, Kernel
 from gradc.ir.loop.pieces import pieces
 from gradc.ir.loop.sizes import numbers_of, types_of
+from gradc.ir.loop.strip import strip_of
+from gradc.ir.loop.walk import every
 from gradc.pipeline import Derivation, Options, compile_program
 
 
@@ -51,7 +53,13 @@ def size(shape: tuple, numbers: Mapping[str, int]) -> int:
 @given(cases())
 def test_random_programs(case: Case):
     stages = compile_program(case.program, Derivation("value"), Options())
-    check(stages.kernel, case.inputs, exact=not any("index" in name for name in case.inputs))
+    looked_up = any("index" in name for name in case.inputs)
+    check(stages.kernel, case.inputs, exact=not looked_up and not has_strips(stages.kernel))
+
+
+def has_strips(kernel: Kernel) -> bool:
+    """Whether a loop is in strips: then of the arrays of lanes more elements may count than are touched."""
+    return any(isinstance(s, For) and strip_of(s) is not None for s in every(kernel.body))
 
 
 def dot(x, y):
@@ -95,6 +103,12 @@ def small(x):
     return np.sqrt((x * x).sum(axis=1)).sum()
 
 
+def mixture(x, w):
+    """A loop over points around loops of unknown and of short lengths, in strips."""
+    near = np.exp(-np.square(x[:, None, :3] - w[:, :3]).sum(axis=2))
+    return np.log(near.sum(axis=1)).sum()
+
+
 convolution = gradc.equation("y[n,o,p,q] = sum[c,i,j] w[o,c,i,j] * x[n,c,p+i,q+j]")
 
 
@@ -118,6 +132,7 @@ PROGRAMS: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
     "choices": (choices, (rng.normal(size=11),)),
     "scalars": (scalars, (1.5, 0.5)),
     "small": (small, (rng.normal(size=(5, 3)),)),
+    "mixture": (mixture, (rng.normal(size=(71, 3)), rng.normal(size=(4, 3)))),
     "energy": (energy, (rng.normal(size=(2, 3, 2, 2)), rng.normal(size=(2, 3, 5, 4)))),
 }
 
@@ -129,5 +144,6 @@ def test_functions_and_their_gradients(name: str, of: str):
     at = gradc.differentiate(function).at(*arguments)
     kernel = at.inspect(of).stages.kernel
     given = dict(zip([p.name for p in kernel.parameters], arguments, strict=True))
-    check(kernel, given, exact=True)
+    check(kernel, given, exact=not has_strips(kernel))
+    assert has_strips(kernel) == (name == "mixture")
     assert [s for piece in pieces(kernel) for s in piece.statements] == list(kernel.body)

@@ -7,8 +7,9 @@ in parts.  Nothing in it is fitted to kernels, so measured over predicted tells 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from gradc.explain.roofs import ARITHMETIC, Roofs
 from gradc.ir.extents import evaluate, show
@@ -16,10 +17,10 @@ from gradc.ir.index.nodes import Origin
 from gradc.ir.index.show import show_equation
 from gradc.ir.loop.count import CONTRACTION, Counts, Key, count, weight_of
 from gradc.ir.loop.footprint import footprint
-from gradc.ir.loop.nodes import Allocate, Kernel, Library, Product, Tasks
+from gradc.ir.loop.nodes import Kernel, Tasks
 from gradc.ir.loop.pieces import Piece, pieces
 from gradc.ir.loop.sizes import size_of, types_of
-from gradc.ir.loop.walk import every
+from gradc.ir.loop.workspace import workspace_bytes
 from gradc.ir.stages import Stages
 from gradc.ir.tensors import TensorType
 
@@ -102,7 +103,7 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Bytes of arguments, of results, and of the other arrays that a kernel makes, all at once."""
+    """Bytes of arguments, of results, and of the other arrays that a kernel makes, the most of them at once."""
 
     arguments: int
     results: int
@@ -142,7 +143,7 @@ def _parts(piece: Piece, calls: Mapping[Key, int], numbers: Mapping[str, int]) -
     return max(1, products // PARALLEL)
 
 
-def memory(kernel: Kernel, numbers: Mapping[str, int]) -> Memory:
+def memory(kernel: Kernel, arguments: Mapping[str, Any], numbers: Mapping[str, int]) -> Memory:
     """How much memory the arrays of a kernel take; workspaces of contractions and libraries are left out."""
     types = types_of(kernel)
 
@@ -153,23 +154,9 @@ def memory(kernel: Kernel, numbers: Mapping[str, int]) -> Memory:
             elements *= evaluate(extent, numbers)
         return elements * type_.dtype.numpy.itemsize
 
-    arguments = [p.name for p in kernel.parameters if p.rank]
+    given = [p.name for p in kernel.parameters if p.rank]
     results = [name for name in dict.fromkeys(kernel.results) if name in types]
-    others = [name for name in _made(kernel) if name not in results]
-    return Memory(*(sum(map(size, names)) for names in (arguments, results, others)))
-
-
-def _made(kernel: Kernel) -> Iterator[str]:
-    for statement in every(kernel.body):
-        match statement:
-            case Allocate(tensor):
-                yield tensor
-            case Product(out):
-                yield out
-            case Library(outs):
-                yield from outs
-            case _:
-                pass
+    return Memory(sum(map(size, given)), sum(map(size, results)), workspace_bytes(kernel, arguments))
 
 
 def predict(cost: Cost, alone: Roofs, together: Roofs, lanes: Mapping[int, int]) -> Prediction:

@@ -117,7 +117,7 @@ def profile(stages: Stages, arguments: Sequence[Any], run: Callable[..., Any], r
         Line(cost, predict(cost, alone, together, lanes), taken)
         for cost, taken in zip(found, np.median(spans, axis=0).tolist(), strict=True)
     )
-    held = memory(stages.kernel, numbers)
+    held = memory(stages.kernel, given, numbers)
     return Profile(stages.kernel.name, lines, alone, together, held, float(np.median(whole)))
 
 
@@ -226,7 +226,7 @@ def _facts(found: Profile) -> list[str]:
     ]
     return [
         f"  arrays: {amount(held.arguments, 'B')} of arguments, {amount(held.results, 'B')} of results, "
-        f"{amount(held.temporaries, 'B')} in between",
+        f"at most {amount(held.temporaries, 'B')} at once in between",
         f"  this machine, {roofs.threads} threads: {', '.join(rates)}",
         f"  {', '.join(sizes)}; a loop in parts starts and ends in {seconds(roofs.launch)}",
     ]

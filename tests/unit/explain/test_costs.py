@@ -116,7 +116,7 @@ def test_lines_of_the_source():
 def test_memory():
     stages = gradc.differentiate(lambda w, x: np.tanh(x @ w).sum()).at(vector(4, 3), vector(5, 4)).inspect()
     given = {"w": vector(4, 3), "x": vector(5, 4)}
-    found = memory(stages.stages.kernel, numbers_of(stages.stages.kernel, given, backends.parts_of()))
+    found = memory(stages.stages.kernel, given, numbers_of(stages.stages.kernel, given, backends.parts_of()))
     assert (found.arguments, found.results) == (8 * (12 + 20), 8 * (12 + 20))
     assert found.temporaries >= 8 * 15
 

@@ -106,7 +106,7 @@ def test_text():
     assert rows[2][13:] == ["cache", "y[i]", "=", "exp(x[i])"]
     assert rows[5][:2] == ["1", "shorter"]
     assert rows[6][:3] == ["the", "whole", "kernel"]
-    assert "arrays: 800 B of arguments, 80 B of results, 8 B in between" in shown(MADE)
+    assert "arrays: 800 B of arguments, 80 B of results, at most 8 B at once in between" in shown(MADE)
 
 
 def test_places_and_equations():

@@ -26,7 +26,8 @@ from gradc.ir.loop.nodes import (
     Tasks,
     Update,
 )
-from gradc.ir.loop.sizes import NUMBER, size_of
+from gradc.ir.loop.sizes import NUMBER, size_of, strips_of
+from gradc.ir.loop.strip import Strip, strip_of
 from gradc.ir.loop.walk import expressions, subexpressions
 from gradc.ir.tensors import TensorType
 from gradc.ir.types import DType
@@ -88,9 +89,9 @@ def _counted(statements: Sequence[Statement], types: Mapping[str, TensorType]) -
     """Functions and how often they are applied; loops nest as deep as tensors have axes."""
     for statement in statements:
         match statement:
-            case For(_, extent, body):
-                times = size_of(extent)
-                yield from ((key, mul(times, inner)) for key, inner in _counted(body, types))
+            case For():
+                for key, inner in _counted(statement.body, types):
+                    yield key, _repeated(inner, statement)
             case Tasks():
                 for key, inner in _counted(statement.body, types):
                     yield key, _over_parts(inner, statement)
@@ -112,12 +113,32 @@ def _counted(statements: Sequence[Statement], types: Mapping[str, TensorType]) -
 def _over_parts(times: Size, tasks: Tasks) -> Size:
     """What the parts do together: the number of indices of all of them is the extent of the loop."""
     whole, parts = size_of(tasks.extent), size_of(tasks.count)
+    strips = {strips_of(loop) for loop in tasks.body if isinstance(loop, For)}
     if not isinstance(times, Polynomial):
         return mul(times, parts)
     total: Size = 0
     for names, coefficient in times.terms:
         others = [symbol(name) for name in names if name != tasks.many]
-        total = add(total, product((coefficient, *others, parts if len(others) == len(names) else whole)))
+        factor = 1 if strips & set(names) else parts if len(others) == len(names) else whole
+        total = add(total, product((coefficient, *others, factor)))
+    return total
+
+
+def _repeated(times: Size, loop: For) -> Size:
+    """What all iterations of a loop do together."""
+    strip = strip_of(loop)
+    return mul(size_of(loop.extent), times) if strip is None else _over_strips(times, strip, strips_of(loop))
+
+
+def _over_strips(times: Size, strip: Strip, count: str) -> Size:
+    """What the strips of a part do together: their widths add up to the part's indices."""
+    if not isinstance(times, Polynomial):
+        return mul(times, symbol(count))
+    total: Size = 0
+    for names, coefficient in times.terms:
+        others = [symbol(name) for name in names if name != strip.width]
+        factor = symbol(count if len(others) == len(names) else strip.many)
+        total = add(total, product((coefficient, *others, factor)))
     return total
 
 

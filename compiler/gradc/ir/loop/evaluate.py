@@ -163,10 +163,8 @@ class _Machine:
                 self.values[name] = np.int64(min(PARTS, int(self.scalar(extent))))
             case Tasks():
                 self.tasks(statement)
-            case CheckIndices(tensor, extent):
-                table, size = np.asarray(self.complete(tensor)), self.scalar(extent)
-                if not ((table >= -size) & (table < size)).all():
-                    raise IndexError("an index is out of range")
+            case CheckIndices():
+                self.check(statement)
             case Allocate(tensor, dtype, shape, zeroed):
                 sizes = tuple(int(self.scalar(size)) for size in shape)
                 self.values[tensor] = np.zeros(sizes, dtype.numpy)
@@ -178,14 +176,23 @@ class _Machine:
                 self.values[statement.out] = self.product(statement)
             case Contract():
                 self.contraction(statement)
-            case Library(outs, operation, ins, attributes):
-                options = {name: self.attribute(value) for name, value in attributes}
-                results = CALLS[operation].numpy(*(self.complete(name) for name in ins), **options)
-                self.values.update(zip(outs, (np.asarray(result)[()] for result in results), strict=True))
+            case Library():
+                self.library(statement)
             case Clock(tensor, position):
                 self.store(statement, tensor, (number(position),), np.int64(self.steps))
             case _:
                 assert_never(statement)
+
+    def check(self, statement: CheckIndices) -> None:
+        table, size = np.asarray(self.complete(statement.tensor)), self.scalar(statement.extent)
+        if not ((table >= -size) & (table < size)).all():
+            raise IndexError("an index is out of range")
+
+    def library(self, statement: Library) -> None:
+        options = {name: self.attribute(value) for name, value in statement.attributes}
+        given = (self.complete(name) for name in statement.ins)
+        results = CALLS[statement.operation].numpy(*given, **options)
+        self.values.update(zip(statement.outs, (np.asarray(result)[()] for result in results), strict=True))
 
     def tasks(self, statement: Tasks) -> None:
         """Run the parts, the last one first: they may run in any order."""

@@ -35,6 +35,7 @@ from gradc.ir.loop.nodes import (
     Var,
 )
 from gradc.ir.loop.sizes import size_of
+from gradc.ir.loop.strip import Strip, strip_of
 from gradc.ir.loop.walk import expressions, subexpressions
 from gradc.ir.tensors import TensorType
 from gradc.ir.types import DType
@@ -108,6 +109,8 @@ class _Walk:
             for expression in expressions(statement):
                 self.loads(expression, trips)
             match statement:
+                case For() if (strip := strip_of(statement)) is not None:
+                    self.strips(statement, strip)
                 case For(index, extent, body):
                     self.loop(index, evaluate(size_of(extent), self.numbers), body, trips)
                 case Tasks():
@@ -134,6 +137,12 @@ class _Walk:
             self.forms[tasks.first] = ({}, 0)
             self.numbers[tasks.many] = extent
             self.block(tasks.body, 1)
+
+    def strips(self, loop: For, strip: Strip) -> None:
+        """All strips at once: the lanes from the first index on are the whole loop."""
+        self.forms[strip.start] = self.forms[strip.first]
+        self.numbers[strip.width] = self.numbers[strip.many]
+        self.block(loop.body[2:], 1)
 
     def whole(self, statement: Statement) -> None:
         match statement:

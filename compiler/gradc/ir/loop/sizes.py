@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from gradc.ir.loop.nodes import (
     Convert,
     Expr,
     Extent,
+    For,
     Kernel,
     Library,
     Load,
@@ -24,9 +26,11 @@ from gradc.ir.loop.nodes import (
     Parts,
     Product,
     Require,
+    Tasks,
     Var,
 )
 from gradc.ir.loop.show import show_expression
+from gradc.ir.loop.strip import strip_of
 from gradc.ir.loop.walk import every
 from gradc.ir.tensors import TensorType
 from gradc.ir.types import DType
@@ -139,9 +143,27 @@ def numbers_of(kernel: Kernel, arguments: Mapping[str, Any], parts_of: PartsOf) 
             case Parts(name, extent, work, size):
                 given = (_number(value, numbers) for value in (extent, work, size))
                 numbers[name] = int(parts_of(*given))
+            case Tasks():
+                numbers.update(_strips(statement, numbers))
             case _:
                 pass
     return numbers
+
+
+def strips_of(loop: For) -> str:
+    """The symbol for how many strips all parts of a loop over strips have together."""
+    return f"{loop.index}.count"
+
+
+def _strips(tasks: Tasks, numbers: Mapping[str, int]) -> Iterator[tuple[str, int]]:
+    """How many strips the loops of tasks have."""
+    extent, count = _number(tasks.extent, numbers), _number(tasks.count, numbers)
+    ends = [extent * part // count for part in range(count + 1)] if count else []
+    for loop in (statement for statement in tasks.body if isinstance(statement, For)):
+        found = strip_of(loop)
+        if found is not None:
+            lanes = _number(found.lanes, numbers)
+            yield strips_of(loop), sum(-((a - b) // lanes) for a, b in pairwise(ends))
 
 
 def _number(expression: Expr, numbers: Mapping[str, int]) -> int:
@@ -149,6 +171,11 @@ def _number(expression: Expr, numbers: Mapping[str, int]) -> int:
         case Apply("floor_divide", (left, right)):
             divisor = _number(right, numbers)
             return _number(left, numbers) // divisor if divisor else 0
+        case Apply("minimum", (left, right)):
+            return min(_number(left, numbers), _number(right, numbers))
+        case Apply("add" | "mul" as function, (left, right)):
+            first, second = _number(left, numbers), _number(right, numbers)
+            return first + second if function == "add" else first * second
         case Convert(argument):
             return _number(argument, numbers)
         case _:

@@ -27,6 +27,7 @@ from gradc.ir.loop.nodes import (
     Apply,
     Convert,
     Expr,
+    Extent,
     For,
     Kernel,
     Let,
@@ -284,7 +285,7 @@ class _Strip:
         loop = For(strip.name, nodes.apply("floor_divide", up, lanes), (*head, *body))
         whole = tuple(loop if statement is self.loop else statement for statement in self.tasks.body)
         arrays = {name: self.allocated[name] for name in self.own} | self.added
-        before = (Let(lanes.name, _lanes(list(arrays.values()))), *self.arrays(arrays, lanes))
+        before = (Extent(lanes.name, _lanes(list(arrays.values()))), *self.arrays(arrays, lanes))
         return _Strips(before, replace(self.tasks, body=whole), frozenset(self.own))
 
     def arrays(self, arrays: dict[str, Allocate], lanes: Expr) -> Iterator[Allocate]:
