@@ -6,7 +6,7 @@ arithmetic in float32 beside it would fill half a register.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from llvmlite import ir
@@ -15,31 +15,62 @@ from gradc_runtime.simd import vector_bytes
 
 
 def widen(module: ir.Module) -> None:
-    """Ask for full registers of float32 in the innermost loops of a module that add them up in float64."""
+    """Ask for full registers of float32 in the loops of a module that add them up in float64."""
     for function in module.functions:
-        for latch, body in _innermost_loops(function):
-            if any(_is_mixed_sum(instruction) for block in body for instruction in block.instructions):
-                _ask(module, latch, vector_bytes() // 4)
+        for latch in {id(latch): latch for latch in _latches_of_mixed_sums(function)}.values():
+            _ask(module, latch, vector_bytes() // 4)
 
 
-def _innermost_loops(function: ir.Function) -> Iterator[tuple[ir.Instruction, Sequence[ir.Block]]]:
-    """The branch back to the head of each loop that has none in it, and its blocks.
+def _latches_of_mixed_sums(function: ir.Function) -> Iterator[Any]:
+    """For every sum of float32 in float64 the branch back to the head of the innermost loop around it."""
+    sums = [block for block in function.blocks if any(map(_is_mixed_sum, block.instructions))]
+    if not sums:
+        return
+    following = {block: _targets(block) for block in function.blocks}
+    before: dict[ir.Block, list[ir.Block]] = {block: [] for block in function.blocks}
+    for block, targets in following.items():
+        for target in targets:
+            before[target].append(block)
+    ends = _branches_back(function.blocks[0], following)
+    loops = sorted(((_body(head, end, before), end) for end, head in ends), key=lambda loop: len(loop[0]))
+    for block in sums:
+        around = next((end for body, end in loops if block in body), None)
+        if around is not None:
+            yield around.terminator
 
-    Numba lays blocks out in the order of the text: a loop is what lies between its head and the branch back.
-    """
-    blocks = list(function.blocks)
-    place = {block.name: at for at, block in enumerate(blocks)}
-    loops: list[tuple[int, int]] = []
-    for at, block in enumerate(blocks):
-        heads = [place[target.name] for target in _targets(block) if place[target.name] <= at]
-        loops += [(head, at) for head in heads]
-    for head, end in loops:
-        if not any(other != (head, end) and head <= other[0] and other[1] <= end for other in loops):
-            terminator: Any = blocks[end].terminator
-            yield terminator, blocks[head : end + 1]
+
+def _branches_back(
+    entry: ir.Block, following: Mapping[ir.Block, Sequence[ir.Block]]
+) -> list[tuple[ir.Block, ir.Block]]:
+    """The branches to a block that leads to them: walking down from the entry, it is on the way."""
+    found: list[tuple[ir.Block, ir.Block]] = []
+    way, seen = {entry: iter(following[entry])}, {entry}
+    while way:
+        block, targets = next(reversed(way.items()))
+        target = next(targets, None)
+        if target is None:
+            del way[block]
+        elif target in way:
+            found.append((block, target))
+        elif target not in seen:
+            seen.add(target)
+            way[target] = iter(following[target])
+    return found
 
 
-def _targets(block: ir.Block) -> list[Any]:
+def _body(head: ir.Block, end: ir.Block, before: Mapping[ir.Block, Sequence[ir.Block]]) -> set[ir.Block]:
+    """The blocks from which the branch back is reached without the head."""
+    found, open_ = {head, end}, [end]
+    while open_:
+        block = open_.pop()
+        for earlier in before[block] if block is not head else ():
+            if earlier not in found:
+                found.add(earlier)
+                open_.append(earlier)
+    return found
+
+
+def _targets(block: ir.Block) -> list[ir.Block]:
     terminator: Any = block.terminator
     return [found for found in getattr(terminator, "operands", ()) if isinstance(found, ir.Block)]
 
