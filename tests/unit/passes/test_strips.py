@@ -14,6 +14,7 @@ from gradc.ir.loop.nodes import AddTo, Allocate, For, Kernel, Load, Store, Tasks
 from gradc.ir.loop.verify import verify
 from gradc.ir.loop.walk import every, expressions, subexpressions
 from gradc.ir.types import DType
+from gradc.passes.loops.share import share_out
 from gradc.passes.loops.short_loops import fill_no_vectors
 from gradc.passes.loops.strips import in_strips
 
@@ -162,3 +163,37 @@ def test_what_fills_vectors():
     assert fill_no_vectors((For("i", few, (work,)),))
     assert fill_no_vectors((For("j", many, (work, For("i", few, (work,)))),))
     assert not fill_no_vectors((For("j", few, (work, For("i", many, (work,)))),))
+
+
+def test_sums_that_do_not_vary_are_taken_once_in_unrolled_loops_too():
+    """``y[i] = sum over j, k of x[i, j] * (sum over l of w[j, k, l])``: the inner sum is the same for all i."""
+    i, j, k, m = (nodes.var(name) for name in ("i", "j", "k", "m"))
+    inner = nodes.load("w", (m, j, k), DType.F64)
+    short = For(
+        "j",
+        nodes.number(2),
+        (
+            nodes.Let("same", nodes.number(0.0, DType.F64)),
+            For("k", nodes.number(3), (nodes.Update("same", "sum", inner),)),
+            nodes.Update(
+                "total",
+                "sum",
+                nodes.apply("mul", nodes.load("x", (i, j), DType.F64), nodes.var("same", DType.F64)),
+            ),
+        ),
+    )
+    many = nodes.load("w.shape", (nodes.number(0),), DType.INT64)
+    body = (
+        nodes.Let("total", nodes.number(0.0, DType.F64)),
+        For("m", nodes.var("p"), (short,)),
+        Store("y", (i,), nodes.var("total", DType.F64)),
+    )
+    rows = nodes.load("x.shape", (nodes.number(0),), DType.INT64)
+    parameters = (nodes.Parameter("x", DType.F64, 2), nodes.Parameter("w", DType.F64, 3))
+    start = (nodes.Extent("n", rows), nodes.Extent("p", many), Allocate("y", DType.F64, (nodes.var("n"),)))
+    loop = For("i", nodes.var("n"), body)
+    kernel = in_strips(share_out(Kernel("k", parameters, (*start, loop), ("y",))))
+    assert strips(verify(kernel))
+    x, w = np.arange(34.0).reshape(17, 2), np.arange(30.0).reshape(5, 2, 3)
+    (found,) = evaluate(kernel, {"x": x, "w": w})
+    np.testing.assert_allclose(found, x @ w.sum(axis=(0, 2)), rtol=1e-14)

@@ -135,6 +135,7 @@ class _Strip:
         self.here = nodes.var(first.name)
         self.part = nodes.var(tasks.part)
         self.inside = loop.body[1:]
+        self.local = {s.name for s in every(self.inside) if isinstance(s, Let)}
         self.own, self.sums = self._arrays()
         self.varying = self._varying()
         self.lane = nodes.var(names.fresh("lane"))
@@ -254,6 +255,7 @@ class _Strip:
                 name = renamed[statement.name] = self.names.fresh(f"{statement.name}_{step}")
                 yield Let(name, substituted(statement.value, values), "" if step else statement.note)
                 values[statement.name] = nodes.var(name, statement.value.dtype)
+                self.local.add(name)
                 if statement.name in self.varying:
                     self.varying.add(name)
                 continue
@@ -362,10 +364,7 @@ class _Strip:
 
     def is_fixed(self, statement: Let | Update) -> bool:
         """Whether a number is the same in all iterations, and not one that they add up."""
-        outside = isinstance(statement, Update) and not any(
-            isinstance(found, Let) and found.name == statement.name for found in every(self.inside)
-        )
-        return statement.name not in self.varying and not outside
+        return statement.name in self.local and statement.name not in self.varying
 
     def is_sum(self, statement: AddTo) -> bool:
         """Whether all iterations add to the same element."""
