@@ -10,7 +10,7 @@ from scipy.special import logsumexp
 import gradc
 from gradc.ir.loop import nodes
 from gradc.ir.loop.evaluate import evaluate
-from gradc.ir.loop.nodes import AddTo, Allocate, For, Kernel, Load, Store, Tasks
+from gradc.ir.loop.nodes import AddTo, Allocate, Expr, For, Kernel, Load, Statement, Store, Tasks
 from gradc.ir.loop.verify import verify
 from gradc.ir.loop.walk import every, expressions, subexpressions
 from gradc.ir.types import DType
@@ -165,35 +165,57 @@ def test_what_fills_vectors():
     assert not fill_no_vectors((For("j", few, (work, For("i", many, (work,)))),))
 
 
-def test_sums_that_do_not_vary_are_taken_once_in_unrolled_loops_too():
-    """``y[i] = sum over j, k of x[i, j] * (sum over l of w[j, k, l])``: the inner sum is the same for all i."""
-    i, j, k, m = (nodes.var(name) for name in ("i", "j", "k", "m"))
-    inner = nodes.load("w", (m, j, k), DType.F64)
-    short = For(
-        "j",
-        nodes.number(2),
-        (
-            nodes.Let("same", nodes.number(0.0, DType.F64)),
-            For("k", nodes.number(3), (nodes.Update("same", "sum", inner),)),
-            nodes.Update(
-                "total",
-                "sum",
-                nodes.apply("mul", nodes.load("x", (i, j), DType.F64), nodes.var("same", DType.F64)),
-            ),
-        ),
-    )
-    many = nodes.load("w.shape", (nodes.number(0),), DType.INT64)
+def hand_made(inner: tuple[Statement, ...]) -> Kernel:
+    """``y[i]`` is what `inner`, for each m, adds to ``total``: `x` has rows i of two, `w` is ``[m, 2, 3]``."""
+    i, n, p = nodes.var("i"), nodes.var("n"), nodes.var("p")
+    rows, many = (nodes.load(f"{name}.shape", (nodes.number(0),), DType.INT64) for name in "xw")
     body = (
         nodes.Let("total", nodes.number(0.0, DType.F64)),
-        For("m", nodes.var("p"), (short,)),
+        nodes.Let("same", nodes.number(0.0, DType.F64)),
+        For("m", p, inner),
         Store("y", (i,), nodes.var("total", DType.F64)),
     )
-    rows = nodes.load("x.shape", (nodes.number(0),), DType.INT64)
     parameters = (nodes.Parameter("x", DType.F64, 2), nodes.Parameter("w", DType.F64, 3))
-    start = (nodes.Extent("n", rows), nodes.Extent("p", many), Allocate("y", DType.F64, (nodes.var("n"),)))
-    loop = For("i", nodes.var("n"), body)
-    kernel = in_strips(share_out(Kernel("k", parameters, (*start, loop), ("y",))))
+    start = (nodes.Extent("n", rows), nodes.Extent("p", many), Allocate("y", DType.F64, (n,)))
+    return Kernel("k", parameters, (*start, For("i", n, body)), ("y",))
+
+
+def weighted(at: Expr, sum_: str) -> Statement:
+    """``total += x[i, at] * sum_``."""
+    row = nodes.load("x", (nodes.var("i"), at), DType.F64)
+    return nodes.Update("total", "sum", nodes.apply("mul", row, nodes.var(sum_, DType.F64)))
+
+
+J, M = nodes.var("j"), nodes.var("m")
+EACH = nodes.Update("each", "sum", nodes.load("w", (M, J, nodes.var("k")), DType.F64))
+RUNNING = nodes.Update("same", "sum", nodes.load("w", (M, nodes.number(0), nodes.number(0)), DType.F64))
+FIXED: dict[str, tuple[tuple[Statement, ...], Callable[..., Any]]] = {
+    "a sum of its own in each iteration": (
+        (
+            For(
+                "j",
+                nodes.number(2),
+                (
+                    nodes.Let("each", nodes.number(0.0, DType.F64)),
+                    For("k", nodes.number(3), (EACH,)),
+                    weighted(J, "each"),
+                ),
+            ),
+        ),
+        lambda x, w: x @ w.sum(axis=(0, 2)),
+    ),
+    "a running sum, read before it grows": (
+        (For("j", nodes.number(2), (weighted(J, "same"),)), RUNNING),
+        lambda x, w: x.sum(axis=1) * (np.cumsum(w[:, 0, 0]) - w[:, 0, 0]).sum(),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FIXED)
+def test_sums_that_do_not_vary_are_taken_once(name: str):
+    inner, expected = FIXED[name]
+    kernel = in_strips(share_out(hand_made(inner)))
     assert strips(verify(kernel))
     x, w = np.arange(34.0).reshape(17, 2), np.arange(30.0).reshape(5, 2, 3)
     (found,) = evaluate(kernel, {"x": x, "w": w})
-    np.testing.assert_allclose(found, x @ w.sum(axis=(0, 2)), rtol=1e-14)
+    np.testing.assert_allclose(found, expected(x, w), rtol=1e-14)

@@ -344,8 +344,11 @@ class _Strip:
         before: list[Statement] = []
         inside: list[Statement] = []
         after: list[Statement] = []
-        for statement in group.statements:
+        for at, statement in enumerate(group.statements):
             if isinstance(statement, Let | Update) and self.is_fixed(statement):
+                if _reads(inside, statement.name):  # the lanes use what it was until here
+                    rest = _Group(group.number, group.statements[at:])
+                    return [*before, *self.over_lanes(inside), *after, *self.together(rest)]
                 before.append(statement)
             elif isinstance(statement, AddTo) and self.is_sum(statement):
                 name = self.names.fresh(f"{statement.tensor.removesuffix('_parts')}_sum")
@@ -355,12 +358,14 @@ class _Strip:
                 after.append(AddTo(statement.tensor, statement.indices, "sum", nodes.var(name, dtype)))
             else:
                 inside.append(self.lanewise(statement))
-        if any(
-            self.here is found for s in inside for value in expressions(s) for found in subexpressions(value)
-        ):
-            inside.insert(0, Let(self.index, nodes.apply("add", self.start, self.lane)))
-        loop = [For(self.lane.name, self.width, tuple(inside))] if inside else []
-        return [*before, *loop, *after]
+        return [*before, *self.over_lanes(inside), *after]
+
+    def over_lanes(self, inside: Sequence[Statement]) -> list[Statement]:
+        """The loop over the lanes, if there is anything in it."""
+        index = (
+            [Let(self.index, nodes.apply("add", self.start, self.lane))] if _reads(inside, self.index) else []
+        )
+        return [For(self.lane.name, self.width, (*index, *inside))] if inside else []
 
     def is_fixed(self, statement: Let | Update) -> bool:
         """Whether a number is the same in all iterations, and not one that they add up."""
@@ -402,6 +407,12 @@ class _Strip:
 
 
 # --- helpers ------------------------------------------------------------------------------------------------
+
+
+def _reads(statements: Sequence[Statement], name: str) -> bool:
+    """Whether one of the statements uses a number."""
+    values = (value for statement in statements for value in expressions(statement))
+    return any(isinstance(found, Var) and found.name == name for v in values for found in subexpressions(v))
 
 
 def _groups(tree: _Tree) -> Iterator[_Group]:
