@@ -211,6 +211,20 @@ FIXED: dict[str, tuple[tuple[Statement, ...], Callable[..., Any]]] = {
 }
 
 
+def test_rows_are_not_read_beyond_their_ends():
+    """An arm that is not taken may stand outside the array: padding does."""
+    inside = nodes.apply("lt", J, nodes.number(2))
+    element = nodes.load("x", (nodes.var("i"), J), DType.F64)
+    padded = nodes.apply("select", inside, element, nodes.number(1.0, DType.F64))
+    weight = nodes.load("w", (M, nodes.number(0), nodes.number(0)), DType.F64)
+    term = nodes.Update("total", "sum", nodes.apply("mul", padded, weight))
+    kernel = in_strips(share_out(hand_made((For("j", nodes.number(4), (term,)),))))
+    assert strips(verify(kernel))
+    x, w = np.arange(34.0).reshape(17, 2), np.arange(30.0).reshape(5, 2, 3)
+    (found,) = evaluate(kernel, {"x": x, "w": w})
+    np.testing.assert_allclose(found, (x.sum(axis=1) + 2) * w[:, 0, 0].sum(), rtol=1e-14)
+
+
 @pytest.mark.parametrize("name", FIXED)
 def test_sums_that_do_not_vary_are_taken_once(name: str):
     inner, expected = FIXED[name]

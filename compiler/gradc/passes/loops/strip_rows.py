@@ -53,6 +53,10 @@ class Rows:
                 copy = self.copy(expression, around)
                 rest = tuple(index for index in indices if index is not self.index)
                 return expression if copy is None else nodes.load(copy, (self.part, *rest), dtype)
+            case Apply(
+                "select", (condition, *arms), dtype
+            ):  # an arm that is not taken may stand outside the array
+                return nodes.applied("select", (self.value(condition, around), *arms), dtype)
             case Apply(function, arguments, dtype):
                 return nodes.applied(function, tuple(self.value(a, around) for a in arguments), dtype)
             case Convert(argument, dtype):
