@@ -28,20 +28,21 @@ def program(
     returned: bool = False,
     op: str = "sum",
     square: bool = False,
+    dtype: DType = F64,
 ) -> Program:
     """``v = a * b`` summed, and a sum of `v`: ``"nj=ni,ij"`` and ``"j=nj"`` in the letters of `SIZES`."""
     build = Builder()
     out, factors = product.split("=")
     left, right = factors.split(",")
     inputs = {
-        "a": build.input("a", F64, tuple(SIZES[letter] for letter in left)),
-        "b": build.input("b", F64, tuple(SIZES[letter] for letter in right)),
+        "a": build.input("a", dtype, tuple(SIZES[letter] for letter in left)),
+        "b": build.input("b", dtype, tuple(SIZES[letter] for letter in right)),
     }
     order = out + "".join(sorted({*left, *right} - {*out}))
-    v = build.declare("v", F64, tuple(SIZES[letter] for letter in out))
+    v = build.declare("v", dtype, tuple(SIZES[letter] for letter in out))
     operands = tuple(Access(inputs[name], at(text, order)) for name, text in (("a", left), ("b", right)))
     space = tuple(SIZES[letter] for letter in order)
-    build.equations.append(Assign(v, space, len(out), Reduce("sum", F64), template("mul"), operands))
+    build.equations.append(Assign(v, space, len(out), Reduce("sum", dtype), template("mul"), operands))
     end, read = total.split("=")
     order = end + "".join(sorted({*read} - {*end}))
     s = build.declare("s", F64, tuple(SIZES[letter] for letter in end))
@@ -105,6 +106,7 @@ def test_a_factor_is_summed_over_the_indices_that_it_has_alone(name, sign):
         {"returned": True},
         {"op": "max"},
         {"square": True},
+        {"dtype": DType.F32},  # the products are rounded to float32, their sum is taken in float64
         {"product": "nj=ni,nij", "total": "j=nj"},  # both factors vary
         {"product": "ij=in,nj", "total": "nij=ij"},  # nothing is summed
     ],

@@ -23,16 +23,25 @@ def with_values(statement: Statement, change: Callable[[Expr], Expr]) -> Stateme
             return statement
 
 
+def rebuilt(expression: Expr, change: Callable[[Expr], Expr]) -> Expr:
+    """An expression of the same operation with its operands changed; a number or a variable as it is."""
+    match expression:
+        case Load(tensor, indices, dtype):
+            return nodes.load(tensor, tuple(map(change, indices)), dtype)
+        case Apply(function, arguments, dtype):
+            return nodes.applied(function, tuple(map(change, arguments)), dtype)
+        case Convert(argument, dtype):
+            return nodes.convert(change(argument), dtype)
+        case _:
+            return expression
+
+
 def substituted(expression: Expr, values: Mapping[str, Expr]) -> Expr:
-    """An expression with other expressions for variables."""
+    """An expression with other expressions for variables; operations on numbers are done."""
     match expression:
         case Var(name, _):
             return values.get(name, expression)
-        case Load(tensor, indices, dtype):
-            return nodes.load(tensor, tuple(substituted(index, values) for index in indices), dtype)
         case Apply(function, arguments, _):
             return nodes.apply(function, *(substituted(argument, values) for argument in arguments))
-        case Convert(argument, dtype):
-            return nodes.convert(substituted(argument, values), dtype)
         case _:
-            return expression
+            return rebuilt(expression, lambda operand: substituted(operand, values))

@@ -22,7 +22,6 @@ from gradc.ir.loop.nodes import (
     AddTo,
     Allocate,
     Apply,
-    Convert,
     Expr,
     For,
     Kernel,
@@ -36,6 +35,7 @@ from gradc.ir.loop.nodes import (
     Update,
     Var,
 )
+from gradc.ir.loop.rewrite import rebuilt, with_values
 from gradc.ir.loop.walk import every, expressions, subexpressions, touched
 from gradc.ir.names import INDEX_NAMES, NameSupply
 
@@ -326,8 +326,6 @@ class _Rewriting:
 
     def statement(self, statement: Statement) -> Statement:
         match statement:
-            case Let(name, value, note):
-                return Let(name, self.value(value), note)
             case Update(name, op, value, note):
                 return Update(self.partial.get(name, name), op, self.value(value), note)
             case Store(tensor, indices, value, note):
@@ -337,7 +335,7 @@ class _Rewriting:
             case For(index, extent, body):
                 return For(index, self.value(extent), tuple(self.statement(inner) for inner in body))
             case _:
-                return statement
+                return with_values(statement, self.value)
 
     def place(self, tensor: str, indices: Sequence[Expr]) -> tuple[str, tuple[Expr, ...]]:
         found = tuple(self.value(index) for index in indices)
@@ -348,9 +346,5 @@ class _Rewriting:
         match expression:
             case Load(tensor, indices, dtype):
                 return nodes.load(*self.place(tensor, indices), dtype)
-            case Apply(function, arguments, dtype):
-                return nodes.applied(function, tuple(self.value(a) for a in arguments), dtype)
-            case Convert(argument, dtype):
-                return nodes.convert(self.value(argument), dtype)
             case _:
-                return expression
+                return rebuilt(expression, self.value)

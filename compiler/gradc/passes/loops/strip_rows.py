@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from gradc.ir.loop import nodes
-from gradc.ir.loop.nodes import AddTo, Allocate, Apply, Convert, Expr, For, Load, Statement, Store, Var
-from gradc.ir.loop.rewrite import with_values
+from gradc.ir.loop.nodes import AddTo, Allocate, Apply, Expr, For, Load, Statement, Store, Var
+from gradc.ir.loop.rewrite import rebuilt, with_values
 from gradc.ir.loop.walk import every
 from gradc.ir.names import NameSupply
 
@@ -53,16 +53,11 @@ class Rows:
                 copy = self.copy(expression, around)
                 rest = tuple(index for index in indices if index is not self.index)
                 return expression if copy is None else nodes.load(copy, (self.part, *rest), dtype)
-            case Apply(
-                "select", (condition, *arms), dtype
-            ):  # an arm that is not taken may stand outside the array
+            # An arm that is not taken may stand outside the array.
+            case Apply("select", (condition, *arms), dtype):
                 return nodes.applied("select", (self.value(condition, around), *arms), dtype)
-            case Apply(function, arguments, dtype):
-                return nodes.applied(function, tuple(self.value(a, around) for a in arguments), dtype)
-            case Convert(argument, dtype):
-                return nodes.convert(self.value(argument, around), dtype)
             case _:
-                return expression
+                return rebuilt(expression, lambda operand: self.value(operand, around))
 
     def copy(self, read: Load, around: tuple[For, ...]) -> str | None:
         """The copy of an element's row, if loops around the element read the row many times."""

@@ -24,8 +24,6 @@ from gradc.ir.loop import nodes
 from gradc.ir.loop.nodes import (
     AddTo,
     Allocate,
-    Apply,
-    Convert,
     Expr,
     Extent,
     For,
@@ -39,7 +37,7 @@ from gradc.ir.loop.nodes import (
     Update,
     Var,
 )
-from gradc.ir.loop.rewrite import substituted, with_values
+from gradc.ir.loop.rewrite import rebuilt, substituted, with_values
 from gradc.ir.loop.walk import every, expressions, subexpressions, touched
 from gradc.ir.names import NameSupply
 from gradc.ir.types import DType
@@ -138,7 +136,9 @@ class _Strip:
         self.local = {s.name for s in every(self.inside) if isinstance(s, Let)}
         self.own, self.sums = self._arrays()
         self.varying = self._varying()
-        self.lane = nodes.var(names.fresh("lane"))
+        self.lane, self.lanes, self.strip, self.start, self.width = (
+            nodes.var(names.fresh(name)) for name in ("lane", "lanes", "strip", "start", "width")
+        )
         self.groups = 0
         self.added: dict[str, Allocate] = {}  # arrays of lanes that were numbers, or rows read once
         self.lanes_of: dict[str, str] = {}  # the arrays of lanes that numbers became
@@ -274,8 +274,7 @@ class _Strip:
         self.added = {array.tensor: array for array in rows.arrays()}
         tree = self.tree(inside)
         self.lanes_of = self.between_groups(tree)
-        lanes, strip = nodes.var(self.names.fresh("lanes")), nodes.var(self.names.fresh("strip"))
-        self.start, self.width = (nodes.var(self.names.fresh(name)) for name in ("start", "width"))
+        lanes, strip = self.lanes, self.strip
         body = [*self.filled(rows), *self.emitted(tree)]
         many = nodes.var(self.tasks.many)
         behind = nodes.apply("mul", strip, lanes)
@@ -287,13 +286,9 @@ class _Strip:
         loop = For(strip.name, nodes.apply("floor_divide", up, lanes), (*head, *body))
         whole = tuple(loop if statement is self.loop else statement for statement in self.tasks.body)
         arrays = {name: self.allocated[name] for name in self.own} | self.added
-        before = (Extent(lanes.name, _lanes(list(arrays.values()))), *self.arrays(arrays, lanes))
+        with_lanes = (replace(array, shape=(*array.shape, lanes)) for array in arrays.values())
+        before = (Extent(lanes.name, _lanes(list(arrays.values()))), *with_lanes)
         return _Strips(before, replace(self.tasks, body=whole), frozenset(self.own))
-
-    def arrays(self, arrays: dict[str, Allocate], lanes: Expr) -> Iterator[Allocate]:
-        """The arrays of an iteration with an axis of lanes."""
-        for array in arrays.values():
-            yield replace(array, shape=(*array.shape, lanes))
 
     def between_groups(self, tree: _Tree) -> dict[str, str]:
         """The varying numbers that one group defines and another one uses, and the arrays of lanes they become."""
@@ -398,12 +393,8 @@ class _Strip:
                 inner = tuple(map(self.value, indices))
                 lanes = (self.lane,) if tensor in self.own or tensor in self.added else ()
                 return nodes.load(tensor, (*inner, *lanes), dtype)
-            case Apply(function, arguments, dtype):
-                return nodes.applied(function, tuple(map(self.value, arguments)), dtype)
-            case Convert(argument, dtype):
-                return nodes.convert(self.value(argument), dtype)
             case _:
-                return expression
+                return rebuilt(expression, self.value)
 
 
 # --- helpers ------------------------------------------------------------------------------------------------
