@@ -22,6 +22,7 @@ from numba.extending import lower_builtin, type_callable
 from gradc_runtime import threads
 from gradc_runtime.arrays import LINE, empty
 from gradc_runtime.contraction import Position, add_contraction, contract, positions, roles_of
+from gradc_runtime.contraction_packing import are_neighbours
 from gradc_runtime.contraction_table import (
     ADD,
     BATCH,
@@ -56,9 +57,9 @@ from gradc_runtime.contraction_table import (
     B,
 )
 from gradc_runtime.contraction_tasks import (
+    DEEP,
     GROUP,
     PANEL_DEEP,
-    are_neighbours,
     group_of_rows,
     pack,
     panel_of_columns,
@@ -68,7 +69,7 @@ from gradc_runtime.simd import element_access, tile
 PARALLEL = 2_000_000  # multiply-adds above which threads pay
 # Values of the summed index in one pass: a block of rows stays in the first-level cache, and the packed panels of the
 # pass, if that leaves them deep enough, in the second.
-SHALLOW, DEEP = 128, 1024
+SHALLOW = 128
 PASS_BYTES = 1 << 18
 PACKED_BYTES = 1 << 22  # of the panels of several batches at a time
 SHARES = 4  # tasks for each thread, where there are that many blocks of rows
@@ -266,9 +267,9 @@ def _mark_plain_panels(bits: int) -> Any:
     def mark(table: int, panels: int) -> None:
         n, offsets = read(table + COLUMNS), read(table + COLUMN_OUT)
         for panel in range(panels):
-            plain = (panel + 1) * columns <= n
-            for first in range(panel * columns, (panel + 1) * columns, lanes):
-                plain = plain and neighbours(offsets + 8 * first)
+            plain, end = True, min(n, (panel + 1) * columns)
+            for first in range(panel * columns, end, lanes):
+                plain = plain and neighbours(offsets + 8 * first, min(lanes, end - first))
             write(read(table + PLAIN) + 8 * panel, 1 if plain else 0)
 
     return mark

@@ -9,13 +9,12 @@ import numpy as np
 from numba import njit
 
 from gradc_runtime import threads
+from gradc_runtime.contraction_packing import pack_panel, pack_rows
 from gradc_runtime.contraction_table import (
     ADD,
     BATCH,
     BATCH_A,
-    BATCH_B,
     BATCH_OUT,
-    COLUMN_B,
     COLUMN_OUT,
     COLUMNS,
     COUNT,
@@ -28,63 +27,28 @@ from gradc_runtime.contraction_table import (
     ROW_OUT,
     ROWS,
     STEP_A,
-    STEP_B,
     TOGETHER,
     A,
-    B,
 )
-from gradc_runtime.simd import copy_vector, element_access, micro_kernel, stack_buffer, tile
+from gradc_runtime.register_tile import micro_kernel
+from gradc_runtime.simd import element_access, stack_buffer, tile
 
 GROUP = 32  # blocks of rows in a task at most: a slice of the panels is read once for all of them
+DEEP = 1024  # values of the summed index in one pass at most
 PANEL_DEEP = 128  # values of the summed index for which a thread packs a panel of its own
 
 
-def are_neighbours(bits: int) -> Any:
-    """``neighbours(offsets)``: whether as many elements as a register has lanes stand side by side."""
-    lanes, size = tile(bits).lanes, bits // 8
-    read, _ = element_access(0)
-
-    @njit(error_model="numpy")
-    def neighbours(offsets: int) -> bool:
-        first = read(offsets)
-        same = True
-        for lane in range(1, lanes):
-            same = same and read(offsets + 8 * lane) == first + lane * size
-        return same
-
-    return neighbours
-
-
 @cache
-def _pack_panel(bits: int) -> Any:
-    """``pack(table, batch, panel, first, depth, to)``: copy a panel of the right operand, padded with zeros."""
-    columns, lanes, size = tile(bits).columns, tile(bits).lanes, bits // 8
-    load, store = element_access(bits)
-    read, _ = element_access(0)
-    neighbours, copy = are_neighbours(bits), copy_vector(bits)
-    zero = np.float64(0) if bits == 64 else np.float32(0)
+def _progression() -> Any:
+    """``fill(table, first, count, step)``: write ``first + step * at`` to the entries of a table."""
+    _, write = element_access(0)
 
     @njit(error_model="numpy")
-    def pack_panel(table: int, batch: int, panel: int, first: int, depth: int, to: int) -> None:
-        start = panel * columns
-        width = min(columns, read(table + COLUMNS) - start)
-        source = read(table + B) + read(read(table + BATCH_B) + 8 * batch)
-        across = read(table + COLUMN_B) + 8 * start
-        along = read(table + STEP_B) + 8 * first
-        for place in range(0, columns, lanes):
-            filled = min(lanes, width - place)
-            side_by_side = filled == lanes and neighbours(across + 8 * place)
-            for k in range(depth):
-                row, line = source + read(along + 8 * k), to + (k * columns + place) * size
-                if side_by_side:
-                    copy(line, row + read(across + 8 * place))
-                else:
-                    for j in range(filled):
-                        store(line + j * size, load(row + read(across + 8 * (place + j))))
-                    for j in range(max(filled, 0), lanes):
-                        store(line + j * size, zero)
+    def fill(table: int, first: int, count: int, step: int) -> None:
+        for at in range(count):
+            write(table + 8 * at, first + step * at)
 
-    return pack_panel
+    return fill
 
 
 @cache
@@ -92,10 +56,10 @@ def _multiply(bits: int) -> Any:
     """``multiply(table, batch, start, height, first, depth, add, packed, panel, panels)``: rows times panels."""
     shape, size = tile(bits), bits // 8
     rows, columns = shape.rows, shape.columns
-    product, leave = _tile_product(bits), _leave_edge(bits)
+    product, leave, pack_block, fill = _tile_product(bits), _leave_tile(bits), pack_rows(bits), _progression()
     read, write = element_access(0)
-    edge_buffer, addresses = stack_buffer(rows * columns * size), stack_buffer(8 * rows * (2 * GROUP + 1))
-    edge_shifts = stack_buffer(8 * columns)
+    row_tables, block_buffer = stack_buffer(8 * rows * (2 * GROUP + 2)), stack_buffer(rows * DEEP * size)
+    tile_buffer, tables = stack_buffer(rows * columns * size), stack_buffer(8 * (columns + DEEP))
 
     @njit(error_model="numpy")
     def multiply(
@@ -113,30 +77,40 @@ def _multiply(bits: int) -> Any:
         n = read(table + COLUMNS)
         a = read(table + A) + read(read(table + BATCH_A) + 8 * batch)
         out = read(table + OUT) + read(read(table + BATCH_OUT) + 8 * batch)
-        edge, sources, shifts = edge_buffer(), addresses(), edge_shifts()
-        targets, edges = sources + 8 * GROUP * rows, sources + 16 * GROUP * rows
+        sources, block, aside, shifts = row_tables(), block_buffer(), tile_buffer(), tables()
+        targets, block_rows, steps = (
+            sources + 8 * GROUP * rows,
+            sources + 16 * GROUP * rows,
+            shifts + 8 * columns,
+        )
+        aside_rows = block_rows + 8 * rows
         for r in range((height + rows - 1) // rows * rows):
-            # Behind the last row it comes again: nothing is read past it.
+            # Behind the last row it comes again: nothing is read past it, and it is written twice alike.
             row = 8 * (start + min(r, height - 1))
             write(sources + 8 * r, a + read(read(table + ROW_A) + row))
             write(targets + 8 * r, out + read(read(table + ROW_OUT) + row))
-        for r in range(rows):
-            write(edges + 8 * r, edge + r * columns * size)
-        for j in range(columns):
-            write(shifts + 8 * j, j * size)
         plain, along = read(table + PLAIN), read(table + STEP_A) + 8 * first
+        copied = panels > 1 and depth > 1 and read(along + 8) - read(along) != size
+        each = steps if copied else along
+        fill(block_rows, block, rows, size)
+        fill(aside_rows, aside, rows, columns * size)
+        fill(shifts, 0, columns, size)
+        fill(steps, 0, depth if copied else 0, rows * size)
         for r in range(0, height, rows):
             left, to = sources + 8 * r, targets + 8 * r
+            if copied:
+                pack_block(left, along, depth, block)
+                left = block_rows
             for p in range(panels):
                 width = min(columns, n - (panel + p) * columns)
                 right = packed + p * depth * columns * size
                 place = read(table + COLUMN_OUT) + 8 * (panel + p) * columns
-                if r + rows <= height and depth > 0 and read(plain + 8 * (panel + p)) == 1:
-                    product(left, along, right, to, place, depth, add, width)
+                if depth > 0 and read(plain + 8 * (panel + p)) == 1:
+                    product(left, each, right, to, place, depth, add, width)
                     continue
-                if depth > 0:  # an edge of the result is computed beside it: nothing else is written
-                    product(left, along, right, edges, shifts, depth, 0, width)
-                leave(edge, to, place, min(rows, height - r), width, depth, add)
+                if depth > 0:  # what is not written in vectors is computed beside its place
+                    product(left, each, right, aside_rows, shifts, depth, 0, width)
+                leave(aside, to, place, min(rows, height - r), width, depth, add)
 
     return multiply
 
@@ -148,14 +122,14 @@ def pack(bits: int) -> Any:
     """The task that packs one panel for all rows."""
     columns, size = tile(bits).columns, bits // 8
     read, _ = element_access(0)
-    pack_panel = _pack_panel(bits)
+    pack_columns = pack_panel(bits)
 
     def pack(arguments: int, counts: int, steps: int, table: int) -> None:
         panels = (read(table + COLUMNS) + columns - 1) // columns
         batch, panel = read(table + BATCH) + read(arguments) // panels, read(arguments) % panels
         depth = read(table + COUNT)
         to = read(table + PACKED) + read(arguments) * depth * columns * size
-        pack_panel(table, batch, panel, read(table + FIRST), depth, to)
+        pack_columns(table, batch, panel, read(table + FIRST), depth, to)
 
     return threads.task(f"gradc_pack_{bits}", pack)
 
@@ -182,7 +156,7 @@ def panel_of_columns(bits: int) -> Any:
     """The task that packs one panel for itself and multiplies all rows with it."""
     rows, columns, size = tile(bits).rows, tile(bits).columns, bits // 8
     read, _ = element_access(0)
-    pack_panel, multiply = _pack_panel(bits), _multiply(bits)
+    pack_columns, multiply = pack_panel(bits), _multiply(bits)
     buffer = stack_buffer(PANEL_DEEP * columns * size)
 
     def panel_of_columns(arguments: int, counts: int, steps: int, table: int) -> None:
@@ -191,7 +165,7 @@ def panel_of_columns(bits: int) -> Any:
         batch, panel = read(arguments) // panels, read(arguments) % panels
         for first in range(0, max(k, 1), PANEL_DEEP):
             depth, add = min(PANEL_DEEP, k - first), 1 if first > 0 else read(table + ADD)
-            pack_panel(table, batch, panel, first, depth, packed)
+            pack_columns(table, batch, panel, first, depth, packed)
             for start in range(0, m, GROUP * rows):
                 height = min(GROUP * rows, m - start)
                 multiply(table, batch, start, height, first, depth, add, packed, panel, 1)
@@ -213,30 +187,30 @@ def _tile_product(bits: int) -> Any:
         left: int, along: int, right: int, to: int, shifts: int, count: int, add: int, width: int
     ) -> None:
         if width > 2 * lanes:
-            three(left, along, right, to, shifts, count, add)
+            three(left, along, right, to, shifts, count, add, width)
         elif width > lanes:
-            two(left, along, right, to, shifts, count, add)
+            two(left, along, right, to, shifts, count, add, width)
         else:
-            one(left, along, right, to, shifts, count, add)
+            one(left, along, right, to, shifts, count, add, width)
 
     return product
 
 
 @cache
-def _leave_edge(bits: int) -> Any:
-    """What moves the valid part of a tile to its place; zeros where there was nothing to sum."""
+def _leave_tile(bits: int) -> Any:
+    """What moves a tile to its place, element by element; zeros where there was nothing to sum."""
     columns, size = tile(bits).columns, bits // 8
     load, store = element_access(bits)
     read, _ = element_access(0)
     zero = np.float64(0) if bits == 64 else np.float32(0)
 
     @njit(error_model="numpy")
-    def leave(edge: int, targets: int, offsets: int, height: int, width: int, count: int, add: int) -> None:
+    def leave(aside: int, targets: int, offsets: int, height: int, width: int, count: int, add: int) -> None:
         for r in range(height):
             row = read(targets + 8 * r)
             for j in range(width):
                 place = row + read(offsets + 8 * j)
-                value = load(edge + (r * columns + j) * size) if count > 0 else zero
+                value = load(aside + (r * columns + j) * size) if count > 0 else zero
                 store(place, load(place) + value if add > 0 else value)
 
     return leave

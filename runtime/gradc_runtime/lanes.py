@@ -30,8 +30,9 @@ from numba.core import cgutils, types
 from numba.core.imputils import lower_constant
 from numba.extending import lower_builtin, models, register_model, type_callable, typeof_impl
 
-from gradc_runtime import machine_code, simd
+from gradc_runtime import machine_code
 from gradc_runtime.numba_backend import compiling
+from gradc_runtime.simd import prefer_wide_vectors, transposed, vector_bytes
 from gradc_runtime.straight_line import Step, StepEmitter, has_lanes, lanes_symbol
 
 Value = Any  # of LLVM
@@ -143,7 +144,7 @@ class _Loop(StepEmitter):
 
     def __init__(self, builder: ir.IRBuilder, ranks: Sequence[int]) -> None:
         super().__init__(builder)
-        self.lanes = max(2, simd.vector_bytes() // 8)
+        self.lanes = max(2, vector_bytes() // 8)
         self.vector = ir.VectorType(_DOUBLE, self.lanes)
         self.first, self.many, self.totals, *given = builder.function.args
         self.arguments: list[Any] = []  # numbers, or the address and the strides of an array
@@ -158,7 +159,7 @@ class _Loop(StepEmitter):
     def emit(self, steps: Sequence[Step]) -> None:
         """Emit the loop over vectors of iterations."""
         builder = self.builder
-        simd.prefer_wide_vectors(builder)
+        prefer_wide_vectors(builder)
         zero = ir.Constant(self.vector, [0.0] * self.lanes)
         for step in steps:
             if step[0] == "sum" and step[1] not in self.sums:
@@ -242,7 +243,7 @@ class _Loop(StepEmitter):
                     self.resized(self.builder.load(self.builder.bitcast(at, kind.as_pointer()), align=8))
                     for at in pointers
                 ]
-                columns = self.transposed(parts)
+                columns = transposed(self.builder, parts)
                 for place in chunk:
                     self.loaded[position[0], place] = columns[place[-1] - chunk[0][-1]]
 
@@ -254,7 +255,7 @@ class _Loop(StepEmitter):
             for chunk in self.chunks(sorted(places_of_row), gaps=False):
                 columns = [values.pop((position[0], place)) for place in chunk]
                 undefined = ir.Constant(self.vector, ir.Undefined)
-                parts = self.transposed([*columns, *[undefined] * (self.lanes - len(chunk))])
+                parts = transposed(self.builder, [*columns, *[undefined] * (self.lanes - len(chunk))])
                 kind = ir.VectorType(_DOUBLE, len(chunk))
                 for at, part in zip(self.elements(position[0], chunk[0]), parts, strict=True):
                     target = self.builder.bitcast(at, kind.as_pointer())
@@ -283,20 +284,6 @@ class _Loop(StepEmitter):
         mask = [at if at < vector.type.count else vector.type.count for at in range(size)]
         kind = ir.Constant(ir.VectorType(_LANE, size), mask)
         return self.builder.shuffle_vector(vector, ir.Constant(vector.type, ir.Undefined), kind)
-
-    def transposed(self, rows: Sequence[Value]) -> list[Value]:
-        """As many vectors as lanes, rows for columns: blocks of 1, 2, 4, ... change places."""
-        found, size, count = list(rows), 1, self.lanes
-        while size < count:
-            low = [at if not at & size else count + at - size for at in range(count)]
-            high = [at + size if not at & size else count + at for at in range(count)]
-            masks = [ir.Constant(ir.VectorType(_LANE, count), mask) for mask in (low, high)]
-            for at in range(count):
-                if not at & size:
-                    pair = found[at], found[at + size]
-                    found[at], found[at + size] = (self.builder.shuffle_vector(*pair, mask) for mask in masks)
-            size *= 2
-        return found
 
     # --- numbers --------------------------------------------------------------------------------------
 

@@ -1,12 +1,8 @@
-"""Vector instructions: the width of this machine, and the register-tiled core of a matrix product.
-
-The core keeps a tile of ``rows x vectors`` accumulators in registers and runs over the contracted index with one
-fused multiply-add per accumulator.  Every element of the result is one chain of additions in index order, so the
-bits depend neither on the tile nor on the number of threads.
-"""
+"""Vector instructions: the width of this machine, and elements, vectors and blocks of them at addresses."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -54,103 +50,6 @@ def tile(bits: int) -> Tile:
     """The tile for elements of `bits` bits: as many accumulators as registers allow, some left for operands."""
     lanes = vector_bytes() * 8 // bits
     return Tile(8, 3, lanes, bits) if vector_bytes() == 64 else Tile(4, 3, lanes, bits)
-
-
-def _micro_kernel(shape: Tile, vectors: int) -> Any:
-    element = ir.DoubleType() if shape.bits == 64 else ir.FloatType()
-    vector = ir.VectorType(element, shape.lanes)
-    index = ir.IntType(64)
-
-    @intrinsic
-    def micro(
-        typing: Any, a_rows: Any, steps: Any, b: Any, c_rows: Any, c_shifts: Any, count: Any, add: Any
-    ) -> Any:
-        """``c[i, j] (+)= sum over k < count of a[i, k] * b[k, j]``.
-
-        All arguments are intp.  `a_rows` and `c_rows` are tables of the addresses of the rows, `steps` is a table
-        of the bytes from the start of a row of a to its element k, `b` is a packed panel, `c_shifts` a table of the
-        bytes from the start of a row of c to its element j; the elements of one vector are neighbours.  `add` adds to
-        c instead of overwriting it.  `count` is at least 1.
-        """
-        signature = types.void(*[types.intp] * 7)
-        return signature, lambda context, builder, _, arguments: _emit(context, builder, arguments)
-
-    def _emit(context: Any, builder: ir.IRBuilder, arguments: Any) -> Any:
-        a_rows, steps, b, c_rows, c_shifts, count, add = arguments
-        name = f"llvm.fma.v{shape.lanes}f{shape.bits}"
-        fma = cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector] * 3), name)
-        table, offsets = (builder.inttoptr(address, index.as_pointer()) for address in (a_rows, steps))
-        outs, shifts = (builder.inttoptr(address, index.as_pointer()) for address in (c_rows, c_shifts))
-        right = builder.inttoptr(b, element.as_pointer())
-        rows = [builder.load(builder.gep(table, [index(row)])) for row in range(shape.rows)]
-        before = builder.block
-        loop, done = builder.append_basic_block("k"), builder.append_basic_block("done")
-        builder.branch(loop)
-        builder.position_at_end(loop)
-        k = builder.phi(index)
-        k.add_incoming(index(0), before)
-        sums = [[builder.phi(vector) for _ in range(vectors)] for _ in range(shape.rows)]
-        offset = builder.load(builder.gep(offsets, [k]))
-        places = [builder.inttoptr(builder.add(row, offset), element.as_pointer()) for row in rows]
-        panel = builder.gep(right, [builder.mul(k, index(shape.columns))])
-        new = _step(builder, shape, places, panel, sums, fma, vector, index)
-        following = builder.add(k, index(1))
-        k.add_incoming(following, loop)
-        zero = ir.Constant(vector, [0.0] * shape.lanes)
-        for old_row, new_row in zip(sums, new, strict=True):
-            for old, value in zip(old_row, new_row, strict=True):
-                old.add_incoming(zero, before)
-                old.add_incoming(value, loop)
-        builder.cbranch(builder.icmp_signed("<", following, count), loop, done)
-        builder.position_at_end(done)
-        accumulate = builder.icmp_signed("!=", add, index(0))
-        shift = [builder.load(builder.gep(shifts, [index(at * shape.lanes)])) for at in range(vectors)]
-        for row, values in enumerate(new):
-            start = builder.load(builder.gep(outs, [index(row)]))
-            for column, value in enumerate(values):
-                place = builder.inttoptr(builder.add(start, shift[column]), vector.as_pointer())
-                old = builder.load(place, align=shape.bits // 8)
-                total = builder.select(accumulate, builder.fadd(old, value), value)
-                builder.store(total, place, align=shape.bits // 8)
-        return context.get_dummy_value()
-
-    return micro
-
-
-def _step(
-    builder: ir.IRBuilder,
-    shape: Tile,
-    places: list[Any],
-    panel: Any,
-    sums: Any,
-    fma: Any,
-    vector: Any,
-    index: Any,
-) -> list[list[Any]]:
-    """One value of the contracted index: load a row of b, broadcast an element of each row of a, multiply, add."""
-    right = [
-        builder.load(_vector_pointer(builder, panel, at * shape.lanes, vector, index), align=shape.bits // 8)
-        for at in range(len(sums[0]))
-    ]
-    lane = ir.IntType(32)
-    same = ir.Constant(ir.VectorType(lane, shape.lanes), [0] * shape.lanes)
-    undefined = ir.Constant(vector, ir.Undefined)
-    new = []
-    for place, row_sums in zip(places, sums, strict=True):
-        scalar = builder.load(place)
-        left = builder.shuffle_vector(builder.insert_element(undefined, scalar, lane(0)), undefined, same)
-        new.append([builder.call(fma, [left, r, s]) for r, s in zip(right, row_sums, strict=True)])
-    return new
-
-
-def _vector_pointer(builder: ir.IRBuilder, start: Any, offset: int, vector: Any, index: Any) -> Any:
-    return builder.bitcast(builder.gep(start, [index(offset)]), vector.as_pointer())
-
-
-@cache
-def micro_kernel(bits: int, vectors: int) -> Any:
-    """The core for elements of `bits` bits and the first `vectors` vectors of a panel; called with addresses."""
-    return _micro_kernel(tile(bits), vectors)
 
 
 def prefer_wide_vectors(builder: ir.IRBuilder) -> None:
@@ -223,11 +122,9 @@ copy_bytes: Any = _copy_bytes  # called without the typing context
 
 
 @cache
-def copy_vector(bits: int) -> Any:
-    """A function that copies as many neighbours as a register has lanes: ``copy(destination, source)``."""
-    shape = tile(bits)
-    element = ir.DoubleType() if bits == 64 else ir.FloatType()
-    vector = ir.VectorType(element, shape.lanes).as_pointer()
+def copy_vector(bits: int, count: int) -> Any:
+    """A function that copies `count` neighbours: ``copy(destination, source)``."""
+    vector = ir.VectorType(_element(bits), count).as_pointer()
 
     @intrinsic
     def copy(typing: Any, destination: Any, source: Any) -> Any:
@@ -241,6 +138,117 @@ def copy_vector(bits: int) -> Any:
         return types.void(types.intp, types.intp), generate
 
     return copy
+
+
+@cache
+def copy_some(bits: int) -> Any:
+    """``copy(destination, source, count)``: the first `count` lanes of a vector; the others become zero."""
+    vector = ir.VectorType(_element(bits), tile(bits).lanes)
+
+    @intrinsic
+    def copy(typing: Any, destination: Any, source: Any, count: Any) -> Any:
+        """Copy a part of a vector; nothing behind it is read."""
+
+        def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+            to, start = (builder.inttoptr(address, vector.as_pointer()) for address in arguments[:2])
+            mask = first_lanes(builder, arguments[2], vector.count)
+            zero = ir.Constant(vector, [0.0] * vector.count)
+            builder.store(masked_load(builder, start, mask, zero), to, align=bits // 8)
+            return context.get_dummy_value()
+
+        return types.void(types.intp, types.intp, types.intp), generate
+
+    return copy
+
+
+@cache
+def transpose_block(bits: int) -> Any:
+    """``transpose(destination, step, addresses, shift)``: a square block of elements, rows for columns.
+
+    Row j of the block begins `shift` bytes behind the j-th address of a table; column k is written as a vector
+    ``k * step`` bytes behind `destination`.
+    """
+    count, word = tile(bits).lanes, ir.IntType(64)
+    vector = ir.VectorType(_element(bits), count).as_pointer()
+
+    @intrinsic
+    def transpose(typing: Any, destination: Any, step: Any, addresses: Any, shift: Any) -> Any:
+        """Transpose one block in registers."""
+
+        def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+            to, step, table, shift = arguments
+            rows = []
+            for at in range(count):
+                place = builder.inttoptr(builder.add(table, word(8 * at)), word.as_pointer())
+                start = builder.inttoptr(builder.add(builder.load(place), shift), vector)
+                rows.append(builder.load(start, align=bits // 8))
+            for column in transposed(builder, rows):
+                builder.store(column, builder.inttoptr(to, vector), align=bits // 8)
+                to = builder.add(to, step)
+            return context.get_dummy_value()
+
+        return types.void(*[types.intp] * 4), generate
+
+    return transpose
+
+
+# --- parts of instructions ----------------------------------------------------------------------------------
+
+
+def _element(bits: int) -> Any:
+    return ir.DoubleType() if bits == 64 else ir.FloatType()
+
+
+def first_lanes(builder: ir.IRBuilder, count: Any, lanes: int) -> Any:
+    """A mask of the first `count` lanes, an integer of 64 bits."""
+    word, mask = ir.IntType(64), ir.VectorType(ir.IntType(1), lanes)
+    numbers = ir.Constant(ir.VectorType(word, lanes), list(range(lanes)))
+    undefined = ir.Constant(numbers.type, ir.Undefined)
+    first = builder.insert_element(undefined, count, ir.IntType(32)(0))
+    same = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
+    found = builder.icmp_signed("<", numbers, builder.shuffle_vector(first, undefined, same))
+    assert found.type == mask
+    return found
+
+
+def masked_load(builder: ir.IRBuilder, place: Any, mask: Any, otherwise: Any) -> Any:
+    """The lanes of a vector in memory that a mask has; the other ones are not read."""
+    kind = otherwise.type
+    name = f"llvm.masked.load.v{kind.count}f{_bits(kind)}.p0"
+    given = [place.type, ir.IntType(32), mask.type, kind]
+    function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(kind, given), name)
+    return builder.call(function, [place, ir.IntType(32)(_bits(kind) // 8), mask, otherwise])
+
+
+def masked_store(builder: ir.IRBuilder, value: Any, place: Any, mask: Any) -> None:
+    """Write the lanes of a vector that a mask has."""
+    kind = value.type
+    name = f"llvm.masked.store.v{kind.count}f{_bits(kind)}.p0"
+    given = [kind, place.type, ir.IntType(32), mask.type]
+    function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(ir.VoidType(), given), name)
+    builder.call(function, [value, place, ir.IntType(32)(_bits(kind) // 8), mask])
+
+
+def _bits(vector: ir.VectorType) -> int:
+    return 64 if vector.element == ir.DoubleType() else 32
+
+
+def transposed(builder: ir.IRBuilder, rows: Sequence[Any]) -> list[Any]:
+    """As many vectors as they have lanes, rows for columns: blocks of 1, 2, 4, ... change places."""
+    found, size, count = list(rows), 1, len(rows)
+    while size < count:
+        low = [at if not at & size else count + at - size for at in range(count)]
+        high = [at + size if not at & size else count + at for at in range(count)]
+        masks = [ir.Constant(ir.VectorType(ir.IntType(32), count), mask) for mask in (low, high)]
+        for at in range(count):
+            if not at & size:
+                pair = found[at], found[at + size]
+                found[at], found[at + size] = (builder.shuffle_vector(*pair, mask) for mask in masks)
+        size *= 2
+    return found
+
+
+# --- addresses ----------------------------------------------------------------------------------------------
 
 
 @cache

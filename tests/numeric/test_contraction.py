@@ -1,5 +1,7 @@
 """Contractions: roles of indices, and compiled against plain loops at every edge, stride and kind of collision."""
 
+import subprocess
+import sys
 from typing import Any
 
 import numba
@@ -154,6 +156,53 @@ def test_bits_do_not_depend_on_the_number_of_threads():
             results.append(out)
     assert contraction_kernel.PARALLEL < 4 * 70 * 50 * 300
     assert all(np.array_equal(result, results[0]) for result in results)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="protects pages as Linux does")
+def test_nothing_outside_the_operands_is_touched():
+    found = subprocess.run([sys.executable, "-c", AT_THE_END_OF_MEMORY], capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr[-2000:]
+    assert found.stdout.split() == ["ik,kj"] * 4 + ["ki,kj"] * 4 + ["ik,jk"] * 4
+
+
+# Every operand ends, or begins, where a page that nobody may touch begins or ends: what reads on dies.
+AT_THE_END_OF_MEMORY = """
+import ctypes, mmap
+import numba, numpy as np
+from gradc_runtime.contraction import contract
+from gradc_runtime import contraction_kernel
+
+libc = ctypes.CDLL(None, use_errno=True)
+PAGE = mmap.PAGESIZE
+kept = []
+
+def guarded(shape, dtype, end):
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    pages = -(-size // PAGE) * PAGE
+    area = mmap.mmap(-1, pages + 2 * PAGE)
+    kept.append(area)
+    start = ctypes.addressof(ctypes.c_char.from_buffer(area))
+    for edge in (start, start + PAGE + pages):
+        assert libc.mprotect(ctypes.c_void_p(edge), ctypes.c_size_t(PAGE), 0) == 0
+    first = PAGE + (pages - size if end else 0)
+    return np.frombuffer(area, dtype, size // np.dtype(dtype).itemsize, first).reshape(shape)
+
+for reads in ("ik,kj", "ki,kj", "ik,jk"):
+    first, second = (" ".join(text) for text in reads.split(","))
+    names = {"contract": contract}
+    exec(f"def call(out, a, b, sizes): contract(out, 'i j', a, {first!r}, b, {second!r}, sizes)", names)
+    call = numba.njit(names["call"])
+    for dtype in (np.float64, np.float32):
+        for end in (True, False):
+            for m, n, k in ((9, 25, 33), (7, 103, 20), (1, 1, 1), (13, 50, 1300)):
+                size = {"i": m, "j": n, "k": k}
+                a, b = (guarded([size[letter] for letter in text], dtype, end) for text in reads.split(","))
+                out = guarded((m, n), dtype, end)
+                a[...], b[...] = 1, 2
+                call(out, a, b, (m, n, k))
+                assert (out == 2 * k).all()
+            print(reads)
+"""
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,170 @@
+"""The register-tiled core of a matrix product.
+
+It keeps a tile of ``rows x vectors`` accumulators in registers and runs over the contracted index with one fused
+multiply-add per accumulator.  Every element of the result is one chain of additions in index order, so the bits depend
+neither on the tile nor on the number of threads.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic
+
+from gradc_runtime.simd import Tile, first_lanes, masked_load, masked_store, tile
+
+_INDEX, _LANE = ir.IntType(64), ir.IntType(32)
+
+
+@cache
+def micro_kernel(bits: int, vectors: int) -> Any:
+    """The core for elements of `bits` bits and the first `vectors` vectors of a panel; called with addresses."""
+
+    @intrinsic
+    def micro(
+        typing: Any,
+        a_rows: Any,
+        steps: Any,
+        b: Any,
+        c_rows: Any,
+        c_shifts: Any,
+        count: Any,
+        add: Any,
+        width: Any,
+    ) -> Any:
+        """``c[i, j] (+)= sum over k < count of a[i, k] * b[k, j]`` for ``j < width``.
+
+        All arguments are intp.  `a_rows` and `c_rows` are tables of the addresses of the rows, `steps` is a table
+        of the bytes from the start of a row of a to its element k, `b` is a packed panel, `c_shifts` a table of the
+        bytes from the start of a row of c to its element j; the elements of one vector are neighbours.  `add` adds to
+        c instead of overwriting it.  `count` is at least 1, `width` ends in the last vector.  Rows that are equal
+        are written alike: all of c is read before any of it is written.
+        """
+
+        def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+            _MicroKernel(builder, tile(bits), vectors, arguments).emit()
+            return context.get_dummy_value()
+
+        return types.void(*[types.intp] * 8), generate
+
+    return micro
+
+
+class _MicroKernel:
+    """The instructions of the core."""
+
+    def __init__(self, builder: ir.IRBuilder, shape: Tile, vectors: int, arguments: Any) -> None:
+        self.builder = builder
+        self.shape = shape
+        self.vectors = vectors
+        self.size = shape.bits // 8
+        self.element = ir.DoubleType() if shape.bits == 64 else ir.FloatType()
+        self.vector = ir.VectorType(self.element, shape.lanes)
+        self.a_rows, self.steps, self.b, self.c_rows, self.c_shifts, self.count, self.add, self.width = (
+            arguments
+        )
+        name = f"llvm.fma.v{shape.lanes}f{shape.bits}"
+        kind = ir.FunctionType(self.vector, [self.vector] * 3)
+        self.fma = cgutils.get_or_insert_function(builder.module, kind, name)
+
+    def emit(self) -> None:
+        """Multiply, then write: whole vectors, or the first lanes of the last one."""
+        builder = self.builder
+        sums = self.multiplied()
+        behind = builder.sub(self.width, _INDEX((self.vectors - 1) * self.shape.lanes))
+        whole = builder.icmp_signed("==", behind, _INDEX(self.shape.lanes))
+        with builder.if_else(whole, likely=True) as (all_lanes, some_lanes):
+            with all_lanes:
+                self.write(sums, None)
+            with some_lanes:
+                self.write(sums, first_lanes(builder, behind, self.shape.lanes))
+
+    def multiplied(self) -> list[list[Any]]:
+        """The loop over the contracted index: the sums of every row, vector by vector."""
+        builder = self.builder
+        rows = [self.word(self.a_rows, row) for row in range(self.shape.rows)]
+        before = builder.block
+        loop, done = builder.append_basic_block("k"), builder.append_basic_block("done")
+        builder.branch(loop)
+        builder.position_at_end(loop)
+        k = builder.phi(_INDEX)
+        k.add_incoming(_INDEX(0), before)
+        sums = [[builder.phi(self.vector) for _ in range(self.vectors)] for _ in rows]
+        offset = builder.load(builder.gep(builder.inttoptr(self.steps, _INDEX.as_pointer()), [k]))
+        left = [self.broadcast(builder.add(row, offset)) for row in rows]
+        line = builder.add(self.b, builder.mul(k, _INDEX(self.shape.columns * self.size)))
+        right = [
+            builder.load(self.vector_at(line, at * self.shape.lanes * self.size), align=self.size)
+            for at in range(self.vectors)
+        ]
+        new = [
+            [builder.call(self.fma, [value, r, s]) for r, s in zip(right, row_sums, strict=True)]
+            for value, row_sums in zip(left, sums, strict=True)
+        ]
+        following = builder.add(k, _INDEX(1))
+        k.add_incoming(following, loop)
+        zero = ir.Constant(self.vector, [0.0] * self.shape.lanes)
+        for old_row, new_row in zip(sums, new, strict=True):
+            for old, value in zip(old_row, new_row, strict=True):
+                old.add_incoming(zero, before)
+                old.add_incoming(value, loop)
+        builder.cbranch(builder.icmp_signed("<", following, self.count), loop, done)
+        builder.position_at_end(done)
+        return new
+
+    def write(self, sums: list[list[Any]], mask: Any) -> None:
+        """Write the sums to their rows, or add them; of the last vector the lanes of a mask."""
+        builder = self.builder
+        shifts = [self.word(self.c_shifts, at * self.shape.lanes) for at in range(self.vectors)]
+        places = []
+        for row in range(self.shape.rows):
+            start = self.word(self.c_rows, row)
+            places.append([self.vector_at(builder.add(start, shift)) for shift in shifts])
+        with builder.if_else(builder.icmp_signed("!=", self.add, _INDEX(0))) as (added, written):
+            with added:
+                totals = [
+                    [
+                        builder.fadd(self.read(place, at, mask), value)
+                        for at, (place, value) in enumerate(pairs)
+                    ]
+                    for pairs in (zip(*both, strict=True) for both in zip(places, sums, strict=True))
+                ]
+                self.store(totals, places, mask)
+            with written:
+                self.store(sums, places, mask)
+
+    def store(self, values: list[list[Any]], places: list[list[Any]], mask: Any) -> None:
+        for row, targets in zip(values, places, strict=True):
+            for at, (value, place) in enumerate(zip(row, targets, strict=True)):
+                if mask is not None and at == self.vectors - 1:
+                    masked_store(self.builder, value, place, mask)
+                else:
+                    self.builder.store(value, place, align=self.size)
+
+    def read(self, place: Any, at: int, mask: Any) -> Any:
+        if mask is not None and at == self.vectors - 1:
+            zero = ir.Constant(self.vector, [0.0] * self.shape.lanes)
+            return masked_load(self.builder, place, mask, zero)
+        return self.builder.load(place, align=self.size)
+
+    # --- elements ---------------------------------------------------------------------------------------
+
+    def word(self, table: Any, at: int) -> Any:
+        """An entry of a table of words."""
+        pointer = self.builder.inttoptr(table, _INDEX.as_pointer())
+        return self.builder.load(self.builder.gep(pointer, [_INDEX(at)]))
+
+    def vector_at(self, address: Any, offset: int = 0) -> Any:
+        found = self.builder.add(address, _INDEX(offset)) if offset else address
+        return self.builder.inttoptr(found, self.vector.as_pointer())
+
+    def broadcast(self, address: Any) -> Any:
+        """The element at an address, in all lanes."""
+        builder = self.builder
+        scalar = builder.load(builder.inttoptr(address, self.element.as_pointer()))
+        undefined = ir.Constant(self.vector, ir.Undefined)
+        same = ir.Constant(ir.VectorType(_LANE, self.shape.lanes), [0] * self.shape.lanes)
+        return builder.shuffle_vector(builder.insert_element(undefined, scalar, _LANE(0)), undefined, same)
