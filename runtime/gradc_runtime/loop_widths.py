@@ -76,12 +76,15 @@ def _targets(block: ir.Block) -> list[ir.Block]:
 
 
 def _is_mixed_sum(instruction: Any) -> bool:
-    """Whether this adds a number of float32 to a sum in float64 whose order is free."""
-    if getattr(instruction, "opname", "") != "fadd" or "reassoc" not in instruction.flags:
+    """Whether this adds a number of float32 to an element in float64, or to a sum of them whose order is free."""
+    if getattr(instruction, "opname", "") != "fadd":
+        return False
+    names = [getattr(operand, "opname", "") for operand in instruction.operands]
+    if "reassoc" not in instruction.flags and "load" not in names:
         return False
     return any(
-        getattr(operand, "opname", "") == "fpext" and operand.operands[0].type == ir.FloatType()
-        for operand in instruction.operands
+        name == "fpext" and operand.operands[0].type == ir.FloatType()
+        for name, operand in zip(names, instruction.operands, strict=True)
     )
 
 

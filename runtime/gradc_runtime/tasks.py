@@ -82,7 +82,7 @@ class Task:
         if kinds in self._compiled:
             return self._compiled[kinds]
         flags: Any = compiler.Flags()
-        flags.nrt, flags.error_model = True, "numpy"
+        flags.nrt, flags.error_model, flags.noalias = True, "numpy", True
         flags.no_compile = flags.no_cpython_wrapper = flags.no_cfunc_wrapper = True
         typing = context.typing_context
         library = context.codegen().create_library(self.function.__name__)

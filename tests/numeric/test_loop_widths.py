@@ -44,6 +44,29 @@ def loop(total: ir.Type, element: ir.Type, flags: tuple[str, ...] = ("reassoc", 
     return module
 
 
+def loop_over_elements() -> ir.Module:
+    """A loop that adds a number in float32 to elements in float64."""
+    module = ir.Module()
+    word, double = ir.IntType(64), ir.DoubleType()
+    kind = ir.FunctionType(ir.VoidType(), [double.as_pointer(), ir.FloatType(), word])
+    function = ir.Function(module, kind, "add")
+    place, number, count = function.args
+    entry, head, done = (function.append_basic_block(name) for name in ("entry", "head", "done"))
+    builder = ir.IRBuilder(entry)
+    builder.branch(head)
+    builder.position_at_end(head)
+    at = builder.phi(word)
+    element = builder.gep(place, [at])
+    builder.store(builder.fadd(builder.load(element), builder.fpext(number, double)), element)
+    following = builder.add(at, word(1))
+    at.add_incoming(word(0), entry)
+    at.add_incoming(following, head)
+    builder.cbranch(builder.icmp_signed("<", following, count), head, done)
+    builder.position_at_end(done)
+    builder.ret_void()
+    return module
+
+
 def branches_with_metadata(module: ir.Module) -> list[str]:
     return [line for line in str(module).splitlines() if "!llvm.loop" in line]
 
@@ -54,6 +77,12 @@ def test_the_loop_around_a_sum_is_marked_and_not_the_one_inside():
     (branch,) = branches_with_metadata(module)
     assert 'label %"head"' in branch
     assert f'!{{ !"{WIDTH}", i32 {vector_bytes() // 4} }}' in str(module)
+
+
+def test_loops_that_add_to_elements_are_marked():
+    module = loop_over_elements()
+    widen(module)
+    assert len(branches_with_metadata(module)) == 1
 
 
 @pytest.mark.parametrize(
