@@ -25,10 +25,12 @@ from gradc.passes.equations.accumulators import wide_accumulators
 from gradc.passes.equations.factors import without_fixed_factors
 from gradc.passes.equations.gather import gather
 from gradc.passes.equations.invariants import without_invariants
+from gradc.passes.equations.layouts import channels_last
 from gradc.passes.equations.markers import without_markers
 from gradc.passes.equations.simplify import simplify
 from gradc.passes.equations.stabilise import stabilise
 from gradc.passes.equations.transposes import in_order_of_operands, without_transposes
+from gradc.passes.equations.unit_axes import without_unit_axes
 from gradc.passes.loops.into import into
 from gradc.passes.loops.share import share_out
 from gradc.passes.loops.strips import in_strips
@@ -133,6 +135,7 @@ def compile_program(program: Program, derivation: Derivation, options: Options) 
     optimised = timed("simplify", lambda: simplify(own_outputs(optimised)))
     optimised = timed("factors", lambda: without_fixed_factors(optimised))
     optimised = timed("transposes", lambda: in_order_of_operands(without_transposes(optimised)))
+    optimised = timed("layouts", lambda: channels_last(without_unit_axes(optimised)))
     optimised = timed(
         "accumulators", lambda: wide_accumulators(optimised)
     )  # last: products keep their own dtype

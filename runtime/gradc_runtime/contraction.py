@@ -91,17 +91,31 @@ def roles_of(reads: Sequence[Sequence[Position]], add: bool) -> Roles | None:
     batch, rows, columns = free & first & second, (free & first) - second, (free & second) - first
     if not (rows and columns and summed):
         return None
-    last = {letter for _, letter in target[-1][0]}
-    swapped = not last & columns and bool(last & rows)
+    swapped = _is_swapped(reads, rows, columns)
     if swapped:
         rows, columns = columns, rows
+    left = reads[2] if swapped else reads[1]
     ranked = _ranks(target)
 
     def joined(group: set[str]) -> str:
         return "".join(sorted(group, key=ranked.index))
 
-    last_group = "".join(sorted(summed))
-    return Roles(joined(sequential), joined(batch), joined(rows), joined(columns), last_group, swapped)
+    last_group, of_left = "".join(sorted(summed)), _ranks(left)
+    in_order = "".join(sorted(rows, key=of_left.index))  # rows are written one by one, but read together
+    return Roles(joined(sequential), joined(batch), in_order, joined(columns), last_group, swapped)
+
+
+def _is_swapped(reads: Sequence[Sequence[Position]], rows: set[str], columns: set[str]) -> bool:
+    """Whether the right operand should give the rows.
+
+    Columns are neighbours in the result, unless what runs along memory in their operand is another one of them, and
+    the columns of the other operand are neighbours: operands are read again and again.
+    """
+    last, first, second = ({letter for factor, letter in read[-1][0] if factor == 1} for read in reads)
+    swapped = not last & columns and bool(last & rows)
+    chosen, other = ((rows, first), (columns, second)) if swapped else ((columns, second), (rows, first))
+    scattered = bool(chosen[0] & chosen[1]) and not last & chosen[1]
+    return swapped != (scattered and bool(other[0] & other[1]))
 
 
 def _letters(read: Sequence[Position]) -> set[str]:

@@ -57,6 +57,10 @@ CASES: dict[str, tuple[str, str, str, tuple[int, ...], tuple[tuple[int, ...], ..
         *("i 2j+p r", "i j l", "p r l", (2, 6, 7, 3, 9)),
         *(((2, 13, 9), (2, 6, 7), (3, 9, 7)), True),
     ),
+    "gradient of weights, channels last": (
+        *("i j k l", "p q r i", "p k+q l+r j", (17, 9, 3, 2, 2, 6, 5)),
+        *(((17, 9, 3, 2), (2, 6, 5, 17), (2, 8, 6, 9)), False),
+    ),
     # few rows and many columns: every thread packs panels of its own
     "channels first": (
         *("i j k l", "j p q r", "i p k+q l+r", (3, 5, 16, 16, 7, 3, 2)),
@@ -212,6 +216,11 @@ for reads in ("ik,kj", "ki,kj", "ik,jk"):
         (("i j k l", "p q r l", "p i+q j+r k"), False, ("", "", "ijk", "l", "pqr", True)),
         (("i j+p k+q r", "i j k l", "p q r l"), True, ("pq", "", "ijk", "r", "l", False)),
         (("i j k", "i j l", "i k l"), False, ("", "i", "j", "k", "l", False)),
+        # of images with channels last the weights' gradient takes its columns where they are neighbours,
+        # and its rows in the order in which they lie in memory
+        (("i j k l", "p q r i", "p k+q l+r j"), False, ("", "", "klj", "i", "pqr", True)),
+        # a transposed operand is turned when it is packed: its columns stay those of the result
+        (("i j", "k i", "j k"), False, ("", "", "i", "j", "k", False)),
     ],
 )
 def test_roles_of_the_indices(texts: tuple[str, ...], add: bool, expected: tuple[Any, ...]):

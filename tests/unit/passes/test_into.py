@@ -137,4 +137,5 @@ def test_names_and_loops_of_the_copy_are_new():
 
 def test_the_header_says_where_the_results_go():
     kernel = Kernel("k", (VECTOR,), KERNELS["an array"].body, ("v", "y"), ("Value.", "gradc"))
-    assert into(kernel, [Parameter("y", F64, 1)]).header == ("Value.", "Written to, and sharing memory with nothing else: y.", "gradc")
+    apart = "Written to, and sharing memory with nothing else: y."
+    assert into(kernel, [Parameter("y", F64, 1)]).header == ("Value.", apart, "gradc")

@@ -60,7 +60,11 @@ class _Into:
                 body += self._copied(parameters[-1], name)
         results = tuple(name for name in before.results if name not in self.outs)
         written = ", ".join(parameter.name for parameter in parameters if parameter.written)
-        header = (*before.header[:1], f"Written to, and sharing memory with nothing else: {written}.", *before.header[1:])
+        header = (
+            *before.header[:1],
+            f"Written to, and sharing memory with nothing else: {written}.",
+            *before.header[1:],
+        )
         return Kernel(f"{before.name}_into", tuple(parameters), tuple(body), results, header)
 
     def _statement(self, statement: Statement) -> Iterator[Statement]:
