@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 from numba import njit
+from numba.core import types
 
+from gradc_runtime import threads
 from gradc_runtime.contraction_table import BATCH_B, COLUMN_B, COLUMNS, STEP_B, B
 from gradc_runtime.simd import (
     copy_some,
@@ -42,7 +44,7 @@ def are_neighbours(bits: int) -> Any:
 
 @cache
 def pack_panel(bits: int) -> Any:
-    """``pack(table, batch, panel, first, depth, to)``: copy a panel of the right operand.
+    """``pack(table, batch, panel, first, depth, to)``, as a symbol: copy a panel of the right operand.
 
     Behind the last column stands what no result is computed from.
     """
@@ -51,7 +53,6 @@ def pack_panel(bits: int) -> Any:
     neighbours, copy_part = are_neighbours(bits), copy_some(bits)
     whole, turned, loose = _pack_whole(bits), _pack_turned(bits), _pack_loose(bits)
 
-    @njit(error_model="numpy")
     def pack_panel(table: int, batch: int, panel: int, first: int, depth: int, to: int) -> None:
         start = panel * columns
         width = min(columns, read(table + COLUMNS) - start)
@@ -73,7 +74,7 @@ def pack_panel(bits: int) -> Any:
             else:
                 loose(line, source, offsets, filled, along, depth)
 
-    return pack_panel
+    return threads.exported(f"gradc_pack_panel_{bits}", types.void(*[types.intp] * 6), pack_panel)
 
 
 def _pack_whole(bits: int) -> Any:

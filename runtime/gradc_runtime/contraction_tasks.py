@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numba import njit
+from numba.core import types
 
 from gradc_runtime import threads
 from gradc_runtime.contraction_packing import pack_panel, pack_rows
@@ -61,7 +62,6 @@ def _multiply(bits: int) -> Any:
     row_tables, block_buffer = stack_buffer(8 * rows * (2 * GROUP + 2)), stack_buffer(rows * DEEP * size)
     tile_buffer, tables = stack_buffer(rows * columns * size), stack_buffer(8 * (columns + DEEP))
 
-    @njit(error_model="numpy")
     def multiply(
         table: int,
         batch: int,
@@ -112,7 +112,7 @@ def _multiply(bits: int) -> Any:
                     product(left, each, right, aside_rows, shifts, depth, 0, width)
                 leave(aside, to, place, min(rows, height - r), width, depth, add)
 
-    return multiply
+    return threads.exported(f"gradc_multiply_{bits}", types.void(*[types.intp] * 10), multiply)
 
 
 # --- tasks --------------------------------------------------------------------------------------------------

@@ -221,6 +221,8 @@ def _keep(key: str, head: dict[str, Json], library: Any, public: tuple[str, ...]
     for value in (*module.functions, *module.global_variables):
         if value.is_declaration:
             needs += [] if value.name.startswith("llvm.") else [value.name]
+        elif value.name.startswith("llvm."):
+            continue
         elif value.name not in public and value.linkage.name not in ("internal", "private"):
             value.linkage, hidden = "internal", True
     if any(llvm.address_of_symbol(name) is None for name in needs):

@@ -7,6 +7,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from types import FunctionType
 from typing import Any
@@ -16,6 +17,7 @@ from numba.core import event, types
 
 from gradc_runtime import cache, machine_code
 from gradc_runtime.artifact import KernelArtifact
+from gradc_runtime.task_code import to_be_kept
 
 compiling = threading.RLock()  # Numba's compiler is not reentrant across threads
 compilations = 0  # kernels compiled by this process; the test run bounds it
@@ -75,7 +77,8 @@ def compile_kernel(loaded: Loaded) -> Any:
         dispatcher = _dispatcher(loaded.function)
         if not machine_code.kept_kernel(key, dispatcher, arguments):
             compilations += 1
-            dispatcher.compile(arguments)
+            with nullcontext() if loaded.calls_out else to_be_kept():
+                dispatcher.compile(arguments)
             if not loaded.calls_out:
                 machine_code.keep_kernel(key, loaded.artifact.name, dispatcher)
         dispatcher.disable_compile()

@@ -12,8 +12,8 @@ from typing import Any
 
 from llvmlite import ir
 from numba.core import cgutils, types
-from numba.extending import intrinsic
 
+from gradc_runtime import machine_code
 from gradc_runtime.simd import Tile, first_lanes, masked_load, masked_store, tile
 
 _INDEX, _LANE = ir.IntType(64), ir.IntType(32)
@@ -21,36 +21,24 @@ _INDEX, _LANE = ir.IntType(64), ir.IntType(32)
 
 @cache
 def micro_kernel(bits: int, vectors: int) -> Any:
-    """The core for elements of `bits` bits and the first `vectors` vectors of a panel; called with addresses."""
+    """``micro(a_rows, steps, b, c_rows, c_shifts, count, add, width)``, as a symbol: the core for `vectors` vectors.
 
-    @intrinsic
-    def micro(
-        typing: Any,
-        a_rows: Any,
-        steps: Any,
-        b: Any,
-        c_rows: Any,
-        c_shifts: Any,
-        count: Any,
-        add: Any,
-        width: Any,
-    ) -> Any:
-        """``c[i, j] (+)= sum over k < count of a[i, k] * b[k, j]`` for ``j < width``.
+    ``c[i, j] (+)= sum over k < count of a[i, k] * b[k, j]`` for ``j < width``.
 
-        All arguments are intp.  `a_rows` and `c_rows` are tables of the addresses of the rows, `steps` is a table
-        of the bytes from the start of a row of a to its element k, `b` is a packed panel, `c_shifts` a table of the
-        bytes from the start of a row of c to its element j; the elements of one vector are neighbours.  `add` adds to
-        c instead of overwriting it.  `count` is at least 1, `width` ends in the last vector.  Rows that are equal
-        are written alike: all of c is read before any of it is written.
-        """
+    All arguments are intp.  `a_rows` and `c_rows` are tables of the addresses of the rows, `steps` is a table of the
+    bytes from the start of a row of a to its element k, `b` is a packed panel, `c_shifts` a table of the bytes from the
+    start of a row of c to its element j; the elements of one vector are neighbours.  `add` adds to c instead of
+    overwriting it.  `count` is at least 1, `width` ends in the last vector.  Rows that are equal are written alike: all
+    of c is read before any of it is written.
+    """
+    symbol = f"gradc_tile_{bits}_{vectors}"
 
-        def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-            _MicroKernel(builder, tile(bits), vectors, arguments).emit()
-            return context.get_dummy_value()
+    def emit(builder: ir.IRBuilder, context: Any) -> None:
+        _MicroKernel(builder, tile(bits), vectors, builder.function.args).emit()
+        builder.ret_void()
 
-        return types.void(*[types.intp] * 8), generate
-
-    return micro
+    machine_code.provide_emitted(symbol, ir.FunctionType(ir.VoidType(), [_INDEX] * 8), emit)
+    return types.ExternalFunction(symbol, types.void(*[types.intp] * 8))
 
 
 class _MicroKernel:

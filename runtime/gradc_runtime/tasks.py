@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
-from numba.core import cgutils, compiler, types
+from numba.core import cgutils, types
 from numba.core.imputils import lower_constant
 from numba.extending import (
     lower_builtin,
@@ -27,8 +27,8 @@ from numba.extending import (
 )
 
 from gradc_runtime import threads
-from gradc_runtime.loop_widths import widen
 from gradc_runtime.simd import prefer_wide_vectors
+from gradc_runtime.task_code import TaskCode, link_behind, task_code
 
 MOST = 64  # parts of one loop
 WORK = 1 << 16  # of a part at least, in operations: some ten microseconds, several times what a launch takes
@@ -71,31 +71,17 @@ class Task:
 
     def __init__(self, function: Callable[..., None]) -> None:
         self.function = function
-        self._compiled: dict[tuple[Any, ...], Any] = {}
+        self._compiled: dict[tuple[Any, ...], TaskCode] = {}
 
     def __call__(self, *arguments: Any) -> None:
         """Run one part."""
         self.function(*arguments)
 
-    def compiled(self, context: Any, kinds: tuple[Any, ...]) -> Any:
+    def compiled(self, context: Any, kinds: tuple[Any, ...]) -> TaskCode:
         """LLVM code for arguments of these types: for kernels alone, so without what Python would call."""
-        if kinds in self._compiled:
-            return self._compiled[kinds]
-        flags: Any = compiler.Flags()
-        flags.nrt, flags.error_model, flags.noalias = True, "numpy", True
-        flags.no_compile = flags.no_cpython_wrapper = flags.no_cfunc_wrapper = True
-        typing = context.typing_context
-        library = context.codegen().create_library(self.function.__name__)
-        add = library.add_ir_module
-
-        def add_widened(module: ir.Module) -> None:
-            widen(module)
-            add(module)
-
-        library.add_ir_module = add_widened
-        found = compiler.compile_extra(typing, context, self.function, kinds, types.none, flags, {}, library)
-        self._compiled[kinds] = found
-        return found
+        if kinds not in self._compiled:
+            self._compiled[kinds] = task_code(context, self.function, kinds)
+        return self._compiled[kinds]
 
 
 def task(function: Callable[..., None]) -> Task:
@@ -150,13 +136,13 @@ def _lower_run(context: Any, builder: ir.IRBuilder, signature: Any, values: Any)
     """Launch a task over the parts; its arguments lie on the stack of the caller.  A single part is just called."""
     function, _, _, kinds = signature.args
     _, count, work, arguments = values
-    compiled = function.task.compiled(context, (types.intp, types.intp, *map(types.unliteral, kinds)))
+    code = function.task.compiled(context, (types.intp, types.intp, *map(types.unliteral, kinds)))
     threads.launcher()  # defines the symbol
     word = ir.IntType(64)
     packed = cgutils.pack_struct(builder, [count, *cgutils.unpack_tuple(builder, arguments)])
     table = cgutils.alloca_once_value(builder, packed)
-    context.add_linking_libs([compiled.library])
-    entry = _entry(context, builder.module, compiled, table.type.pointee)
+    link_behind(context.active_code_library, code)
+    entry = code.declared_in(builder.module)
     declared = ir.FunctionType(ir.VoidType(), [word] * 4)
     launch = cgutils.get_or_insert_function(builder.module, declared, "gradc_launch")
     address, place = builder.ptrtoint(entry, word), builder.ptrtoint(table, word)
@@ -169,19 +155,3 @@ def _lower_run(context: Any, builder: ir.IRBuilder, signature: Any, values: Any)
         with several:
             builder.call(launch, [address, count, place, patience])
     return context.get_dummy_value()
-
-
-def _entry(context: Any, module: Any, compiled: Any, table_type: Any) -> Any:
-    """The C function that the pool calls: it takes the task's arguments from the table."""
-    word = ir.IntType(64)
-    kind = ir.FunctionType(ir.VoidType(), [word] * 4)
-    entry = ir.Function(module, kind, module.get_unique_name(f"{compiled.fndesc.qualname}_entry"))
-    entry.linkage = "internal"
-    entry.attributes.add("noinline")  # once is enough, and LLVM is superlinear
-    builder = ir.IRBuilder(entry.append_basic_block())
-    part = builder.load(builder.inttoptr(entry.args[0], word.as_pointer()))
-    table = builder.load(builder.inttoptr(entry.args[3], table_type.as_pointer()))
-    arguments = [part, *(builder.extract_value(table, at) for at in range(len(table_type.elements)))]
-    context.call_internal_no_propagate(builder, compiled.fndesc, compiled.signature, arguments)
-    builder.ret_void()
-    return entry

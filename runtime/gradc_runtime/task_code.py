@@ -1,0 +1,130 @@
+"""The code of a task: optimised once, alone, and linked into the kernels that launch it behind their own optimisation.
+
+LLVM takes most of a compilation's time.  Numba would optimise a function again wherever it is linked, and make machine
+code of each library on its way: a kernel's loops would be compiled three times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from llvmlite import ir
+from numba.core import cgutils, compiler, types
+
+from gradc_runtime.loop_widths import widen
+
+_WORD = ir.IntType(64)
+# What the pool calls: addresses of the arguments' addresses, the counts, the steps, and the table of arguments.
+_ENTRY = ir.FunctionType(ir.VoidType(), [_WORD] * 4)
+
+
+@dataclass(frozen=True, slots=True)
+class TaskCode:
+    """The optimised library of a task, and the name of the C function in it that the pool calls."""
+
+    library: Any
+    entry: str
+
+    def declared_in(self, module: ir.Module) -> ir.Function:
+        """The entry, declared in a module that will be linked with the library."""
+        return cgutils.get_or_insert_function(module, _ENTRY, self.entry)
+
+
+def task_code(context: Any, function: Callable[..., None], kinds: tuple[Any, ...]) -> TaskCode:
+    """Compile a task for arguments of these types, with the entry that takes them from a table.
+
+    No two of the arrays that it is given share memory, unless it only reads them.
+    """
+    flags: Any = compiler.Flags()
+    flags.nrt, flags.error_model, flags.noalias = True, "numpy", True
+    flags.no_compile = flags.no_cpython_wrapper = flags.no_cfunc_wrapper = True
+    library = context.codegen().create_library(function.__name__)
+    add, entries = library.add_ir_module, []
+
+    def add_with_entry(module: ir.Module) -> None:
+        widen(module)
+        entries.append(_with_entry(context, module, kinds))
+        add(module)
+
+    def only_optimise() -> None:
+        library._finalized = True  # nobody calls this copy: no machine code is made of it
+
+    library.add_ir_module, library._finalize_final_module = add_with_entry, only_optimise
+    compiler.compile_extra(context.typing_context, context, function, kinds, types.none, flags, {}, library)
+    (entry,) = entries
+    return TaskCode(library, entry)
+
+
+def _with_entry(context: Any, module: ir.Module, kinds: tuple[Any, ...]) -> str:
+    """Add the entry to the module of a task's function; its name."""
+    defined = (found for found in module.functions if not found.is_declaration)
+    (function,) = (found for found in defined if not found.linkage)  # functions that it calls are private
+    entry = ir.Function(module, _ENTRY, f"{function.name}_entry")
+    builder = ir.IRBuilder(entry.append_basic_block())
+    part, _, _, place = entry.args
+    table_type = ir.LiteralStructType([context.get_value_type(kind) for kind in kinds[1:]])
+    table = builder.load(builder.inttoptr(place, table_type.as_pointer()))
+    arguments = [
+        builder.load(builder.inttoptr(part, _WORD.as_pointer())),
+        *(builder.extract_value(table, at) for at in range(len(table_type.elements))),
+    ]
+    context.call_conv.call_function(builder, function, types.none, kinds, arguments)
+    builder.ret_void()
+    function.linkage = "internal"
+    return entry.name
+
+
+def link_behind(library: Any, code: TaskCode) -> None:
+    """Let a kernel's library contain a task: it is linked after the kernel itself has been optimised."""
+    linked = vars(library).setdefault("_tasks", [])
+    if code in linked:
+        return
+    linked.append(code)
+    if len(linked) > 1:
+        return
+    optimise = library._optimize_final_module
+
+    def optimise_and_link() -> None:
+        optimise()
+        for task in linked:
+            library._final_module.link_in(task.library._get_module_for_linking(), preserve=True)
+        if _private:
+            _hide_what_is_linked(library)
+
+    library._optimize_final_module = optimise_and_link
+
+
+# --- machine code that is kept ------------------------------------------------------------------------------
+
+_private: list[bool] = []  # whether a kernel is being compiled whose machine code will be kept
+
+
+@contextmanager
+def to_be_kept() -> Iterator[None]:
+    """Make what kernels link private, while they are compiled: their machine code can then be kept as it is.
+
+    Requires: the kernels call no Python; that goes through environments which Numba finds by public names.
+    """
+    _private.append(True)
+    try:
+        yield
+    finally:
+        _private.pop()
+
+
+def _hide_what_is_linked(library: Any) -> None:
+    others = [*library._linking_libraries, *(task.library for task in vars(library)["_tasks"])]
+    theirs = {name for other in others for name, _ in _defined(other._get_module_for_linking())}
+    for name, value in _defined(library._final_module):
+        if name in theirs:
+            value.linkage = "internal"
+
+
+def _defined(module: Any) -> Iterator[tuple[str, Any]]:
+    """What a module defines, under its name; lists of LLVM's own (``llvm.used``) left out."""
+    for value in (*module.functions, *module.global_variables):
+        if not value.is_declaration and not value.name.startswith("llvm."):
+            yield value.name, value
