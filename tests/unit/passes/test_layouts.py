@@ -112,6 +112,20 @@ def test_paddings_are_along_the_axis_where_it_is_now():
     assert axes[1] == [axis - 1 for axis in axes[0]]
 
 
+def test_a_result_that_is_a_part_of_another_one():
+    def both(k: Any, x: Any) -> Any:
+        h = CONVOLUTION(k, np.sin(x))
+        copied = h.swapaxes(2, 3)
+        return copied, np.concatenate((copied, np.tanh(copied)), axis=1)
+
+    before = programs(both, K, X, of="value")
+    found = verify(channels_last(before))
+    for mine, theirs in zip(
+        evaluate(found, {"k": K, "x": X}), evaluate(before, {"k": K, "x": X}), strict=True
+    ):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-12, atol=1e-13)
+
+
 @pytest.mark.parametrize(
     ("function", "arguments"),
     [

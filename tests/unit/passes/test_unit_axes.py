@@ -5,7 +5,7 @@ import numpy as np
 from gradc.ir.extents import symbol
 from gradc.ir.index.build import Builder
 from gradc.ir.index.evaluate import evaluate
-from gradc.ir.index.nodes import Access, Assemble, Assign, Program, Reduce, fixed
+from gradc.ir.index.nodes import Access, Assemble, Assign, Lookup, Program, Reduce, fixed
 from gradc.ir.index.show import show_equation
 from gradc.ir.index.templates import template
 from gradc.ir.index.verify import verify
@@ -71,4 +71,18 @@ def test_results_and_what_is_read_whole_keep_their_axes():
     build = Builder()
     x = build.input("x", F64, (N, M))
     before = build.finish((kept_sum(build, x),))
+    assert without_unit_axes(before) is before
+
+
+def test_tables_of_look_ups_keep_their_axes():
+    build = Builder()
+    i64, x = DType.INT64, build.input("x", F64, (N, M))
+    at = build.input("at", i64, (N, M))
+    v, w = build.declare("v", i64, (N, 1)), build.declare("w", F64, (N,))
+    build.equations.append(
+        Assign(v, (N, 1, M), 2, Reduce("max", i64), template("copy"), (Access(at, (0, 2)),))
+    )
+    read = Access(x, (0, Lookup(v, (0, fixed(0)))))
+    build.equations.append(Assign(w, (N,), 1, None, template("sin"), (read,)))
+    before = build.finish((w,))
     assert without_unit_axes(before) is before

@@ -50,8 +50,9 @@ def channels_last(program: Program) -> Program:
         return program
     orders = {name: order for name in program.types if (order := kinds.order(name)) is not None}
     fixed = _of_fixed_order(program)
+    assembled = {n for e in program.equations if isinstance(e, Assemble) for n in (e.out, *e.parts)}
     for equation in program.equations:
-        if isinstance(equation, Assign) and equation.template.is_copy and equation.out in fixed:
+        if isinstance(equation, Assign) and equation.template.is_copy and equation.out in fixed - assembled:
             orders.pop(equation.out, None)  # it is a copy as it is
     if fixed.issuperset(orders):  # copies would be all that there is
         return program

@@ -15,6 +15,7 @@ from gradc.ir.index.nodes import (
     Index,
     Operand,
     Program,
+    accesses_of,
     fixed,
     outputs_of,
     reads_of,
@@ -34,6 +35,8 @@ def without_unit_axes(program: Program) -> Program:
     for equation in program.equations:
         if isinstance(equation, Call | Assemble):
             whole.update((*reads_of(equation), *outputs_of(equation)))
+        else:
+            whole.update(set(reads_of(equation)) - {access.tensor for access in accesses_of(equation)})
     kept: dict[str, tuple[int, ...]] = {}
     for equation in program.equations:
         if isinstance(equation, Assign) and equation.reduce is not None and equation.out not in whole:
