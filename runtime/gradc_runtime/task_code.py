@@ -15,6 +15,7 @@ from llvmlite import ir
 from numba.core import cgutils, compiler, types
 
 from gradc_runtime.loop_widths import widen
+from gradc_runtime.simd import prefer_wide_vectors
 
 _WORD = ir.IntType(64)
 # What the pool calls: addresses of the arguments' addresses, the counts, the steps, and the table of arguments.
@@ -64,6 +65,7 @@ def _with_entry(context: Any, module: ir.Module, kinds: tuple[Any, ...]) -> str:
     (function,) = (found for found in defined if not found.linkage)  # functions that it calls are private
     entry = ir.Function(module, _ENTRY, f"{function.name}_entry")
     builder = ir.IRBuilder(entry.append_basic_block())
+    prefer_wide_vectors(builder)  # the function will be a part of its only caller
     part, _, _, place = entry.args
     table_type = ir.LiteralStructType([context.get_value_type(kind) for kind in kinds[1:]])
     table = builder.load(builder.inttoptr(place, table_type.as_pointer()))

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import gradc
+from gradc_runtime.simd import vector_bytes
 from gradc_runtime.tasks import run_tasks, start_of, task
 
 
@@ -54,6 +55,13 @@ def test_a_task_stands_once_in_the_code_of_its_kernel():
     several(np.arange(10.0), 2)
     for text in several.inspect_llvm().values():
         assert len(re.findall(r'^define .*@"?([\w.$]*_entry)"?\(', text, re.MULTILINE)) == 2
+
+
+def test_tasks_fill_vector_registers():
+    loss = gradc.differentiate(lambda x: np.sum(np.exp(-x * x)))
+    x = np.linspace(-1, 1, 100)
+    text = "".join(loss.at(x).kernel().inspect_llvm().values())
+    assert f"<{vector_bytes() // 8} x double>" in text
 
 
 def test_nothing_but_the_kernel_is_visible_in_its_machine_code():
