@@ -132,10 +132,10 @@ def compile_program(program: Program, derivation: Derivation, options: Options) 
         "gather", lambda: gather(without_markers(adjoint))
     )  # sums become equations before they are simplified
     optimised = timed("invariants", lambda: without_invariants(optimised))
-    optimised = timed("simplify", lambda: simplify(own_outputs(optimised)))
+    optimised = timed("simplify", lambda: simplify(without_unit_axes(own_outputs(optimised))))
     optimised = timed("factors", lambda: without_fixed_factors(optimised))
     optimised = timed("transposes", lambda: in_order_of_operands(without_transposes(optimised)))
-    optimised = timed("layouts", lambda: channels_last(without_unit_axes(optimised)))
+    optimised = timed("layouts", lambda: channels_last(optimised))
     optimised = timed(
         "accumulators", lambda: wide_accumulators(optimised)
     )  # last: products keep their own dtype

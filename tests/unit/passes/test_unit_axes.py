@@ -10,6 +10,7 @@ from gradc.ir.index.show import show_equation
 from gradc.ir.index.templates import template
 from gradc.ir.index.verify import verify
 from gradc.ir.types import DType
+from gradc.passes.equations.simplify import simplify
 from gradc.passes.equations.unit_axes import without_unit_axes
 
 F64 = DType.F64
@@ -43,6 +44,23 @@ def test_a_kept_axis_is_dropped_where_it_is_made_and_read():
     assert [show_equation(equation) for equation in found.equations] == [
         "v[i] = sum[j] x[i, j]",
         "w[i, j] = x[i, j] / v[i]",
+    ]
+
+
+def test_what_is_computed_from_a_kept_axis_loses_it_and_equals_what_had_none():
+    build = Builder()
+    x = build.input("x", F64, (N, M))
+    v, w = kept_sum(build, x), build.declare("w", F64, (N, 1))
+    build.equations.append(Assign(w, (N, 1), 2, None, template("neg"), (Access(v, (0, 1)),)))
+    s = build.assign("copy", (Access(x, (0, 1)),), (N, M), F64, rank=1, reduce=Reduce("sum", F64), name="s")
+    t = build.pointwise("neg", s, name="t")
+    reads = (Access(w, (0, fixed(0))), Access(t, (0,)))
+    build.equations.append(Assign(build.declare("y", F64, (N,)), (N,), 1, None, template("sub"), reads))
+    found = same(build.finish(("y",)))
+    assert [show_equation(equation) for equation in simplify(found).equations] == [
+        "v[i] = sum[j] x[i, j]",
+        "w[i] = -v[i]",
+        "y[i] = w[i] - w[i]",
     ]
 
 

@@ -1,4 +1,7 @@
-"""Sums without the axes of one element that the user kept: how far apart their other elements lie is known then."""
+"""Tensors without the axes of one element that the user kept.
+
+Equal equations look alike then, and it is known how far apart the other elements lie.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ from gradc.ir.index.rewrite import compose_operand
 
 
 def without_unit_axes(program: Program) -> Program:
-    """Drop the axes of extent 1 of sums that only equations read.
+    """Drop the axes of extent 1 of tensors that only equations make and read.
 
     Requires: `program` is valid.  Ensures: the same values.
 
@@ -39,7 +42,7 @@ def without_unit_axes(program: Program) -> Program:
             whole.update(set(reads_of(equation)) - {access.tensor for access in accesses_of(equation)})
     kept: dict[str, tuple[int, ...]] = {}
     for equation in program.equations:
-        if isinstance(equation, Assign) and equation.reduce is not None and equation.out not in whole:
+        if isinstance(equation, Assign) and equation.out not in whole:
             axes = tuple(axis for axis in range(equation.rank) if equation.space[axis] != 1)
             if len(axes) < equation.rank:
                 kept[equation.out] = axes
@@ -71,7 +74,7 @@ def _equation(equation: Equation, kept: Mapping[str, tuple[int, ...]]) -> Equati
 
 
 def _read(operand: Operand, kept: Mapping[str, tuple[int, ...]]) -> Operand:
-    """An operand that may be a sum without its unit axes now."""
+    """An operand that may be a tensor without its unit axes now."""
     if not isinstance(operand, Access) or operand.tensor not in kept:
         return operand
     return Access(operand.tensor, tuple(operand.indices[axis] for axis in kept[operand.tensor]))
