@@ -19,6 +19,7 @@ from gradc.ir.functions import FUNCTIONS, SPECIAL
 from gradc.ir.loop.nodes import (
     AddTo,
     Allocate,
+    Carry,
     CheckIndices,
     Clear,
     Clock,
@@ -246,9 +247,8 @@ class _Module:
         equal = self.tasks.setdefault(_without_names("\n".join(code)), name) if self.share else name
         if equal is name:
             self.functions += ["", "", "@task", f"def {head}:", *body]
-        comma = "," if len(given) == 1 else ""
         work = self.printer.text(tasks.work)
-        self._line(depth, f"run_tasks({equal}, {count}, {work}, ({', '.join(given)}{comma}))")
+        self._line(depth, f"run_tasks({', '.join((equal, count, work, *given))})")
 
     # --- statements -------------------------------------------------------------------------------------
 
@@ -267,7 +267,7 @@ class _Module:
 
     def _statement(self, statement: Statement, depth: int) -> None:
         match statement:
-            case Extent(name, value) | Let(name, value):
+            case Extent(name, value) | Let(name, value) | Carry(name, value):
                 self._line(depth, f"{self.rename(name)} = {self.printer.text(value)}")
             case Require(condition, message):
                 self._line(depth, f"if not ({self.printer.text(condition)}):")

@@ -19,6 +19,7 @@ from gradc.ir.index.contraction import classify, is_contraction, is_matrix_produ
 from gradc.ir.index.nodes import (
     Access,
     Accumulate,
+    Affine,
     Assemble,
     Assign,
     Call,
@@ -83,6 +84,7 @@ class _Fuser:
         self.definitions: dict[str, _Definition] = {}
         self.uses: dict[str, list[_Use]] = {}
         self.zeroed: set[str] = set()
+        self.slides: dict[str, tuple[_Loop, ...]] = {}
 
     # --- equations --------------------------------------------------------------------------------------
 
@@ -144,8 +146,10 @@ class _Fuser:
 
     def _accumulate(self, number: int, equation: Accumulate) -> None:
         order = _loops_of(equation.space)
-        reads = [*_reads(equation), Access(equation.out, equation.target)]
-        path = self._descend(equation.space, order, reads)
+        beside = self.slides.get(equation.out, ()) if _slides(equation) else ()
+        reads = _reads(equation) if beside else [*_reads(equation), Access(equation.out, equation.target)]
+        path = self._descend(equation.space, order, reads, beside)
+        self._note_slide(equation, tuple(path))
         self.zeroed.add(equation.out)
         self._add(path, Leaf(number, "add", _loop_ids(path, order, len(equation.space))))
         loop_of = dict(zip(order, path, strict=True))
@@ -162,6 +166,12 @@ class _Fuser:
         kept = tuple(loop if loop in outer else None for loop in axes)
         self._define(equation.out, outer, kept, position)
         self._use(_reads(equation), path, order)
+
+    def _note_slide(self, equation: Accumulate, path: tuple[_Loop, ...]) -> None:
+        """Remember the loop that all contributions to a vector slide along with; no loop where they do not."""
+        first = equation.out not in self.definitions
+        together = _slides(equation) and (first or self.slides.get(equation.out) == path)
+        self.slides[equation.out] = path if together else ()
 
     def _assemble(self, number: int, equation: Assemble) -> None:
         position = -1
@@ -250,14 +260,25 @@ class _Fuser:
             axes = tuple(loop_of.get(index) if isinstance(index, int) else None for index in access.indices)
             self.uses.setdefault(access.tensor, []).append(_Use(tuple(path), axes))
 
-    def _descend(self, space: Sequence[Size], order: Sequence[int], reads: Sequence[Access]) -> list[_Loop]:
-        """Find or make the loops, outermost first, in which an equation over `space` may run."""
+    def _descend(
+        self,
+        space: Sequence[Size],
+        order: Sequence[int],
+        reads: Sequence[Access],
+        beside: Sequence[_Loop] = (),
+    ) -> list[_Loop]:
+        """Find or make the loops, outermost first, in which an equation over `space` may run.
+
+        It enters the loops `beside`, or later ones.
+        """
         path: list[_Loop] = []
         sources = [
             (access, self.definitions[access.tensor]) for access in reads if access.tensor in self.definitions
         ]
         for index in order:
             enter, strict = -1, -1
+            if len(beside) > len(path) and all(a is b for a, b in zip(beside, path, strict=False)):
+                enter = beside[len(path)].position
             for access, definition in sources:
                 if len(definition.path) < len(path) or any(
                     a is not b for a, b in zip(definition.path, path, strict=False)
@@ -343,6 +364,19 @@ def _reads(equation: Assign | Accumulate) -> list[Access]:
         indices += equation.target
     found += [Access(index.tensor, index.indices) for index in indices if isinstance(index, Lookup)]
     return found
+
+
+def _slides(equation: Accumulate) -> bool:
+    """Whether an accumulation adds to a vector, at its only index or a fixed number of elements behind it.
+
+    Several of them can share a loop, which carries from iteration to iteration what is added ahead
+    (`gradc.passes.loops.slide`).
+    """
+    match equation.target:
+        case (0 | Affine(((1, 0),), int()),):
+            return len(equation.space) == 1
+        case _:
+            return False
 
 
 def _loops_of(space: Sequence[Size]) -> tuple[int, ...]:

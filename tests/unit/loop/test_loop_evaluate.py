@@ -9,6 +9,7 @@ from gradc.ir.loop.evaluate import evaluate
 from gradc.ir.loop.nodes import (
     AddTo,
     Allocate,
+    Carry,
     CheckIndices,
     For,
     Let,
@@ -47,6 +48,18 @@ def test_reductions(op: str, expected: float):
     start = {"sum": 0.0, "prod": 1.0, "max": float("-inf"), "min": float("inf")}[op]
     body = kernel(Let("y", number(start, F64)), loop(Update("y", op, element())))
     assert evaluate(body, {"x": np.array([3.0, 2.0, -2.0, 1.0])})[0] == expected
+
+
+def test_an_iteration_hands_a_number_to_the_next():
+    body = kernel(
+        Let("before", number(0.0, F64)),
+        Allocate("y", F64, (var("n"),)),
+        loop(
+            Store("y", (var("i"),), apply("sub", element(), var("before", F64))),
+            Carry("before", element()),
+        ),
+    )
+    np.testing.assert_array_equal(evaluate(body, {"x": np.array([3.0, 2.0, 4.0])})[0], [3.0, -1.0, 2.0])
 
 
 def test_accumulation_into_memory():

@@ -8,6 +8,7 @@ from gradc.ir.loop.nodes import (
     AddTo,
     Allocate,
     Apply,
+    Carry,
     CheckIndices,
     Extent,
     For,
@@ -62,6 +63,8 @@ FAULTS = {
         "y is f64, the element f32",
     ),
     "update before start": (kernel(loop(Update("s", "sum", element())), START), "s has not been started"),
+    "carry before start": (kernel(loop(Carry("s", element())), START), "s has not been started"),
+    "carry of an extent": (kernel(START, Carry("n", number(1))), "n is not an accumulator"),
     "update of an array": (kernel(ARRAY, loop(Update("y", "sum", element()))), "y is not an accumulator"),
     "update of an extent": (kernel(START, Update("n", "sum", number(1))), "n is not an accumulator"),
     "update of another dtype": (

@@ -32,14 +32,16 @@ from gradc.ir.loop.nodes import (
 )
 from gradc.ir.loop.show import show_expression
 from gradc.ir.loop.verify import verify
+from gradc.ir.loop.walk import every
 from gradc.ir.types import DType
 from gradc.passes.loops.share import share_out
+from gradc.passes.loops.slide import FARTHEST
 from gradc_runtime import arrays, simd, tasks, threads
 from gradc_runtime.tasks import start_of, task
 
 F64 = DType.F64
 N, HERE, J = var("n"), var("i"), var("j")
-X = load("x", (HERE,), F64)
+X, WHOLE = load("x", (HERE,), F64), load("at", (HERE,), DType.INT64)
 SIZE = Extent("n", load("x.shape", (number(0),), DType.INT64))
 S = var("s", F64)
 
@@ -54,6 +56,10 @@ def fresh(name: str, *shape: Expr, zeroed: bool = False) -> Allocate:
 
 def started(name: str, value: float = 0.0) -> Let:
     return Let(name, number(value, F64))
+
+
+def ahead(step: int) -> Expr:
+    return apply("add", HERE, number(step))
 
 
 SQUARE = apply("mul", X, X)
@@ -82,6 +88,28 @@ SHARED: dict[str, Kernel] = {
     "a sum of rows": kernel(
         fresh("y", number(3), zeroed=True),
         For("i", N, (For("j", number(3), (AddTo("y", (J,), "sum", X),)),)),
+        results=("y",),
+    ),
+    "sums that slide along": kernel(
+        fresh("y", apply("add", N, number(2)), zeroed=True),
+        For(
+            "i",
+            N,
+            tuple(
+                AddTo("y", (ahead(at),), "sum", v)
+                for at, v in zip((1, 0, 2, 2), (X, SQUARE) * 2, strict=True)
+            ),
+        ),
+        results=("y",),
+    ),
+    "whole numbers that slide along": kernel(
+        Allocate("y", DType.INT64, (apply("add", N, number(1)),), True),
+        For("i", N, tuple(AddTo("y", (ahead(step),), "sum", WHOLE) for step in (0, 1))),
+        results=("y",),
+    ),
+    "sums that slide along far from the ends": kernel(
+        fresh("y", apply("add", N, number(5)), zeroed=True),
+        For("i", N, (AddTo("y", (ahead(4),), "sum", X), AddTo("y", (ahead(2),), "sum", SQUARE))),
         results=("y",),
     ),
     "a scatter": kernel(
@@ -133,6 +161,41 @@ KEPT: dict[str, Kernel] = {
         For("i", N, (Update("s", "sum", X), Store("y", (HERE,), S))),
         results=("y",),
     ),
+    "a slide that is read": kernel(
+        started("s"),
+        fresh("y", apply("add", N, number(1)), zeroed=True),
+        For(
+            "i",
+            N,
+            (
+                AddTo("y", (HERE,), "sum", X),
+                AddTo("y", (ahead(1),), "sum", X),
+                Update("s", "sum", load("y", (HERE,), F64)),
+            ),
+        ),
+        results=("y", "s"),
+    ),
+    "a slide over elements that are there": kernel(
+        fresh("y", apply("add", N, number(1)), zeroed=True),
+        Store("y", (N,), number(1.0, F64)),
+        For("i", N, (AddTo("y", (HERE,), "sum", X), AddTo("y", (ahead(1),), "sum", X))),
+        results=("y",),
+    ),
+    "a slide too far": kernel(
+        fresh("y", apply("add", N, number(FARTHEST + 1)), zeroed=True),
+        For("i", N, (AddTo("y", (HERE,), "sum", X), AddTo("y", (ahead(FARTHEST + 1),), "sum", X))),
+        results=("y",),
+    ),
+    "a slide of products": kernel(
+        fresh("y", apply("add", N, number(1)), zeroed=True),
+        For("i", N, (AddTo("y", (HERE,), "prod", X), AddTo("y", (ahead(1),), "prod", X))),
+        results=("y",),
+    ),
+    "a slide in an inner loop": kernel(
+        fresh("y", apply("add", N, number(1)), zeroed=True),
+        For("i", N, (For("j", N, (AddTo("y", (HERE,), "sum", X), AddTo("y", (ahead(1),), "sum", X))),)),
+        results=("y",),
+    ),
     "a sum as long as the loop": kernel(
         fresh("y", zeroed=True),
         For("i", N, (AddTo("y", (load("at", (HERE,), DType.INT64),), "sum", X),)),
@@ -172,12 +235,23 @@ def test_shared_loops_compute_the_same_in_any_order(name: str, size: int):
     shared = verify(share_out(verify(SHARED[name])))
     assert has_tasks(shared)
     for found, wanted in zip(evaluate(shared, inputs), evaluate(SHARED[name], inputs), strict=True):
+        assert found.dtype == wanted.dtype
         np.testing.assert_allclose(found, wanted, rtol=1e-15)
 
 
 @pytest.mark.parametrize("name", KEPT)
 def test_loops_whose_iterations_depend_on_each_other_stay(name: str):
     assert share_out(KEPT[name]) == KEPT[name]
+
+
+def test_what_slides_along_is_written_once_and_needs_no_zeros():
+    shared = share_out(SHARED["sums that slide along"])
+    (tasks,) = (s for s in shared.body if isinstance(s, Tasks))
+    assert [s.tensor for s in every(tasks.body) if isinstance(s, AddTo)] == []
+    assert sum(isinstance(s, Store) and s.tensor == "y" for s in every(tasks.body)) == 1
+    assert [s.zeroed for s in shared.body if isinstance(s, Allocate) and s.tensor == "y"] == [False]
+    far = share_out(SHARED["sums that slide along far from the ends"])
+    assert [s.zeroed for s in far.body if isinstance(s, Allocate) and s.tensor == "y"] == [True]
 
 
 def test_work_counts_operations_and_inner_loops():
@@ -210,9 +284,14 @@ def largest(x):
     return np.maximum(np.sin(x), 0.1 * x).max() + np.exp(-x * x).mean()
 
 
+def curvature(x):
+    return np.square(x[2:] - 2 * x[1:-1] + np.exp(x[:-2])).sum()
+
+
 PROGRAMS: dict[str, tuple[Callable[..., Any], tuple[tuple[int, ...], ...]]] = {
     "mixture": (mixture, ((30_000, 3), (5, 3))),
     "chain": (chain, ((300_001,),)),
+    "curvature": (curvature, ((300_001,),)),
     "largest": (largest, ((200_003,),)),
 }
 

@@ -99,6 +99,74 @@ def test_accumulation_is_complete_before_it_is_read():
     assert fuse(program).storage["t"].zeroed
 
 
+def slid(build: Builder, x: str, *steps: int, name: str = "t") -> str:
+    """A tensor, and contributions to elements that many steps ahead."""
+    total = build.declare(name, F64, (N,))
+    for step in steps:
+        target = Affine(((1, 0),), step) if step else 0
+        build.accumulate(total, template("copy"), (Access(x, (0,)),), (N - 2,), (target,))
+    return total
+
+
+def test_contributions_to_neighbours_share_a_loop_and_are_complete_behind_it():
+    build = Builder()
+    x = build.input("x", F64, (N,))
+    y = build.pointwise("exp", slid(build, x, 1, 0, 2), name="y")
+    assert tree(build.finish((y,))) == [["add t[i + 1]", "add t[i]", "add t[i + 2]"], ["compute y[i]"]]
+
+
+def test_contributions_join_the_loop_that_others_slide_along_with_and_no_earlier_one():
+    build = Builder()
+    x = build.input("x", F64, (N,))
+    first = build.assign("exp", (Access(x, (0,)),), (N - 2,), F64, name="a")
+    total = build.assign("copy", (Access(first, (0,)),), (N - 2,), F64, rank=0, reduce=SUM, name="s")
+    later = build.assign("mul", (Access(first, (0,)), Access(total, ())), (N - 2,), F64, name="b")
+    t = build.declare("t", F64, (N,))
+    build.accumulate(t, template("copy"), (Access(later, (0,)),), (N - 2,), (0,))
+    build.accumulate(t, template("copy"), (Access(x, (0,)),), (N - 2,), (Affine(((1, 0),), 1),))
+    assert tree(build.finish((t,))) == [
+        "start s",
+        ["compute a[i]", "update s"],
+        "finish s",
+        ["compute b[i]", "add t[i]", "add t[i + 1]"],
+    ]
+
+
+def test_what_needs_the_whole_tensor_in_between_keeps_contributions_apart():
+    build = Builder()
+    x = build.input("x", F64, (N,))
+    t = slid(build, x, 0, 1)
+    whole = build.assign("copy", (Access(t, (0,)),), (N,), F64, rank=0, reduce=SUM, name="s")
+    again = build.assign("mul", (Access(x, (0,)), Access(whole, ())), (N - 2,), F64, name="b")
+    u = slid(build, again, 0, 1, name="u")
+    assert tree(build.finish((t, u))) == [
+        ["add t[i]", "add t[i + 1]"],
+        "start s",
+        ["update s"],
+        "finish s",
+        ["compute b[i]", "add u[i]", "add u[i + 1]"],
+    ]
+
+
+def test_contributions_from_loops_of_other_lengths_stay_apart():
+    build = Builder()
+    x = build.input("x", F64, (N,))
+    t, copy = build.declare("t", F64, (N,)), template("copy")
+    build.accumulate(t, copy, (Access(x, (0,)),), (N,), (0,))
+    for target in (0, Affine(((1, 0),), 1)):
+        build.accumulate(t, copy, (Access(x, (0,)),), (N - 1,), (target,))
+    assert tree(build.finish((t,))) == [["add t[i]"], ["add t[i]"], ["add t[i + 1]"]]
+
+
+def test_sums_of_rows_slide_along_with_no_loop():
+    build = Builder()
+    x = build.input("x", F64, (N, M))
+    t, copy = build.declare("t", F64, (N,)), template("copy")
+    build.accumulate(t, copy, (Access(x, (0, 1)),), (N - 1, M), (0,))
+    build.accumulate(t, copy, (Access(x, (0, Affine((), 0))),), (N - 1,), (Affine(((1, 0),), 1),))
+    assert tree(build.finish((t,))) == [[["add t[i]"]], ["add t[i + 1]"]]
+
+
 def test_contributions_to_one_row_share_its_loop_with_a_reader_of_that_row():
     build = Builder()
     x = build.input("x", F64, (N, M))

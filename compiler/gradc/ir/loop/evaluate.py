@@ -19,6 +19,7 @@ from gradc.ir.loop.nodes import (
     AddTo,
     Allocate,
     Apply,
+    Carry,
     CheckIndices,
     Clear,
     Clock,
@@ -134,7 +135,7 @@ class _Machine:
 
     def statement(self, statement: Statement) -> None:
         match statement:
-            case Extent(name, value) | Let(name, value):
+            case Extent(name, value) | Let(name, value) | Carry(name, value):
                 self.values[name] = self.scalar(value)
             case Update(name, op, value):
                 self.values[name] = _function(COMBINE[op])(self.values[name], self.scalar(value))

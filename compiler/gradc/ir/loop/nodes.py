@@ -8,6 +8,7 @@
                | Clear(tensor)                                every element becomes 0
                | Let(name, value)
                | Update(name, op, value)                        name = op(name, value), a reduction
+               | Carry(name, value)                              name = value, for the iterations to come
                | Store(tensor, indices, value) | AddTo(tensor, indices, value)
                | For(index, extent, body)
                | Parts(name, extent, work, size)                name = how many parts a loop has, an int64
@@ -259,6 +260,15 @@ class Update:
 
 
 @dataclass(frozen=True, slots=True)
+class Carry:
+    """Give a scalar that was started before the loop another value: one iteration hands it to the next."""
+
+    name: str
+    value: Expr
+    note: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Store:
     """``tensor[indices] = value``."""
 
@@ -379,6 +389,7 @@ Statement: TypeAlias = (
     | Clear
     | Let
     | Update
+    | Carry
     | Store
     | AddTo
     | For

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from gradc.ir.loop import nodes
-from gradc.ir.loop.nodes import AddTo, Apply, Convert, Expr, Let, Load, Statement, Store, Update, Var
+from gradc.ir.loop.nodes import AddTo, Apply, Carry, Convert, Expr, Let, Load, Statement, Store, Update, Var
 
 
 def with_values(statement: Statement, change: Callable[[Expr], Expr]) -> Statement:
@@ -15,6 +15,8 @@ def with_values(statement: Statement, change: Callable[[Expr], Expr]) -> Stateme
             return Let(name, change(value), note)
         case Update(name, op, value, note):
             return Update(name, op, change(value), note)
+        case Carry(name, value, note):
+            return Carry(name, change(value), note)
         case Store(tensor, indices, value, note):
             return Store(tensor, tuple(map(change, indices)), change(value), note)
         case AddTo(tensor, indices, op, value, note):

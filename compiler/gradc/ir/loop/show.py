@@ -13,6 +13,7 @@ from gradc.ir.loop.nodes import (
     AddTo,
     Allocate,
     Apply,
+    Carry,
     CheckIndices,
     Clear,
     Clock,
@@ -82,8 +83,8 @@ def _element(tensor: str, indices: Sequence[Expr]) -> str:
 def show_statement(statement: Statement) -> str:
     """One line; of a loop, the first line."""
     match statement:
-        case Extent(name, value):
-            return f"extent {name} = {show_expression(value)}"
+        case Extent(name, value) | Carry(name, value):
+            return f"{type(statement).__name__.lower()} {name} = {show_expression(value)}"
         case Require(condition, message):
             return f"require {show_expression(condition)}: {message!r}"
         case CheckIndices(tensor, extent):

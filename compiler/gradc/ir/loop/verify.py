@@ -15,6 +15,7 @@ from gradc.ir.loop.nodes import (
     AddTo,
     Allocate,
     Apply,
+    Carry,
     CheckIndices,
     Clear,
     Clock,
@@ -154,7 +155,7 @@ class _Checker:
         self.names = outside
 
     def scalar(
-        self, statement: Extent | For | CheckIndices | Clear | Require | Let | Update | Store | AddTo
+        self, statement: Extent | For | CheckIndices | Clear | Require | Let | Update | Carry | Store | AddTo
     ) -> Iterator[str]:
         """Faults of statements about scalars and elements."""
         match statement:
@@ -169,14 +170,16 @@ class _Checker:
             case Let(_, value):
                 yield from self.faults(value)
             case Update(name, op, value):
-                yield from self.update_faults(name, op, value)
+                yield from _reduction_faults(op, value.dtype)
+                yield from self.change_faults(name, value)
+            case Carry(name, value):
+                yield from self.change_faults(name, value)
             case Store(tensor, indices, value) | AddTo(tensor, indices, _, value):
                 yield from self.store_faults(tensor, indices, value)
                 if isinstance(statement, AddTo):
                     yield from _reduction_faults(statement.op, value.dtype)
 
-    def update_faults(self, name: str, op: str, value: Expr) -> Iterator[str]:
-        yield from _reduction_faults(op, value.dtype)
+    def change_faults(self, name: str, value: Expr) -> Iterator[str]:
         yield from self.faults(value)
         kind = self.names.get(name)
         if kind is None:

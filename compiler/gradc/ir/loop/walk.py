@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from gradc.ir.loop.nodes import (
     AddTo,
     Apply,
+    Carry,
     Convert,
     Expr,
     For,
@@ -82,7 +83,7 @@ def free_names(tasks: Tasks) -> list[str]:
             defined.add(statement.name)
         elif isinstance(statement, Store | AddTo):
             used[statement.tensor] = None
-        elif isinstance(statement, Update):
+        elif isinstance(statement, Update | Carry):
             used[statement.name] = None
         for expression in expressions(statement):
             used.update(dict.fromkeys(tensors(expression)))

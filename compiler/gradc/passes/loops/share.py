@@ -9,6 +9,8 @@
 
 What an iteration writes is its own: an element at its own index, a local number, an array that is a local one
 in all but name (each part has its own copy), or a sum (each part sums by itself; the parts are added in order).
+Sums that slide along with the loop are carried from iteration to iteration (`gradc.passes.loops.slide`); what is left
+behind the last iteration of a part is added to the first elements of the next one.
 The number of parts follows from the extents, so the bits of a result do not depend on the number of threads.
 """
 
@@ -38,6 +40,7 @@ from gradc.ir.loop.nodes import (
 from gradc.ir.loop.rewrite import rebuilt, with_values
 from gradc.ir.loop.walk import every, expressions, subexpressions, touched
 from gradc.ir.names import INDEX_NAMES, NameSupply
+from gradc.passes.loops.slide import Carried, slide_of
 
 # Operations that a function counts for; one that is not here is a call.
 _COSTS: dict[str, int] = {
@@ -91,6 +94,7 @@ class _Sharing:
         self.started = {s.name: s for s in kernel.body if isinstance(s, Let) and isinstance(s.value, Number)}
         self.users = _users(kernel.body)
         self.dropped: set[str] = set()  # arrays that exist as one copy per part only
+        self.filled: set[str] = set()  # arrays whose every element is written where they needed zeros before
         self.count = 0
 
     def kernel(self) -> Kernel:
@@ -99,7 +103,11 @@ class _Sharing:
             shared = self._shared(at, statement) if isinstance(statement, For) else None
             body += [statement] if shared is None else shared
         kept = (s for s in body if not (isinstance(s, Allocate) and s.tensor in self.dropped))
-        return replace(self.before, body=tuple(kept))
+        filled = (
+            replace(s, zeroed=False) if isinstance(s, Allocate) and s.tensor in self.filled else s
+            for s in kept
+        )
+        return replace(self.before, body=tuple(filled))
 
     def _shared(self, at: int, loop: For) -> list[Statement] | None:
         """Return the statements that take a loop's place; None where it must stay as it is."""
@@ -108,14 +116,14 @@ class _Sharing:
         nest = _Nest(loop.index, loop.extent)
         for statement in loop.body:
             _look(nest, statement)
-        kinds = self._kinds(at, nest)
+        kinds = self._kinds(at, loop, nest)
         if kinds is None:
             return None
         self.count += 1
         return self._tasks(loop, nest, kinds)
 
-    def _kinds(self, at: int, nest: _Nest) -> dict[str, str] | None:
-        """Return what each array that the loop writes is: its own, scratch or a sum; None if that is unknown."""
+    def _kinds(self, at: int, loop: For, nest: _Nest) -> dict[str, str] | None:
+        """Return what each array that the loop writes is: its own, scratch, a slide or a sum; None if unknown."""
         outside = {name for name in nest.sums if name not in nest.local}
         if not nest.plain or any(name in nest.read for name in outside):
             return None
@@ -123,7 +131,7 @@ class _Sharing:
             return None
         kinds: dict[str, str] = {}
         for tensor, statements in nest.stored.items():
-            kind = self._kind(at, nest, tensor, statements)
+            kind = self._kind(at, loop, nest, tensor, statements)
             if kind is None:
                 return None
             kinds[tensor] = kind
@@ -134,7 +142,9 @@ class _Sharing:
         start = self.started.get(name)
         return start is not None and start.value is nodes.neutral(op, start.value.dtype)
 
-    def _kind(self, at: int, nest: _Nest, tensor: str, statements: Sequence[Statement]) -> str | None:
+    def _kind(
+        self, at: int, loop: For, nest: _Nest, tensor: str, statements: Sequence[Statement]
+    ) -> str | None:
         places = nest.places[tensor]
         for axis, index in enumerate(places[0]):
             if _is_shifted(index, nest) and all(place[axis] is index for place in places):
@@ -142,6 +152,8 @@ class _Sharing:
         allocated = self.allocated.get(tensor)
         if allocated is None:
             return None
+        if allocated.zeroed and min(self.users[tensor]) == at and slide_of(loop, tensor):
+            return "slide"
         adds = [s for s in statements if isinstance(s, AddTo)]
         if not adds and self.users[tensor] == {at} and tensor not in self.before.results:
             return "scratch" if tensor in nest.first_stored and not nest.varies(places) else None
@@ -162,8 +174,11 @@ class _Sharing:
         parts, here = nodes.var(count), nodes.var(self.part)
         outside = [name for name in nest.sums if name not in nest.local]
         copies = {
-            tensor: self.names.fresh(f"{tensor}_parts") for tensor, kind in kinds.items() if kind != "own"
+            tensor: self.names.fresh(f"{tensor}_parts")
+            for tensor, kind in kinds.items()
+            if kind in ("scratch", "sum")
         }
+        slides = self._slides(loop, [tensor for tensor, kind in kinds.items() if kind == "slide"])
         partial = {name: self.names.fresh(f"{name}_part") for name in outside}
         stored = {name: self.names.fresh(f"{name}_parts") for name in outside}
         summed = [tensor for tensor in copies if kinds[tensor] == "sum"]
@@ -178,22 +193,34 @@ class _Sharing:
         for name_ in outside:
             made.append(Allocate(stored[name_], self.started[name_].value.dtype, (parts,)))
         rewrite = _Rewriting(copies, partial, here)
-        inner = (
-            Let(loop.index, nodes.apply("add", nodes.var(self.first), nodes.var(self.step))),
-            *(rewrite.statement(statement) for statement in loop.body),
-        )
+        inside: list[Statement] = [rewrite.statement(statement) for statement in loop.body]
         body: list[Statement] = [Let(partial[n], self.started[n].value) for n in outside]
-        body.append(For(self.step, nodes.var(self.many), inner))
+        for carried in slides:
+            made += carried.before(loop.extent, parts)
+            inside = list(carried.body(inside, nodes.var(loop.index)))
+            body += carried.starts()
+        first, many = nodes.var(self.first), nodes.var(self.many)
+        index = Let(loop.index, nodes.apply("add", first, nodes.var(self.step)))
+        body.append(For(self.step, many, (index, *inside)))
         for name_ in outside:
             value = nodes.var(partial[name_], self.started[name_].value.dtype)
             body.append(Store(stored[name_], (here,), value))
+        for carried in slides:
+            body += carried.rest(here, nodes.apply("add", first, many))
         made.append(Tasks(name, self.part, parts, total, loop.extent, self.first, self.many, tuple(body)))
-        updates = [
+        updates: list[Statement] = [
             Update(name, nest.sums[name], nodes.load(stored[name], (here,), self.started[name].value.dtype))
             for name in outside
         ]
+        updates += [statement for carried in slides for statement in carried.after(here)]
         made += [For(self.part, parts, tuple(updates))] if updates else []
         return [*made, *(For(self.part, parts, (self._added(tensor, copies[tensor]),)) for tensor in summed)]
+
+    def _slides(self, loop: For, tensors: Sequence[str]) -> list[Carried]:
+        """The vectors that slide along with a loop; those whose every element it writes need no zeros before."""
+        found = [slide for tensor in tensors if (slide := slide_of(loop, tensor)) is not None]
+        self.filled.update(s.tensor for s in found if s.fills(self.allocated[s.tensor].shape, loop.extent))
+        return [Carried(slide, self.names) for slide in found]
 
     def _added(self, tensor: str, copy: str) -> Statement:
         """Add the copy that a part has summed into."""
