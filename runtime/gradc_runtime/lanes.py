@@ -27,11 +27,11 @@ from typing import Any
 
 from llvmlite import ir
 from numba.core import cgutils, types
-from numba.core.imputils import lower_constant
-from numba.extending import lower_builtin, models, register_model, type_callable, typeof_impl
+from numba.extending import lower_builtin, type_callable
 
 from gradc_runtime import machine_code
 from gradc_runtime.numba_backend import compiling
+from gradc_runtime.opaque import opaque
 from gradc_runtime.simd import prefer_wide_vectors, transposed, vector_bytes
 from gradc_runtime.straight_line import Step, StepEmitter, has_lanes, lanes_symbol
 
@@ -47,6 +47,7 @@ class OverLanes:
 
     def __init__(self, steps: Sequence[Step], function: Callable[..., None]) -> None:
         self.steps = tuple(steps)
+        self.name = function.__name__
         self.function = function
 
     def __call__(self, *arguments: Any) -> None:
@@ -68,23 +69,7 @@ def run_lanes(function: OverLanes, first: int, many: int, totals: Any, arguments
 # --- for Numba ----------------------------------------------------------------------------------------------
 
 
-class _LanesType(types.Opaque):
-    def __init__(self, made: OverLanes) -> None:
-        super().__init__(f"OverLanes({made.function.__name__}, {id(made)})")
-        self.made = made
-
-
-register_model(_LanesType)(models.OpaqueModel)
-
-
-@typeof_impl.register(OverLanes)
-def _type_of_lanes(value: OverLanes, context: Any) -> _LanesType:
-    return _LanesType(value)
-
-
-@lower_constant(_LanesType)
-def _constant_lanes(context: Any, builder: Any, kind: Any, value: Any) -> Any:
-    return context.get_dummy_value()
+_LanesType = opaque(OverLanes)
 
 
 @type_callable(run_lanes)

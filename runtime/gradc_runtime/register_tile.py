@@ -14,7 +14,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 
 from gradc_runtime import machine_code
-from gradc_runtime.simd import Tile, first_lanes, masked_load, masked_store, tile
+from gradc_runtime.simd import Tile, element_type, first_lanes, masked_load, masked_store, tile
 
 _INDEX, _LANE = ir.IntType(64), ir.IntType(32)
 
@@ -49,7 +49,7 @@ class _MicroKernel:
         self.shape = shape
         self.vectors = vectors
         self.size = shape.bits // 8
-        self.element = ir.DoubleType() if shape.bits == 64 else ir.FloatType()
+        self.element = element_type(shape.bits)
         self.vector = ir.VectorType(self.element, shape.lanes)
         self.a_rows, self.steps, self.b, self.c_rows, self.c_shifts, self.count, self.add, self.width = (
             arguments

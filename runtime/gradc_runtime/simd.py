@@ -78,8 +78,8 @@ wide_vectors: Any = _wide_vectors  # as checkers of types see it: what it is cal
 def element_access(bits: int) -> tuple[Any, Any]:
     """``load(address)`` and ``store(address, value)`` for floating-point elements of `bits` bits; 0 is an int64."""
     scalar, element = {
-        64: (types.float64, ir.DoubleType()),
-        32: (types.float32, ir.FloatType()),
+        64: (types.float64, element_type(64)),
+        32: (types.float32, element_type(32)),
         0: (types.int64, ir.IntType(64)),
     }[bits]
 
@@ -124,7 +124,7 @@ copy_bytes: Any = _copy_bytes  # called without the typing context
 @cache
 def copy_vector(bits: int, count: int) -> Any:
     """A function that copies `count` neighbours: ``copy(destination, source)``."""
-    vector = ir.VectorType(_element(bits), count).as_pointer()
+    vector = ir.VectorType(element_type(bits), count).as_pointer()
 
     @intrinsic
     def copy(typing: Any, destination: Any, source: Any) -> Any:
@@ -143,7 +143,7 @@ def copy_vector(bits: int, count: int) -> Any:
 @cache
 def copy_some(bits: int) -> Any:
     """``copy(destination, source, count)``: the first `count` lanes of a vector; the others become zero."""
-    vector = ir.VectorType(_element(bits), tile(bits).lanes)
+    vector = ir.VectorType(element_type(bits), tile(bits).lanes)
 
     @intrinsic
     def copy(typing: Any, destination: Any, source: Any, count: Any) -> Any:
@@ -169,7 +169,7 @@ def transpose_block(bits: int) -> Any:
     ``k * step`` bytes behind `destination`.
     """
     count, word = tile(bits).lanes, ir.IntType(64)
-    vector = ir.VectorType(_element(bits), count).as_pointer()
+    vector = ir.VectorType(element_type(bits), count).as_pointer()
 
     @intrinsic
     def transpose(typing: Any, destination: Any, step: Any, addresses: Any, shift: Any) -> Any:
@@ -195,20 +195,19 @@ def transpose_block(bits: int) -> Any:
 # --- parts of instructions ----------------------------------------------------------------------------------
 
 
-def _element(bits: int) -> Any:
+def element_type(bits: int) -> Any:
+    """LLVM's floating-point type of this size."""
     return ir.DoubleType() if bits == 64 else ir.FloatType()
 
 
 def first_lanes(builder: ir.IRBuilder, count: Any, lanes: int) -> Any:
     """A mask of the first `count` lanes, an integer of 64 bits."""
-    word, mask = ir.IntType(64), ir.VectorType(ir.IntType(1), lanes)
+    word = ir.IntType(64)
     numbers = ir.Constant(ir.VectorType(word, lanes), list(range(lanes)))
     undefined = ir.Constant(numbers.type, ir.Undefined)
     first = builder.insert_element(undefined, count, ir.IntType(32)(0))
     same = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
-    found = builder.icmp_signed("<", numbers, builder.shuffle_vector(first, undefined, same))
-    assert found.type == mask
-    return found
+    return builder.icmp_signed("<", numbers, builder.shuffle_vector(first, undefined, same))
 
 
 def masked_load(builder: ir.IRBuilder, place: Any, mask: Any, otherwise: Any) -> Any:
