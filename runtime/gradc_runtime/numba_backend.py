@@ -17,6 +17,7 @@ from numba.core import event, types
 
 from gradc_runtime import cache, machine_code
 from gradc_runtime.artifact import KernelArtifact
+from gradc_runtime.kernel_code import trampoline
 from gradc_runtime.task_code import to_be_kept
 
 compiling = threading.RLock()  # Numba's compiler is not reentrant across threads
@@ -24,6 +25,7 @@ compilations = 0  # kernels compiled by this process; the test run bounds it
 # Kernels in use.  There must be one of each: machine code that is loaded twice shares Numba's environment by its name,
 # which dies with the one or the other.
 _in_use: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
+_sources: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()  # the texts of their modules
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +80,12 @@ def compile_kernel(loaded: Loaded) -> Any:
         if not machine_code.kept_kernel(key, dispatcher, arguments):
             compilations += 1
             with nullcontext() if loaded.calls_out else to_be_kept():
-                dispatcher.compile(arguments)
+                dispatcher = _compiled(loaded.artifact.source, loaded.function, arguments)
             if not loaded.calls_out:
                 machine_code.keep_kernel(key, loaded.artifact.name, dispatcher)
         dispatcher.disable_compile()
         _in_use[loaded.artifact.key] = dispatcher
+        _sources[dispatcher] = loaded.artifact.source
     return dispatcher
 
 
@@ -115,9 +118,15 @@ def readable(dispatcher: Any) -> Any:
         function: Any = dispatcher.py_func
         function = FunctionType(function.__code__, function.__globals__, function.__name__)
         function.__module__ = f"{dispatcher.py_func.__module__}_readable"  # names of its own: see `_in_use`
-        anew = _dispatcher(function)
-        anew.compile(result.signature.args)
-    return anew
+        return _compiled(_sources[dispatcher], function, result.signature.args)
+
+
+def _compiled(source: str, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    """The dispatcher of a kernel with this text, compiled."""
+    found = _dispatcher(trampoline(source, function, arguments) or function)
+    found.compile(arguments)
+    found.py_func = function
+    return found
 
 
 def _dispatcher(function: Callable[..., Any]) -> Any:

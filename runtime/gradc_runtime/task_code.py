@@ -67,16 +67,35 @@ def _with_entry(context: Any, module: ir.Module, kinds: tuple[Any, ...]) -> str:
     builder = ir.IRBuilder(entry.append_basic_block())
     prefer_wide_vectors(builder)  # the function will be a part of its only caller
     part, _, _, place = entry.args
-    table_type = ir.LiteralStructType([context.get_value_type(kind) for kind in kinds[1:]])
-    table = builder.load(builder.inttoptr(place, table_type.as_pointer()))
-    arguments = [
-        builder.load(builder.inttoptr(part, _WORD.as_pointer())),
-        *(builder.extract_value(table, at) for at in range(len(table_type.elements))),
-    ]
+    table_type = ir.LiteralStructType([_in_table(context, kind) for kind in kinds[1:]])
+    table = builder.inttoptr(place, table_type.as_pointer())
+    arguments = [builder.load(builder.inttoptr(part, _WORD.as_pointer()))]
+    for at, kind in enumerate(kinds[1:]):
+        found = builder.load(cgutils.gep_inbounds(builder, table, 0, at))
+        arguments.append(builder.load(found) if isinstance(kind, types.Array) else found)
     context.call_conv.call_function(builder, function, types.none, kinds, arguments)
     builder.ret_void()
     function.linkage = "internal"
     return entry.name
+
+
+def _in_table(context: Any, kind: Any) -> ir.Type:
+    """How an argument stands in the table: an array, which many tasks share, as the address of its description."""
+    found = context.get_value_type(kind)
+    return found.as_pointer() if isinstance(kind, types.Array) else found
+
+
+def in_table(builder: ir.IRBuilder, kind: Any, value: Any) -> Any:
+    """An argument of a task as it stands in the table; the description of an array is written once."""
+    if not isinstance(kind, types.Array):
+        return value
+    known = vars(builder.function).setdefault("_described", {})
+    if id(value) not in known:
+        with builder.goto_entry_block():
+            place = builder.alloca(value.type)
+        builder.store(value, place)
+        known[id(value)] = place, value
+    return known[id(value)][0]
 
 
 def link_behind(library: Any, code: TaskCode) -> None:

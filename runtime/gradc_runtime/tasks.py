@@ -3,7 +3,7 @@
     @task
     def rows_1(part, parts, n, x, y): ...       # part `part` of `parts` of a loop
 
-    run_tasks(rows_1, parts_of(n, 12, 0), n * 12, (n, x, y))
+    run_tasks(rows_1, parts_of(n, 12, 0), n * 12, n, x, y)
 
 How many parts a loop has follows from its extents alone, never from the number of threads: sums over parts have the
 same bits on one thread as on many.
@@ -16,19 +16,17 @@ from typing import Any
 
 from llvmlite import ir
 from numba.core import cgutils, types
-from numba.core.imputils import lower_constant
+from numba.core.typing import templates
 from numba.extending import (
     lower_builtin,
-    models,
     register_jitable,
-    register_model,
     type_callable,
-    typeof_impl,
 )
 
 from gradc_runtime import threads
+from gradc_runtime.opaque import infer_global, opaque
 from gradc_runtime.simd import prefer_wide_vectors
-from gradc_runtime.task_code import TaskCode, link_behind, task_code
+from gradc_runtime.task_code import TaskCode, in_table, link_behind, task_code
 
 MOST = 64  # parts of one loop
 WORK = 1 << 16  # of a part at least, in operations: some ten microseconds, several times what a launch takes
@@ -55,7 +53,7 @@ def start_of(part: int, count: int, extent: int) -> int:
     return extent * part // count
 
 
-def run_tasks(function: Any, count: int, work: int, arguments: tuple[Any, ...]) -> None:
+def run_tasks(function: Any, count: int, work: int, *arguments: Any) -> None:
     """Call ``function(part, count, *arguments)`` for every part, in any order or at once.
 
     `work` is the number of operations of all parts together.  A launch that takes much longer than they do makes
@@ -71,6 +69,7 @@ class Task:
 
     def __init__(self, function: Callable[..., None]) -> None:
         self.function = function
+        self.name = function.__name__
         self._compiled: dict[tuple[Any, ...], TaskCode] = {}
 
     def __call__(self, *arguments: Any) -> None:
@@ -89,23 +88,7 @@ def task(function: Callable[..., None]) -> Task:
     return Task(function)
 
 
-class _TaskType(types.Opaque):
-    def __init__(self, made: Task) -> None:
-        super().__init__(f"Task({made.function.__name__}, {id(made)})")
-        self.task = made
-
-
-register_model(_TaskType)(models.OpaqueModel)
-
-
-@typeof_impl.register(Task)
-def _type_of_task(value: Task, context: Any) -> _TaskType:
-    return _TaskType(value)
-
-
-@lower_constant(_TaskType)
-def _constant_task(context: Any, builder: Any, kind: Any, value: Any) -> Any:
-    return context.get_dummy_value()
+_TaskType = opaque(Task)
 
 
 @type_callable(start_of)
@@ -123,24 +106,29 @@ def _lower_start(context: Any, builder: ir.IRBuilder, signature: Any, values: An
     return builder.select(positive, found, word(0))
 
 
-@type_callable(run_tasks)
-def _type_of_run(context: Any) -> Any:
-    def typer(function: Any, count: Any, work: Any, arguments: Any) -> Any:
-        return types.none if isinstance(function, _TaskType) else None
+@infer_global(run_tasks)
+class _RunTasks(templates.AbstractTemplate):
+    """Any arguments behind the task and two numbers."""
 
-    return typer
+    def generic(self, arguments: Any, keywords: Any) -> Any:
+        """Return the signature, if this is a task."""
+        is_task = len(arguments) > 2 and isinstance(arguments[0], _TaskType) and not keywords
+        return templates.signature(types.none, *arguments) if is_task else None
 
 
-@lower_builtin(run_tasks, _TaskType, types.Integer, types.Integer, types.BaseTuple)
-def _lower_run(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
+@lower_builtin(run_tasks, _TaskType, types.Integer, types.Integer, types.VarArg(types.Any))
+def _lower_run(context: Any, builder: ir.IRBuilder, called: Any, values: Any) -> Any:
     """Launch a task over the parts; its arguments lie on the stack of the caller.  A single part is just called."""
-    function, _, _, kinds = signature.args
-    _, count, work, arguments = values
-    code = function.task.compiled(context, (types.intp, types.intp, *map(types.unliteral, kinds)))
+    function, _, _, *kinds = called.args
+    _, count, work, *arguments = values
+    code = function.made.compiled(context, (types.intp, types.intp, *map(types.unliteral, kinds)))
     threads.launcher()  # defines the symbol
     word = ir.IntType(64)
-    packed = cgutils.pack_struct(builder, [count, *cgutils.unpack_tuple(builder, arguments)])
-    table = cgutils.alloca_once_value(builder, packed)
+    packed = [count, *(in_table(builder, *given) for given in zip(kinds, arguments, strict=True))]
+    with builder.goto_entry_block():  # `alloca_once` would clear it, element by element
+        table = builder.alloca(ir.LiteralStructType([value.type for value in packed]))
+    for at, value in enumerate(packed):
+        builder.store(value, cgutils.gep_inbounds(builder, table, 0, at))
     link_behind(context.active_code_library, code)
     entry = code.declared_in(builder.module)
     declared = ir.FunctionType(ir.VoidType(), [word] * 4)

@@ -28,9 +28,9 @@ def halve(part: int, parts: int, n: int, x: np.ndarray, y: np.ndarray) -> None:
 @numba.njit
 def several(x: np.ndarray, parts: int) -> tuple[np.ndarray, np.ndarray]:
     first, second = np.empty_like(x), np.empty_like(x)
-    run_tasks(double, parts, 10, (len(x), x, first))
-    run_tasks(halve, parts, 10, (len(x), first, second))
-    run_tasks(double, parts, 10, (len(x), second, first))
+    run_tasks(double, parts, 10, len(x), x, first)
+    run_tasks(halve, parts, 10, len(x), first, second)
+    run_tasks(double, parts, 10, len(x), second, first)
     return first, second
 
 

@@ -1,0 +1,332 @@
+"""Kernels that launch many tasks, emitted from their text statement by statement.
+
+Numba's front end takes a millisecond for every statement and writes hundreds of instructions to count references to
+arrays, which LLVM then has to remove.  Here an array that a kernel makes is given back after the last statement that
+names it, and the arguments are counted once for the whole kernel.  Types and calls are Numba's
+(`gradc_runtime.kernel_types`).
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from llvmlite import ir
+from numba.core import callconv, cgutils, types
+from numba.core.typing import templates
+from numba.extending import lower_builtin
+
+from gradc_runtime.kernel_types import Typed, constant, indices, is_conversion, is_new, typed
+from gradc_runtime.opaque import infer_global, opaque
+
+Value = Any  # of LLVM
+
+
+def emitted(code: Typed, *arguments: Any) -> Any:
+    """Run a kernel as its text stands; compiled, it is the kernel's instructions."""
+    return code.globals[code.name](*arguments)
+
+
+def trampoline(
+    source: str, function: Callable[..., Any], arguments: Sequence[Any]
+) -> Callable[..., Any] | None:
+    """What Numba compiles in place of a kernel that launches tasks; None for others, and where it must read the text.
+
+    Parameters
+    ----------
+    source : str
+        The text of the kernel's module.
+    function : callable
+        The kernel, made from that text.
+    arguments : sequence of Numba's types
+        What it takes.
+    """
+    name, launches = function.__name__, "run_tasks(" in source
+    made = typed(source, name, function.__globals__, arguments) if launches else None
+    if made is None:
+        return None
+    given = ", ".join(argument.arg for argument in made.function.args.args)
+    inside = {"_emitted": emitted, "_code": made, "__name__": function.__module__}
+    exec(f"def {name}({given}):\n    return _emitted(_code, {given})\n", inside)
+    return inside[name]
+
+
+# --- for Numba ----------------------------------------------------------------------------------------------
+
+
+_CodeType = opaque(Typed)
+
+
+@infer_global(emitted)
+class _Emitted(templates.AbstractTemplate):
+    """The kernel's arguments behind its code."""
+
+    def generic(self, arguments: Any, keywords: Any) -> Any:
+        """Return the signature."""
+        return templates.signature(arguments[0].made.returns, *arguments)
+
+
+@lower_builtin(emitted, _CodeType, types.VarArg(types.Any))
+def _lower_emitted(context: Any, builder: ir.IRBuilder, called: Any, values: Any) -> Any:
+    return _Kernel(context, builder, called.args[0].made, values[1:]).emit()
+
+
+# --- instructions -------------------------------------------------------------------------------------------
+
+
+class _Kernel:
+    """The instructions of a kernel."""
+
+    def __init__(self, context: Any, builder: ir.IRBuilder, made: Typed, arguments: Sequence[Value]) -> None:
+        self.context = context
+        self.builder = builder
+        self.made = made
+        self.kinds, self.variables = made.kinds, made.variables
+        parameters = [argument.arg for argument in made.function.args.args]
+        self.arguments = dict(zip(parameters, arguments, strict=True))
+        self.arrays: dict[str, Value] = {}
+        self.places: dict[str, Value] = {}
+        self.alive: list[str] = []  # arrays that the kernel has made and not given back
+        self.refused: Any = None  # the block that all refusals lead to
+        self.passing: list[tuple[Any, Value]] = []  # arrays that the current statement alone uses
+        for name, value in self.arguments.items():
+            if isinstance(self.variables[name], types.Array):
+                self.arrays[name] = value
+            else:
+                self.write(name, value)
+
+    def emit(self) -> Value:
+        """Emit all statements; what the kernel returns."""
+        *body, last = self.made.function.body
+        if _leaves_the_work_to_tasks(body):
+            self.builder.function.attributes.add("optsize")
+        uses = [{node.id for node in ast.walk(s) if isinstance(node, ast.Name)} for s in (*body, last)]
+        ends = {name: at for at, names in enumerate(uses) for name in names}
+        for at, statement in enumerate(body):
+            self.statement(statement)
+            self.end_of_statement()
+            for name in [name for name in self.alive if ends[name] == at]:
+                self.give_back(self.variables[name], self.arrays[name])
+                self.alive.remove(name)
+        assert isinstance(last, ast.Return)
+        assert last.value is not None
+        found = self.returned(last.value)
+        self.end_of_statement()
+        for name in self.alive:
+            self.give_back(self.variables[name], self.arrays[name])
+        return self.context.cast(self.builder, found, self.kinds[last.value], self.made.returns)
+
+    def returned(self, node: ast.expr) -> Value:
+        """What the kernel returns: the caller gives it back."""
+        match node:
+            case ast.Tuple(elts=parts):
+                found = [self.returned(part) for part in parts]
+                return self.context.make_tuple(self.builder, self.kinds[node], found)
+            case ast.Name(id=name) if name in self.alive:
+                self.alive.remove(name)
+                return self.arrays[name]
+            case ast.Name(id=name) if name in self.arrays:
+                self.context.nrt.incref(self.builder, self.variables[name], self.arrays[name])
+                return self.arrays[name]
+            case _:
+                return self.value(node, kept=True)
+
+    def end_of_statement(self) -> None:
+        """Give back what the statement alone used."""
+        for kind, value in self.passing:
+            self.give_back(kind, value)
+        self.passing.clear()
+
+    def give_back(self, kind: Any, value: Value) -> None:
+        self.context.nrt.decref(self.builder, kind, value)
+
+    # --- statements -----------------------------------------------------------------------------------
+
+    def statement(self, statement: ast.stmt) -> None:
+        match statement:
+            case ast.Assign(targets=[target], value=value):
+                self.assign(target, types.unliteral(self.kinds[value]), self.value(value, kept=True))
+            case ast.AugAssign(target=ast.Subscript() as target, value=value):
+                found = self.called(statement, [target, value])
+                self.put(target, self.made.calls[statement][1].return_type, found)
+            case ast.Expr(value=value):
+                if not isinstance(value, ast.Constant):
+                    self.value(value)
+            case ast.For(target=ast.Name(id=index), iter=ast.Call(args=[extent]), body=body):
+                with cgutils.for_range(self.builder, self.converted(extent, types.intp)) as loop:
+                    self.write(index, loop.index)
+                    for inner in body:
+                        self.statement(inner)
+            case ast.If(test=test, body=[ast.Raise(exc=ast.Call(args=[ast.Constant(value=text)]))]):
+                with self.builder.if_then(self.value(test), likely=False):
+                    self.refuse(str(text))
+            case _:
+                raise AssertionError(ast.dump(statement))
+
+    def refuse(self, message: str) -> None:
+        """Raise ValueError; the same instructions for all errors give back the arguments that Numba has counted."""
+        self.context.call_conv.set_static_user_exc(self.builder, ValueError, (message,))
+        for name in self.alive:
+            self.give_back(self.variables[name], self.arrays[name])
+        for kind, value in self.passing:
+            self.give_back(kind, value)
+        if self.refused is None:
+            self.refused = self.builder.append_basic_block("refused")
+            with self.builder.goto_block(self.refused):
+                for name, value in self.arguments.items():
+                    self.give_back(self.variables[name], value)
+                self.builder.ret(callconv.RETCODE_USEREXC)
+        self.builder.branch(self.refused)
+
+    def assign(self, target: ast.expr, kind: Any, value: Value) -> None:
+        match target:
+            case ast.Name(id=name) if isinstance(kind, types.Array):
+                self.arrays[name] = value
+                self.alive.append(name)
+            case ast.Name(id=name):
+                self.write(name, value)
+            case ast.Tuple(elts=targets):
+                parts = cgutils.unpack_tuple(self.builder, value)
+                for one, part, found in zip(targets, kind.types, parts, strict=True):
+                    self.assign(one, part, found)
+            case ast.Subscript():
+                self.put(target, kind, value)
+            case _:
+                raise AssertionError(ast.dump(target))
+
+    def write(self, name: str, value: Value) -> None:
+        """Give a scalar variable a value."""
+        if name not in self.places:
+            with self.builder.goto_entry_block():
+                self.places[name] = self.builder.alloca(self.context.get_value_type(self.variables[name]))
+        self.builder.store(value, self.places[name])
+
+    def put(self, target: ast.Subscript, found: Any, value: Value) -> None:
+        """Store a number of type `found` as an element."""
+        kind = self.kinds[target]
+        value = self.context.cast(self.builder, value, types.unliteral(found), kind)
+        self.context.pack_value(self.builder, kind, value, self.element(target))
+
+    # --- expressions ----------------------------------------------------------------------------------
+
+    def value(self, node: ast.expr, *, kept: bool = False) -> Value:
+        """The value of an expression; a new array is given back behind the statement unless it is `kept`."""
+        found = self.computed(node)
+        if is_new(node) and not kept and isinstance(self.kinds[node], types.Array):
+            self.passing.append((self.kinds[node], found))
+        return found
+
+    def computed(self, node: ast.expr) -> Value:
+        builder, context = self.builder, self.context
+        match node:
+            case ast.Constant(value=value):
+                return self.literal(value)
+            case ast.Name(id=name) if name in self.arrays:
+                return self.arrays[name]
+            case ast.Name(id=name) if name in self.places:
+                return builder.load(self.places[name])
+            case ast.Name() | ast.Attribute(value=ast.Name(id="np" | "math")):
+                return self.literal(constant(node, self.made.globals))
+            case ast.Attribute(value=value, attr=attribute):
+                kind = self.kinds[value]
+                return context.get_getattr(kind, attribute)(
+                    context, builder, kind, self.value(value), attribute
+                )
+            case ast.Tuple(elts=parts):
+                return context.make_tuple(builder, self.kinds[node], [self.value(part) for part in parts])
+            case ast.Subscript(
+                value=ast.Attribute(value=array, attr="shape"), slice=ast.Constant(value=axis)
+            ):
+                return builder.extract_value(self.array(array).shape, axis)
+            case ast.Subscript():
+                return context.unpack_value(builder, self.kinds[node], self.element(node))
+            case _:
+                return self.operation(node)
+
+    def operation(self, node: ast.expr) -> Value:
+        """The result of an operator or a call."""
+        match node:
+            case ast.UnaryOp(op=ast.Not(), operand=operand):
+                return self.builder.not_(self.value(operand))
+            case ast.BoolOp(op=op, values=values):
+                return self.joined(isinstance(op, ast.And), values)
+            case ast.UnaryOp(operand=operand):
+                return self.called(node, [operand])
+            case ast.BinOp(left=left, right=right) | ast.Compare(left=left, comparators=[right]):
+                return self.called(node, [left, right])
+            case ast.IfExp():
+                return self.chosen(node)
+            case ast.Call(func=function, args=[argument]) if is_conversion(self.kinds[function]):
+                return self.converted(argument, self.kinds[node])
+            case ast.Call(args=arguments):
+                return self.called(node, arguments)
+            case _:
+                raise AssertionError(ast.dump(node))
+
+    def literal(self, value: Any) -> Value:
+        """A constant; one that is no number is all in its type."""
+        if isinstance(value, bool):
+            return ir.IntType(1)(value)
+        if isinstance(value, int):
+            return ir.IntType(64)(value)
+        return ir.DoubleType()(value) if isinstance(value, float) else self.context.get_dummy_value()
+
+    def converted(self, node: ast.expr, kind: Any) -> Value:
+        """The value of an expression as one of another type."""
+        return self.context.cast(self.builder, self.value(node), self.kinds[node], kind)
+
+    def called(self, node: ast.AST, operands: Sequence[ast.expr]) -> Value:
+        """Call what Numba has chosen."""
+        function, found = self.made.calls[node]
+        given = [self.converted(*pair) for pair in zip(operands, found.args, strict=False)]
+        left_out = found.args[len(given) :]
+        given += [self.context.get_constant_generic(self.builder, kind, kind.value) for kind in left_out]
+        result = self.context.get_function(function, found)(self.builder, given)
+        return self.context.cast(self.builder, result, found.return_type, types.unliteral(found.return_type))
+
+    def joined(self, every: bool, values: Sequence[ast.expr]) -> Value:
+        """``and`` or ``or`` of truths; the later ones are looked at where they count."""
+        builder = self.builder
+        result = cgutils.alloca_once(builder, ir.IntType(1))
+        builder.store(self.value(values[0]), result)
+        for value in values[1:]:
+            so_far = builder.load(result)
+            with builder.if_then(so_far if every else builder.not_(so_far)):
+                builder.store(self.value(value), result)
+        return builder.load(result)
+
+    def chosen(self, node: ast.IfExp) -> Value:
+        """The value of one arm; the other one is not computed."""
+        builder, kind = self.builder, self.kinds[node]
+        result = cgutils.alloca_once(builder, self.context.get_value_type(kind))
+        with builder.if_else(self.value(node.test)) as arms:
+            for arm, entered in zip((node.body, node.orelse), arms, strict=True):
+                with entered:
+                    builder.store(self.context.cast(builder, self.value(arm), self.kinds[arm], kind), result)
+        return builder.load(result)
+
+    def array(self, node: ast.expr) -> Any:
+        return self.context.make_array(self.kinds[node])(self.context, self.builder, self.value(node))
+
+    def element(self, node: ast.Subscript) -> Value:
+        """The address of an element."""
+        places = [self.converted(at, types.intp) for at in indices(node.slice)]
+        array, kind = self.array(node.value), self.kinds[node.value]
+        return cgutils.get_item_pointer(self.context, self.builder, kind, array, places, wraparound=True)
+
+
+def _leaves_the_work_to_tasks(body: Sequence[ast.stmt]) -> bool:
+    """Whether the kernel's own loops do no more than add up what the parts of tasks have left."""
+    counts: set[str] = set()
+    for statement in body:
+        match statement:
+            case ast.Assign(targets=[ast.Name(id=name)], value=ast.Call(func=ast.Name(id="parts_of"))):
+                counts.add(name)
+            case ast.For(iter=ast.Call(args=[ast.Name(id=extent)])) if extent in counts:
+                pass
+            case ast.For():
+                return False
+            case _:
+                pass
+    return True
