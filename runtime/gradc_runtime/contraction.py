@@ -148,17 +148,38 @@ def _colliding(target: Sequence[Position]) -> set[str] | None:
 
 
 def contract(
-    out: Array, target: str, left: Array, first: str, right: Array, second: str, extents: tuple[int, ...]
+    out: Array,
+    target: str,
+    left: Array,
+    first: str,
+    right: Array,
+    second: str,
+    extents: tuple[int, ...],
+    beside: int = 1,
 ) -> None:
-    """``out[target] = sum left[first] * right[second]`` over the indices that the target lacks."""
+    """``out[target] = sum left[first] * right[second]`` over the indices that the target lacks.
+
+    Compiled, a contraction in one of several parts that run `beside` each other takes one thread, alone all.
+    """
     _write(out, target, left, first, right, second, extents, False)
 
 
 def add_contraction(
-    out: Array, target: str, left: Array, first: str, right: Array, second: str, extents: tuple[int, ...]
+    out: Array,
+    target: str,
+    left: Array,
+    first: str,
+    right: Array,
+    second: str,
+    extents: tuple[int, ...],
+    beside: int = 1,
+    again: bool = True,
 ) -> None:
-    """``out[target] += left[first] * right[second]`` for every value of all indices."""
-    _write(out, target, left, first, right, second, extents, True)
+    """``out[target] += left[first] * right[second]`` for every value of all indices; `beside` as in `contract`.
+
+    Where it is not `again`, what was there before is not added to but overwritten.
+    """
+    _write(out, target, left, first, right, second, extents, again)
 
 
 def _write(
@@ -185,6 +206,13 @@ def _write(
         np.add.at(out, _grid(read[0], used, sizes), result)
     else:
         out[_grid(read[0], used, sizes)] = result
+
+
+def elements_of(texts: Sequence[str], extents: Sequence[int]) -> list[tuple[Array, ...]]:
+    """Index arrays for the elements that a contraction touches of its result and of its operands."""
+    read = [positions(text) for text in texts]
+    sizes = dict(zip(sorted(set().union(*map(_letters, read))), extents, strict=True))
+    return [_grid(where, sorted(_letters(where)), sizes) for where in read]
 
 
 def _grid(read: Sequence[Position], used: Sequence[str], sizes: dict[str, int]) -> tuple[Array, ...]:

@@ -22,11 +22,13 @@ from numba.extending import lower_builtin, type_callable
 from gradc_runtime import threads
 from gradc_runtime.arrays import LINE, empty
 from gradc_runtime.contraction import Position, add_contraction, contract, positions, roles_of
-from gradc_runtime.contraction_packing import are_neighbours
+from gradc_runtime.contraction_packing import are_neighbours, pack_panel
 from gradc_runtime.contraction_table import (
     ADD,
     BATCH,
     BATCHES,
+    BESIDE,
+    COLUMN_A,
     COLUMN_OUT,
     COLUMNS,
     COUNT,
@@ -44,12 +46,14 @@ from gradc_runtime.contraction_table import (
     OUT,
     PACKED,
     PLAIN,
+    ROW_B,
     ROWS,
     SEQUENCE,
     SEQUENCE_A,
     SEQUENCE_B,
     SEQUENCE_OUT,
     SIZE,
+    STEP_OUT,
     TABLES,
     TOGETHER,
     WORDS,
@@ -61,10 +65,11 @@ from gradc_runtime.contraction_tasks import (
     GROUP,
     PANEL_DEEP,
     group_of_rows,
+    multiply_panels,
     pack,
     panel_of_columns,
 )
-from gradc_runtime.simd import element_access, tile
+from gradc_runtime.simd import element_access, stack_buffer, tile
 
 PARALLEL = 2_000_000  # multiply-adds above which threads pay
 # Values of the summed index in one pass: a block of rows stays in the first-level cache, and the packed panels of the
@@ -73,17 +78,28 @@ SHALLOW = 128
 PASS_BYTES = 1 << 18
 PACKED_BYTES = 1 << 22  # of the panels of several batches at a time
 SHARES = 4  # tasks for each thread, where there are that many blocks of rows
+FEW_BYTES = 1 << 14  # of tables, and of packed panels, that lie on the stack: arrays take time to make
 MANY_PANELS = 16  # of columns, from which on each is packed by the thread that multiplies it
 ROWS_BYTES = 1 << 18  # bytes of all rows of the left operand that panel after panel is multiplied with
 
 
 def _typer(add: bool) -> Any:
     def typing(context: Any) -> Any:
-        def typer(out: Any, target: Any, left: Any, first: Any, right: Any, second: Any, extents: Any) -> Any:
+        def typer(
+            out: Any,
+            target: Any,
+            left: Any,
+            first: Any,
+            right: Any,
+            second: Any,
+            extents: Any,
+            beside: Any = None,
+            again: Any = None,
+        ) -> Any:
             texts = (target, first, second)
             if not all(isinstance(text, types.StringLiteral) for text in texts):
                 return None
-            roles = roles_of([positions(text.literal_value) for text in texts], add)
+            roles = roles_of([positions(text.literal_value) for text in texts], add and again is None)
             if roles is None or len(roles.order) > MOST_INDICES:
                 return None
             return types.none if out.dtype == left.dtype == right.dtype else None
@@ -103,7 +119,8 @@ def _lowering(add: bool) -> Any:
 
 for _function, _add in ((contract, False), (add_contraction, True)):
     type_callable(_function)(_typer(_add))
-    lower_builtin(_function, *[types.Any] * 7)(_lowering(_add))
+    for _count in (7, 8, 9):
+        lower_builtin(_function, *[types.Any] * _count)(_lowering(_add))
 
 
 class _Table:
@@ -122,7 +139,7 @@ class _Table:
     def drive(self) -> None:
         """Fill the table and call the driver."""
         reads = [positions(self.kinds[at].literal_value) for at in (1, 3, 5)]
-        roles = roles_of(reads, self.add)
+        roles = roles_of(reads, self.add and len(self.kinds) < 9)
         assert roles is not None
         arrays = [self.array(at) for at in (0, 2, 4)]
         fields = (OUT, B, A) if roles.swapped else (OUT, A, B)
@@ -130,7 +147,10 @@ class _Table:
         for read, (address, steps), field in zip(reads, arrays, fields, strict=True):
             terms = [(offset, step) for (_, offset), step in zip(read, steps, strict=True)]
             self.write(field, self.builder.add(address, self.combined(terms)))
-        self.write(ADD, self.word(int(self.add)))
+        add, beside = self.word(int(self.add)), self.word(1)
+        given = self.values[7:]
+        self.write(BESIDE, given[0] if given else beside)
+        self.write(ADD, self.builder.zext(given[1], self.word) if len(given) > 1 else add)
         groups = (roles.sequential, roles.batch, roles.rows, roles.columns, roles.summed)
         for at, group in enumerate(groups):
             self.write(COUNTS + 8 * at, self.word(len(group)))
@@ -190,13 +210,12 @@ def _extents() -> Any:
     return threads.exported("gradc_contract_extents", types.void(types.intp), extents)
 
 
-@cache
-def _offsets() -> Any:
-    """``offsets(table)``: fill the tables at `TABLES`."""
+def _filling() -> Any:
+    """``fill(to, index, count, operand)``: the offsets of all values of a group of indices; how many there are."""
     read, write = element_access(0)
 
     @njit(error_model="numpy")
-    def fill(to: int, index: int, count: int, operand: int) -> int:
+    def fill_many(to: int, index: int, count: int, operand: int) -> int:
         write(to, 0)
         size = 1
         for at in range(count):  # from the back: what is still to be read is never overwritten
@@ -209,13 +228,37 @@ def _offsets() -> Any:
             size *= extent
         return max(size, 1)
 
+    @njit(error_model="numpy")
+    def fill(to: int, index: int, count: int, operand: int) -> int:
+        if count > 1:
+            return fill_many(to, index, count, operand)
+        extent, stride = (read(index), read(index + OF_A + operand)) if count == 1 else (1, 0)
+        for e in range(extent):
+            write(to + 8 * e, e * stride)
+        return max(extent, 1)
+
+    return fill
+
+
+@cache
+def _offsets() -> Any:
+    """``offsets(table)``: fill the tables at `TABLES`, but for those that nobody reads.
+
+    Rows are not those of the right operand, columns not those of the left one; what is summed is not in the result.
+    """
+    read, write = element_access(0)
+
+    fill = _filling()
+
     def offsets(table: int) -> None:
         to, index = read(table + TABLES), table + INDICES
         for group in range(5):
             count = read(table + COUNTS + 8 * group)
-            for operand in range(0, 24, 8):
-                write(table + OFFSETS + 24 * group + operand, to)
-                to += 8 * fill(to, index, count, operand)
+            for operand in range(3):
+                place = OFFSETS + 24 * group + 8 * operand
+                if place != ROW_B and place != COLUMN_A and place != STEP_OUT:
+                    write(table + place, to)
+                    to += 8 * fill(to, index, count, 8 * operand)
             index += count * INDEX_BYTES
 
     return threads.exported("gradc_contract_offsets", types.void(types.intp), offsets)
@@ -231,6 +274,38 @@ def driver(bits: int) -> Any:
     read, write = element_access(0)
     extents, offsets = _extents(), _offsets()
     rows, columns, size = tile(bits).rows, tile(bits).columns, bits // 8
+    few_words, few_elements = stack_buffer(FEW_BYTES), stack_buffer(FEW_BYTES)
+    pack_columns, multiply = pack_panel(bits), multiply_panels(bits)
+
+    @njit(error_model="numpy")
+    def directly(table: int, panels: int) -> None:
+        """Few numbers, batch after batch, without the tasks."""
+        m, k, packed = read(table + ROWS), read(table + DEPTH), few_elements()
+        for batch in range(read(table + BATCHES)):
+            for panel in range(panels):
+                pack_columns(table, batch, panel, 0, k, packed + panel * columns * k * size)
+            multiply(table, batch, 0, m, 0, k, read(table + ADD), packed, 0, panels)
+
+    @njit(error_model="numpy")
+    def with_tables(table: int, place: int, count: int, panels: int, blocks: int) -> None:
+        write(table + TABLES, place)
+        write(table + PLAIN, place + 8 * count)
+        offsets(table)
+        mark(table, panels)
+        m, k = read(table + ROWS), read(table + DEPTH)
+        few = panels * columns * k * size <= FEW_BYTES and m <= GROUP * rows and k <= DEEP
+        if (
+            few
+            and read(table + SEQUENCE) == 1
+            and m * panels * columns * k * read(table + BATCHES) < PARALLEL
+        ):
+            directly(table, panels)
+            return
+        few_rows = m * min(k, PANEL_DEEP) * size <= ROWS_BYTES and panels >= blocks
+        if few_rows and panels * read(table + BATCHES) >= MANY_PANELS:
+            by_panels(table, panels)
+        else:
+            by_rows(table, panels, blocks)
 
     def drive(table: int) -> None:
         write(table + SIZE, size)
@@ -241,16 +316,11 @@ def driver(bits: int) -> Any:
             return
         panels, blocks = (n + columns - 1) // columns, (m + rows - 1) // rows
         count = 3 * (sequence + batches + m + n + max(k, 1))
+        if 8 * (count + panels) <= FEW_BYTES:
+            with_tables(table, few_words(), count, panels, blocks)
+            return
         words = empty((count + panels,), np.int64)
-        write(table + TABLES, words.ctypes.data)
-        write(table + PLAIN, words.ctypes.data + 8 * count)
-        offsets(table)
-        mark(table, panels)
-        few_rows = m * min(k, PANEL_DEEP) * size <= ROWS_BYTES and panels >= blocks
-        if few_rows and panels * batches >= MANY_PANELS:
-            by_panels(table, panels)
-        else:
-            by_rows(table, panels, blocks)
+        with_tables(table, words.ctypes.data, count, panels, blocks)
         # The last use: Numba frees an array after it, whatever holds its address.
         write(table + TABLES, words.size)
 
@@ -259,18 +329,23 @@ def driver(bits: int) -> Any:
 
 def _mark_plain_panels(bits: int) -> Any:
     """``mark(table, panels)``: note which panels of the result are written vector by vector."""
-    columns, lanes = tile(bits).columns, tile(bits).lanes
+    columns, lanes, size = tile(bits).columns, tile(bits).lanes, bits // 8
     read, write = element_access(0)
     neighbours = are_neighbours(bits)
 
     @njit(error_model="numpy")
     def mark(table: int, panels: int) -> None:
-        n, offsets = read(table + COLUMNS), read(table + COLUMN_OUT)
+        n, offsets, plain = read(table + COLUMNS), read(table + COLUMN_OUT), read(table + PLAIN)
+        if read(table + COUNTS + 24) == 1:  # all columns lie equally far apart
+            whole = n < 2 or read(offsets + 8) == size
+            for panel in range(panels):
+                write(plain + 8 * panel, 1 if whole else 0)
+            return
         for panel in range(panels):
-            plain, end = True, min(n, (panel + 1) * columns)
+            vectors, end = True, min(n, (panel + 1) * columns)
             for first in range(panel * columns, end, lanes):
-                plain = plain and neighbours(offsets + 8 * first, min(lanes, end - first))
-            write(read(table + PLAIN) + 8 * panel, 1 if plain else 0)
+                vectors = vectors and neighbours(offsets + 8 * first, min(lanes, end - first))
+            write(plain + 8 * panel, 1 if vectors else 0)
 
     return mark
 
@@ -302,7 +377,7 @@ def _by_panels(bits: int) -> Any:
             read(table + BATCHES),
             read(table + ROWS) * read(table + COLUMNS) * read(table + DEPTH),
         )
-        patience = _patience(batches * work)
+        patience = _patience(batches * work, read(table + BESIDE))
         a, b, out = read(table + A), read(table + B), read(table + OUT)
         for step in range(read(table + SEQUENCE)):
             shift(table, a, b, out, step)
@@ -328,7 +403,8 @@ def _by_rows(bits: int) -> Any:
         together = max(1, min(batches, PACKED_BYTES // (across * deep)))
         packed = empty((together * panels * deep * columns + LINE // size,), scalar)
         write(table + PACKED, (packed.ctypes.data + LINE - 1) // LINE * LINE)
-        shares = SHARES * used() if batches * work >= PARALLEL else 1
+        beside = read(table + BESIDE)
+        shares = SHARES * used() if _patience(batches * work, beside) > 0 else 1
         group = max(1, min(GROUP, blocks * together // shares))
         write(table + TOGETHER, group)
         groups = (blocks + group - 1) // group
@@ -337,7 +413,7 @@ def _by_rows(bits: int) -> Any:
             shift(table, a, b, out, step)
             for batch in range(0, batches, together):
                 count = min(together, batches - batch)
-                patience = _patience(count * work)
+                patience = _patience(count * work, beside)
                 write(table + BATCH, batch)
                 for first in range(0, max(k, 1), deep):
                     write(table + FIRST, first)
@@ -352,6 +428,9 @@ def _by_rows(bits: int) -> Any:
 
 
 @njit(error_model="numpy")
-def _patience(work: int) -> int:
-    """How many nanoseconds so many multiply-adds may take in parallel: several times what one thread needs."""
-    return 1_000_000 + work // 2 if work >= PARALLEL else 0
+def _patience(work: int, beside: int) -> int:
+    """How many nanoseconds so many multiply-adds may take in parallel: several times what one thread needs.
+
+    None, where they are too few for threads, or the threads have several such contractions to do.
+    """
+    return 1_000_000 + work // 2 if work >= PARALLEL and beside < 2 else 0

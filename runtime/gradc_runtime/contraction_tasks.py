@@ -53,7 +53,7 @@ def _progression() -> Any:
 
 
 @cache
-def _multiply(bits: int) -> Any:
+def multiply_panels(bits: int) -> Any:
     """``multiply(table, batch, start, height, first, depth, add, packed, panel, panels)``: rows times panels."""
     shape, size = tile(bits), bits // 8
     rows, columns = shape.rows, shape.columns
@@ -138,7 +138,7 @@ def group_of_rows(bits: int) -> Any:
     """The task that multiplies some blocks of rows with all panels."""
     rows, columns, size = tile(bits).rows, tile(bits).columns, bits // 8
     read, _ = element_access(0)
-    multiply = _multiply(bits)
+    multiply = multiply_panels(bits)
 
     def group_of_rows(arguments: int, counts: int, steps: int, table: int) -> None:
         m, n, depth = read(table + ROWS), read(table + COLUMNS), read(table + COUNT)
@@ -156,7 +156,7 @@ def panel_of_columns(bits: int) -> Any:
     """The task that packs one panel for itself and multiplies all rows with it."""
     rows, columns, size = tile(bits).rows, tile(bits).columns, bits // 8
     read, _ = element_access(0)
-    pack_columns, multiply = pack_panel(bits), _multiply(bits)
+    pack_columns, multiply = pack_panel(bits), multiply_panels(bits)
     buffer = stack_buffer(PANEL_DEEP * columns * size)
 
     def panel_of_columns(arguments: int, counts: int, steps: int, table: int) -> None:

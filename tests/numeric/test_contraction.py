@@ -81,6 +81,8 @@ CASES: dict[str, tuple[str, str, str, tuple[int, ...], tuple[tuple[int, ...], ..
         ((3, 270, 1700), (3, 270, 4), (3, 4, 1700)),
         False,
     ),
+    "fixed places": ("0 i j", "1 i k", "k j 2", (9, 26, 5), ((1, 9, 26), (2, 9, 5), (5, 26, 3)), False),
+    "fixed places, added": ("i 1 j", "i k", "k j 0", (9, 26, 5), ((9, 2, 26), (9, 5), (5, 26, 1)), True),
     "added": ("i j", "i k", "k j", (9, 26, 5), ((9, 26), (9, 5), (5, 26)), True),
     "no rows": ("i j", "i k", "k j", (0, 4, 5), ((0, 4), (0, 5), (5, 4)), False),
     "nothing to sum": ("i j", "i k", "k j", (3, 4, 0), ((3, 4), (3, 0), (0, 4)), False),
@@ -160,6 +162,35 @@ def test_bits_do_not_depend_on_the_number_of_threads():
             results.append(out)
     assert contraction_kernel.PARALLEL < 4 * 70 * 50 * 300
     assert all(np.array_equal(result, results[0]) for result in results)
+
+
+def test_a_contraction_beside_others_leaves_the_threads_to_them():
+    patience: Any = contraction_kernel._patience
+    assert patience(contraction_kernel.PARALLEL, 1) > 0
+    assert patience(contraction_kernel.PARALLEL - 1, 1) == patience(contraction_kernel.PARALLEL, 2) == 0
+    namespace: dict[str, Any] = {"contract": contract}
+    exec("def call(out, a, b, n, m): contract(out, 'i j', a, 'i k', b, 'k j', n, m)", namespace)
+    rng = np.random.default_rng(2)
+    a, b = rng.standard_normal((300, 90)), rng.standard_normal((90, 200))
+    results = [np.empty((300, 200)) for _ in range(2)]
+    call: Any = numba.njit(namespace["call"])
+    for out, beside in zip(results, (1, 2), strict=True):
+        call(out, a, b, (300, 200, 90), beside)
+        np.testing.assert_allclose(out, a @ b, rtol=1e-11)
+    np.testing.assert_array_equal(results[0], results[1])
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_sums_begin_or_go_on(again: bool):
+    namespace: dict[str, Any] = {"add_contraction": add_contraction}
+    exec("def call(out, a, b, n, go): add_contraction(out, 'i j', a, 'k i', b, 'k j', n, 1, go)", namespace)
+    rng = np.random.default_rng(3)
+    a, b, before = rng.standard_normal((5, 40)), rng.standard_normal((5, 30)), rng.standard_normal((40, 30))
+    calls: tuple[Any, ...] = (namespace["call"], numba.njit(namespace["call"]))
+    for call in calls:
+        out = before.copy()
+        call(out, a, b, (40, 30, 5), again)
+        np.testing.assert_allclose(out, a.T @ b + again * before, rtol=1e-11, atol=1e-12)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="protects pages as Linux does")

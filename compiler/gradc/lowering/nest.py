@@ -340,10 +340,10 @@ class _Lowering:
         where = reading(equation)
         assert where is not None
         left, right = (operand for operand in equation.operands if isinstance(operand, Access))
-        extents = tuple(size_of(size) for size in equation.space)  # letters go by position
+        extents = tuple(size_of(size) for size in equation.space if size != 1)  # letters go by position
         add, note = isinstance(equation, Accumulate), show_equation(equation)
         texts = (where.target, left.tensor, where.first, right.tensor, where.second)
-        return Contract(equation.out, *texts, extents, add, note)
+        return Contract(equation.out, *texts, extents, add, note=note)
 
     def _call(self, equation: Call) -> None:
         attributes = tuple(

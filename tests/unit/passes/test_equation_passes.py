@@ -273,11 +273,25 @@ def test_a_sum_that_is_only_transposed_is_written_so():
 
 
 @pytest.mark.parametrize(
-    "changes", [{"returned": True}, {"indices": (0, 1), "space": (N, 3)}, {"indices": (0, 0), "space": (3,)}]
+    "changes",
+    [
+        {"returned": True},
+        {"indices": (0, 1), "space": (N, 3)},
+        {"indices": (0, 0), "space": (3,)},
+        {"indices": (2, 0), "space": (3, 2, N)},
+    ],
 )
 def test_other_sums_are_written_as_they_are(changes):
     program = product_and_transpose(**changes)
     assert without_transposes(program) == program
+
+
+def test_axes_of_one_element_do_not_keep_a_transpose():
+    program = product_and_transpose(indices=(2, 0), space=(3, 1, N))
+    found = without_transposes(program)
+    assert shown(found) == ["v2[i, j, k] = sum[l] a[k, l] * b[l, i]"]
+    rng = np.random.default_rng(0)
+    equal(found, program, a=rng.standard_normal((4, 2)), b=rng.standard_normal((2, 3)))
 
 
 def test_three_axes_are_turned_round():

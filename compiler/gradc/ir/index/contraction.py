@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gradc.ir.index.nodes import Access, Accumulate, Assign, Equation, Index, Lookup, terms_of
@@ -115,32 +116,38 @@ def roles(equation: Equation) -> Roles | None:
 
 
 def reading(equation: Equation) -> Reading | None:
-    """The positions of a product of two accesses, or None where there is no text for them."""
+    """The positions of a product of two accesses, or None where there is no text for them.
+
+    An index of one value is always 0; it has no letter.
+    """
     if not isinstance(equation, Assign | Accumulate) or equation.template.name != "mul":
         return None
-    if not 3 <= len(equation.space) <= len(LETTERS):  # a row, a column and a summed index
+    running = [LETTERS[at] for at, size in enumerate(equation.space[: len(LETTERS)]) if size != 1]
+    if len(running) < 3 or len(equation.space) > len(LETTERS):  # a row, a column and a summed index
         return None
     accesses = [operand for operand in equation.operands if isinstance(operand, Access)]
     if len(accesses) != 2:
         return None
     target = equation.target if isinstance(equation, Accumulate) else tuple(range(equation.rank))
-    texts = [_positions(indices) for indices in (target, accesses[0].indices, accesses[1].indices)]
+    reads = (target, accesses[0].indices, accesses[1].indices)
+    texts = [_positions(indices, running) for indices in reads]
     used = set("".join(text for text in texts if text is not None)) & set(LETTERS)
-    if None in texts or len(used) != len(equation.space):
+    if None in texts or used != set(running):
         return None
     return Reading(*(text or "" for text in texts))
 
 
-def _positions(indices: tuple[Index, ...]) -> str | None:
+def _positions(indices: tuple[Index, ...], running: Sequence[str]) -> str | None:
     words: list[str] = []
     for index in indices:
         if isinstance(index, Lookup):
             return None
         terms, offset = terms_of(index)
-        if not isinstance(offset, int) or offset < 0 or not terms or any(c <= 0 for c, _ in terms):
+        terms = tuple((c, LETTERS[at]) for c, at in terms if LETTERS[at] in running)
+        if not isinstance(offset, int) or offset < 0 or any(c <= 0 for c, _ in terms):
             return None
-        word = "+".join(f"{c if c != 1 else ''}{LETTERS[position]}" for c, position in terms)
-        words.append(word + (f"+{offset}" if offset else ""))
+        word = "+".join(f"{c if c != 1 else ''}{letter}" for c, letter in terms)
+        words.append((word + (f"+{offset}" if offset else "")).removeprefix("+") or "0")
     return " ".join(words)
 
 

@@ -124,15 +124,17 @@ def _read(operand: Operand, orders: Mapping[str, tuple[int, ...]]) -> Operand:
 
 
 def _transposed(equation: Equation) -> str | None:
-    """The tensor that an equation transposes, if that is all it does."""
+    """The tensor that an equation transposes, if that is all it does; it may have axes of one element besides."""
     if not isinstance(equation, Assign) or equation.reduce is not None or not equation.template.is_copy:
         return None
     (operand,) = equation.operands
-    if not isinstance(operand, Access) or sorted(map(str, operand.indices)) != sorted(
-        map(str, range(equation.rank))
-    ):
+    if not isinstance(operand, Access) or operand.indices == tuple(range(equation.rank)):
         return None
-    return operand.tensor if operand.indices != tuple(range(equation.rank)) else None
+    places = [index for index in operand.indices if isinstance(index, int)]
+    besides = set(range(equation.rank)) - set(places)
+    if len(places) < len(operand.indices) or len(set(places)) < len(places):
+        return None
+    return operand.tensor if all(equation.space[at] == 1 for at in besides) else None
 
 
 def _in_order(total: Assign, transpose: Assign) -> Assign | None:
@@ -142,12 +144,11 @@ def _in_order(total: Assign, transpose: Assign) -> Assign | None:
     order = tuple(
         index for index in read.indices if isinstance(index, int)
     )  # where each axis of the sum goes
-    places = (*order, *range(total.rank, len(total.space)))
-    space = list(total.space)
-    for axis, place in enumerate(order):
-        space[place] = total.space[axis]
+    summed = total.space[total.rank :]
+    places = (*order, *range(transpose.rank, transpose.rank + len(summed)))
     operands = [compose_operand(operand, places) for operand in total.operands]
     kept = tuple(operand for operand in operands if operand is not None)
     if len(kept) < len(operands):
         return None
-    return replace(total, out=transpose.out, space=tuple(space), operands=kept)
+    space = (*transpose.space, *summed)
+    return replace(total, out=transpose.out, space=space, rank=transpose.rank, operands=kept)

@@ -89,7 +89,7 @@ class _Into:
         columns = _extent(product.right, second.index("j") // 2)
         yield from _fits(product.out, (rows, columns))
         texts = (product.left, first, product.right, second)
-        yield Contract(product.out, "i j", *texts, (rows, columns, summed), False, product.note)
+        yield Contract(product.out, "i j", *texts, (rows, columns, summed), False, note=product.note)
 
     def _copied(self, out: Parameter, name: str) -> Iterator[Statement]:
         """Copy a result to its place."""
