@@ -31,7 +31,7 @@ ALL: dict[str, Workload] = {
         relu.WORKLOAD,
         batchnorm.WORKLOAD,
         convnet.WORKLOAD,
-        attention.WORKLOAD,
+        *attention.WORKLOADS,
         gmm.WORKLOAD,
         logistic.GRADIENT,
         logistic.HESSIAN,

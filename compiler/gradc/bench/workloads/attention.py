@@ -1,4 +1,4 @@
-"""Causal attention: 8 sequences, 4 heads, 128 positions, 32 features; the mean square of what comes out."""
+"""Causal attention: what comes out, weighed and summed; several short sequences, and one long one."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from gradc.bench.frameworks import gradc_way, jax_way, pytensor_way, torch_ways
 from gradc.bench.workload import Workload
 
 
-def inputs(small: bool) -> tuple[Any, ...]:
+def inputs(small: bool, *, shape: tuple[int, ...]) -> tuple[Any, ...]:
     """Queries, keys, values; and what the result is weighed with."""
-    shape = (2, 2, 5, 3) if small else (8, 4, 128, 32)
+    shape = (2, 2, 5, 3) if small else shape
     return tuple(np.random.default_rng(6).standard_normal((4, *shape)).astype(np.float32))
 
 
@@ -87,19 +87,22 @@ def with_pytensor(tensor: Any) -> Callable[..., Any]:
     return attention
 
 
-WORKLOAD = Workload(
-    name="attention-f32",
-    title="causal attention, 8 x 4 heads x 128 positions x 32 features, float32",
-    inputs=inputs,
-    reference=by_hand,
-    dtype="float32",
-    rtol=1e-4,
-    ways={
-        "gradc": gradc_way(loss, ("q", "k", "v")),
-        "numpy": lambda *arrays: partial(by_hand, *arrays),
-        "jax": jax_way(with_jax, 3, "float32"),
-        **torch_ways(with_torch, 3),
-        "torch, compiled from its parts": torch_ways(with_torch_parts, 3)["torch, compiled"],
-        "pytensor": pytensor_way(with_pytensor, 3),
-    },
+WORKLOADS = tuple(
+    Workload(
+        name=name,
+        title=f"causal attention, {' x '.join(map(str, shape))} (sequences, heads, positions, features), float32",
+        inputs=partial(inputs, shape=shape),
+        reference=by_hand,
+        dtype="float32",
+        rtol=1e-4,
+        ways={
+            "gradc": gradc_way(loss, ("q", "k", "v")),
+            "numpy": lambda *arrays: partial(by_hand, *arrays),
+            "jax": jax_way(with_jax, 3, "float32"),
+            **torch_ways(with_torch, 3),
+            "torch, compiled from its parts": torch_ways(with_torch_parts, 3)["torch, compiled"],
+            "pytensor": pytensor_way(with_pytensor, 3),
+        },
+    )
+    for name, shape in (("attention-f32", (8, 4, 128, 32)), ("attention-long-f32", (1, 4, 2048, 64)))
 )
