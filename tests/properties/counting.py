@@ -25,11 +25,13 @@ from gradc.ir.loop.nodes import (
     CheckIndices,
     Contract,
     Expr,
+    From,
     Kernel,
     Library,
     Product,
     Statement,
     Update,
+    View,
 )
 from gradc.ir.loop.pieces import Piece, pieces
 from gradc.ir.types import DType
@@ -128,11 +130,22 @@ class Counting(loops._Machine):
         extents = [int(super(Counting, self).scalar(size)) for size in statement.extents]
         for point in product(*map(range, extents)):
             at = dict(zip(letters, point, strict=True))
-            places = [tuple(sum(f * at[x] for f, x in terms) + o for terms, o in where) for where in read]
+            places = [
+                self.place_in(view, [sum(f * at[x] for f, x in terms) + o for terms, o in where])
+                for view, where in zip(statement.views, read, strict=True)
+            ]
             self.calls[CONTRACTION, _dtype(self, statement.out)] += 1
             self.written_now.add((statement.out, places[0]))
             self.read.update(((statement.left, places[1]), (statement.right, places[2])))
             self.read.update([(statement.out, places[0])] if statement.add else [])
+
+    def place_in(self, view: View, behind: list[int]) -> tuple[int, ...]:
+        """The place in a whole array of a place in a view of it."""
+        found: list[int] = []
+        for at in view:
+            start = int(super().scalar(at.start if isinstance(at, From) else at))
+            found.append(start + behind.pop(0) if isinstance(at, From) else start)
+        return (*found, *behind)
 
 
 def _dtype(machine: Counting, name: str) -> DType:

@@ -13,11 +13,12 @@ import gradc
 from gradc.ir.extents import evaluate
 from gradc.ir.loop.count import count
 from gradc.ir.loop.footprint import footprint
-from gradc.ir.loop.nodes import For, Kernel
+from gradc.ir.loop.nodes import Contract, For, Kernel
 from gradc.ir.loop.pieces import pieces
 from gradc.ir.loop.sizes import numbers_of, types_of
 from gradc.ir.loop.strip import strip_of
 from gradc.ir.loop.walk import every
+from gradc.passes.loops import join
 from gradc.pipeline import Derivation, Options, compile_program
 
 
@@ -116,6 +117,18 @@ def energy(w, x):
     return np.square(convolution(w=w, x=x)).sum()
 
 
+def attention(q, k, v):
+    """Contractions of a batch in a loop, in blocks of rows."""
+    scores = q @ k.swapaxes(-1, -2)
+    powers = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    return np.square((powers / powers.sum(axis=-1, keepdims=True)) @ v).sum()
+
+
+def gram(x, v):
+    """No batch: blocks of rows of a matrix that grows with their square."""
+    return np.square(np.exp(x @ x.T) @ v).sum()
+
+
 rng = np.random.default_rng(5)
 PROGRAMS: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
     "dot": (dot, (rng.normal(size=7), rng.normal(size=7))),
@@ -147,3 +160,21 @@ def test_functions_and_their_gradients(name: str, of: str):
     check(kernel, given, exact=not has_strips(kernel))
     assert has_strips(kernel) == (name == "mixture")
     assert [s for piece in pieces(kernel) for s in piece.statements] == list(kernel.body)
+
+
+@pytest.mark.parametrize("of", ["value", "value_and_grad"])
+@pytest.mark.parametrize(
+    ("function", "shapes"),
+    [(attention, [(2, 3, 7, 9)] * 3), (attention, [(2, 1, 7, 9)] * 3), (gram, [(7, 12), (7, 3)])],
+    ids=["heads", "one head", "no batch"],
+)
+def test_blocks_of_rows(
+    function: Callable[..., Any], shapes: list[tuple[int, ...]], of: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(join, "BLOCK_ROWS", 3)
+    monkeypatch.setattr(join, "BLOCK_BYTES", 1)
+    arguments = tuple(0.1 * rng.normal(size=shape) for shape in shapes)
+    kernel = gradc.differentiate(function).at(*arguments).inspect(of).stages.kernel
+    assert any(isinstance(s, Contract) and s.views[0] == () and s.views[1] for s in every(kernel.body))
+    assert has_strips(kernel)
+    check(kernel, dict(zip([p.name for p in kernel.parameters], arguments, strict=True)), exact=False)

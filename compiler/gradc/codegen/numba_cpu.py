@@ -14,6 +14,7 @@ from typing import assert_never
 
 from gradc.codegen import lanes
 from gradc.codegen.blocks import Block, finished_steps, split
+from gradc.codegen.contractions import contraction
 from gradc.codegen.printer import CALLED, Printer
 from gradc.ir.functions import FUNCTIONS, SPECIAL
 from gradc.ir.loop.nodes import (
@@ -94,6 +95,7 @@ class _Module:
         self.printer = Printer(self.rename)
         self.lines: list[str] = []
         self.blocks = 0
+        self.beside = ""  # how many parts run beside the one that is printed
         self.ranks = _float_arrays(kernel)
         self.functions: list[str] = []  # the lines of the functions that long blocks and tasks become
 
@@ -236,12 +238,12 @@ class _Module:
         part, count, name = self.rename(tasks.part), self.printer.text(tasks.count), self.rename(tasks.name)
         extent, first = self.printer.text(tasks.extent), self.rename(tasks.first)
         given = [self.rename(used) for used in free_names(tasks)]
-        outer, self.lines = self.lines, []
+        outer, self.lines, self.beside = self.lines, [], count
         self._line(1, f"# One part of a loop over {extent}.")
         self._line(1, f"{first} = start_of({part}, {count}, {extent})")
         self._line(1, f"{self.rename(tasks.many)} = start_of({part} + 1, {count}, {extent}) - {first}")
         self._body(tasks.body, 1)
-        body, self.lines = self.lines, outer
+        body, self.lines, self.beside = self.lines, outer, ""
         head = f"{name}({', '.join((part, count, *given))})"
         code = (head.removeprefix(name), *(line for line in body if not line.lstrip().startswith("#")))
         equal = self.tasks.setdefault(_without_names("\n".join(code)), name) if self.share else name
@@ -359,7 +361,8 @@ class _Module:
             case Product():
                 self._product(statement, depth)
             case Contract():
-                self._contraction(statement, depth)
+                self.printer.used["add_contraction" if statement.add else "contract"] = None
+                self._line(depth, contraction(statement, self.printer, self.rename, self.beside))
             case Library():
                 self._library(statement, depth)
             case Clock(tensor, position):
@@ -367,15 +370,6 @@ class _Module:
                 self._line(depth, f"{self.rename(tensor)}[{position}] = nanoseconds()")
             case _:
                 assert_never(statement)
-
-    def _contraction(self, statement: Contract, depth: int) -> None:
-        function = "add_contraction" if statement.add else "contract"
-        self.printer.used[function] = None
-        names = [self.rename(name) for name in (statement.out, statement.left, statement.right)]
-        texts = (statement.target, statement.first, statement.second)
-        reads = ", ".join(f"{name}, {text!r}" for name, text in zip(names, texts, strict=True))
-        sizes = ", ".join(self.printer.text(size) for size in statement.extents)
-        self._line(depth, f"{function}({reads}, ({sizes}))")
 
     def _library(self, statement: Library, depth: int) -> None:
         outs = ", ".join(self.rename(name) for name in statement.outs)

@@ -29,6 +29,7 @@ from gradc.ir.index.nodes import (
     accesses_of,
     reads_of,
 )
+from gradc.ir.loop.strip import BLOCK_ROWS
 from gradc.ir.schedule import Leaf, Loop, Node, Schedule, Storage
 from gradc.schedule.order import step_cost
 
@@ -203,9 +204,16 @@ class _Fuser:
             return False
         parts = classify(equation)
         assert parts is not None
-        return not (
-            parts.batch and parts.rows and parts.columns
-        )  # a batch of matrix products is a contraction
+        if not (parts.rows and parts.columns):
+            return True
+        # A contraction may stand in a loop, element by element of a batch, or block by block of what grows with the
+        # square of the rows.
+        return not parts.batch and not any(map(self._is_square, (equation.out, *reads_of(equation))))
+
+    def _is_square(self, name: str) -> bool:
+        """Whether a matrix has as many columns as rows, and more than one block of them."""
+        rows, columns = self.program.types[name].shape[-2:]
+        return rows == columns and not (isinstance(rows, int) and rows <= BLOCK_ROWS)
 
     def _is_contraction(self, equation: Assign | Accumulate) -> bool:
         if not self.program.types[equation.out].dtype.is_float or not is_contraction(equation):

@@ -105,9 +105,12 @@ class _Choice:
         return bool(rank) and storage.kind == "array" and len(storage.axes) == rank and not storage.zeroed
 
     def _pays(self, name: str, recipe: _Recipe) -> bool:
-        """Whether every reader can compute the tensor itself, from at most one array that it does not read yet."""
+        """Whether every reader can compute the tensor itself, from at most one array that it does not read yet.
+
+        What follows from the indices alone, like a mask, is computed as often as it is read: that saves the loads.
+        """
         for place, access in self.readers.get(name, []):
-            if access is None or not _covers(place, access):
+            if access is None or not _covers(place, access, often=not recipe.arrays):
                 return False
             if len(recipe.arrays - self.read_in.get(place.path, set())) > 1:
                 return False
@@ -235,10 +238,12 @@ def _names_read(program: Program, leaf: Leaf) -> set[str]:
     return set(reads_of(program.equations[leaf.equation]))
 
 
-def _covers(place: _Place, access: Access) -> bool:
-    """Whether a read runs over the axes of the tensor with exactly the loops around it."""
+def _covers(place: _Place, access: Access, *, often: bool) -> bool:
+    """Whether a read runs over the axes of the tensor with loops around it: with all of them, unless `often`."""
     if not all(isinstance(index, int) for index in access.indices):
         return False
     loops = [place.leaf.loops[index] for index in access.indices if isinstance(index, int)]
     used = [loop for loop in loops if loop]
-    return len(set(used)) == len(used) and set(used) == set(place.path)
+    if len(set(used)) < len(used):
+        return False
+    return set(used) <= set(place.path) if often else set(used) == set(place.path)

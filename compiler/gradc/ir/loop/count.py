@@ -21,6 +21,7 @@ from gradc.ir.loop.nodes import (
     Contract,
     For,
     Library,
+    Number,
     Product,
     Statement,
     Tasks,
@@ -127,17 +128,20 @@ def _over_parts(times: Size, tasks: Tasks) -> Size:
 def _repeated(times: Size, loop: For) -> Size:
     """What all iterations of a loop do together."""
     strip = strip_of(loop)
-    return mul(size_of(loop.extent), times) if strip is None else _over_strips(times, strip, strips_of(loop))
+    if strip is None:
+        return mul(size_of(loop.extent), times)
+    is_block = isinstance(strip.first, Number)
+    return _over_strips(times, strip, size_of(loop.extent) if is_block else symbol(strips_of(loop)))
 
 
-def _over_strips(times: Size, strip: Strip, count: str) -> Size:
+def _over_strips(times: Size, strip: Strip, count: Size) -> Size:
     """What the strips of a part do together: their widths add up to the part's indices."""
     if not isinstance(times, Polynomial):
-        return mul(times, symbol(count))
+        return mul(times, count)
     total: Size = 0
     for names, coefficient in times.terms:
         others = [symbol(name) for name in names if name != strip.width]
-        factor = symbol(count if len(others) == len(names) else strip.many)
+        factor = count if len(others) == len(names) else size_of(strip.many)
         total = add(total, product((coefficient, *others, factor)))
     return total
 

@@ -28,6 +28,7 @@ from gradc.ir.loop.nodes import (
     Expr,
     Extent,
     For,
+    From,
     Kernel,
     Let,
     Library,
@@ -41,10 +42,11 @@ from gradc.ir.loop.nodes import (
     Tasks,
     Update,
     Var,
+    View,
     number,
 )
 from gradc.ir.loop.show import show_expression, show_statement
-from gradc_runtime.contraction import add_contraction, contract
+from gradc_runtime.contraction import add_contraction, contract, elements_of
 
 LIMIT = 10**7
 
@@ -220,12 +222,33 @@ class _Machine:
 
     def contraction(self, statement: Contract) -> None:
         """Carry it out as the uncompiled kernel does; every element of a result without `add` is written."""
-        left, right = self.complete(statement.left), self.complete(statement.right)
+        names = (statement.out, statement.left, statement.right)
+        texts = (statement.target, statement.first, statement.second)
+        places = [self.place(statement, *given) for given in zip(names, statement.views, strict=True)]
         extents = tuple(int(self.scalar(size)) for size in statement.extents)
-        meaning = add_contraction if statement.add else contract
-        out = self.complete(statement.out) if statement.add else self.values[statement.out]
+        add = statement.add and (statement.again is None or bool(self.scalar(statement.again)))
+        elements = elements_of(texts, extents)
+        for at, name in enumerate(names):
+            written = self.written.get(name)
+            if written is not None and (at or add) and not written[places[at]][elements[at]].all():
+                raise CompilerBug(
+                    f"{name} is used before every element of it is written", why=_text(statement)
+                )
+        out, left, right = (self.values[name][place] for name, place in zip(names, places, strict=True))
+        meaning = add_contraction if add else contract
         meaning(out, statement.target, left, statement.first, right, statement.second, extents)
-        self.written[statement.out][...] = True
+        self.written[statement.out][places[0]][elements[0]] = True
+
+    def place(self, where: Statement, tensor: str, view: View) -> tuple[int | slice, ...]:
+        """What a view is of a tensor."""
+        starts = [int(self.scalar(at.start if isinstance(at, From) else at)) for at in view]
+        shape = self.values[tensor].shape
+        ends = [size + isinstance(at, From) for at, size in zip(view, shape, strict=False)]
+        if any(not 0 <= start < end for start, end in zip(starts, ends, strict=True)):
+            raise CompilerBug(f"{tensor}{starts} is outside shape {shape}", why=_text(where))
+        return tuple(
+            slice(s, None) if isinstance(at, From) else s for s, at in zip(starts, view, strict=True)
+        )
 
     # --- elements ---------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ looked up, and no more than there are.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from typing import TypeAlias
@@ -24,6 +24,7 @@ from gradc.ir.loop.nodes import (
     Contract,
     Expr,
     For,
+    From,
     Let,
     Library,
     Load,
@@ -33,13 +34,14 @@ from gradc.ir.loop.nodes import (
     Store,
     Tasks,
     Var,
+    View,
 )
 from gradc.ir.loop.sizes import size_of
 from gradc.ir.loop.strip import Strip, strip_of
 from gradc.ir.loop.walk import expressions, subexpressions
 from gradc.ir.tensors import TensorType
 from gradc.ir.types import DType
-from gradc_runtime.contraction import positions
+from gradc_runtime.contraction import Position, positions
 
 MARKED = 1 << 27  # elements of an array of which a map is kept where boxes overlap
 
@@ -110,7 +112,7 @@ class _Walk:
                 self.loads(expression, trips)
             match statement:
                 case For() if (strip := strip_of(statement)) is not None:
-                    self.strips(statement, strip)
+                    self.strips(statement, strip, trips)
                 case For(index, extent, body):
                     self.loop(index, evaluate(size_of(extent), self.numbers), body, trips)
                 case Tasks():
@@ -138,11 +140,11 @@ class _Walk:
             self.numbers[tasks.many] = extent
             self.block(tasks.body, 1)
 
-    def strips(self, loop: For, strip: Strip) -> None:
+    def strips(self, loop: For, strip: Strip, trips: int) -> None:
         """All strips at once: the lanes from the first index on are the whole loop."""
-        self.forms[strip.start] = self.forms[strip.first]
-        self.numbers[strip.width] = self.numbers[strip.many]
-        self.block(loop.body[2:], 1)
+        self.forms[strip.start] = self.form(strip.first)
+        self.numbers[strip.width] = evaluate(size_of(strip.many), self.numbers)
+        self.block(loop.body[2:], trips)
 
     def whole(self, statement: Statement) -> None:
         match statement:
@@ -169,18 +171,30 @@ class _Walk:
         texts = (statement.target, statement.first, statement.second)
         read = [positions(text) for text in texts]
         letters = sorted({letter for where in read for terms, _ in where for _, letter in terms})
-        extents = (evaluate(size_of(size), self.numbers) for size in statement.extents)
-        self.ranges.update(zip(letters, extents, strict=True))
-        if not all(self.ranges[letter] for letter in letters):
+        extents = [evaluate(size_of(size), self.numbers) for size in statement.extents]
+        self.ranges.update((f"{letter} here", size) for letter, size in zip(letters, extents, strict=True))
+        if not all(extents):
             return
-        places = [
-            [({letter: factor for factor, letter in terms}, offset) for terms, offset in at] for at in read
+        places: list[list[Form | None]] = [
+            [
+                *(self.form(index) for index in view if not isinstance(index, From)),
+                *self.behind(view, at),
+            ]
+            for view, at in zip(statement.views, read, strict=True)
         ]
         self.place(self.writes, statement.out, places[0], 1)
         self.place(self.reads, statement.left, places[1], 1)
         self.place(self.reads, statement.right, places[2], 1)
         if statement.add:
             self.place(self.reads, statement.out, places[0], 1)
+
+    def behind(self, view: View, read: Sequence[Position]) -> Iterator[Form | None]:
+        """The forms of positions in a view, on the axes that no index is given for."""
+        starts = [self.form(at.start) if isinstance(at, From) else ({}, 0) for at in view]
+        starts = [start for start, at in zip(starts, view, strict=True) if isinstance(at, From)]
+        for at, (terms, offset) in enumerate(read):
+            found: Form = ({f"{letter} here": factor for factor, letter in terms}, offset)
+            yield _added(found, starts[at]) if at < len(starts) else found
 
     # --- elements ---------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@
                | Parts(name, extent, work, size)                name = how many parts a loop has, an int64
                | Tasks(name, part, count, work, extent, first, many, body)   independent parts of a loop
                | Product(out, left, right)                      matrix product into a fresh tensor
-               | Contract(out, target, left, first, right, second, extents, add)
+               | Contract(out, target, left, first, right, second, extents, add, views, again)
                | Library(outs, operation, ins, attributes)
                | Clock(tensor, position)                     note the time, in a kernel that measures itself
     Expression := Var | Number | Load | Apply | Convert          interned: equality is identity
@@ -344,11 +344,23 @@ class Product:
 
 
 @dataclass(frozen=True, slots=True)
+class From:
+    """``start:``, all of an axis from one place on."""
+
+    start: Expr
+
+
+View: TypeAlias = tuple[Expr | From, ...]
+"""What stands in the brackets of a view: ``x[i, j]``, all that is behind these axes, or ``x[i, start:]``."""
+
+
+@dataclass(frozen=True, slots=True)
 class Contract:
-    """``out[target] = sum left[first] * right[second]``, or ``+=`` with `add`.
+    """``out[target] = sum left[first] * right[second]``, or ``+=`` with `add`, if `again` is true where it is given.
 
     Positions are texts such as ``"i j+p k"``, `extents` those of the letters in alphabetical order, as in
-    `gradc_runtime.contraction`.
+    `gradc_runtime.contraction`.  The positions are those in `views` of out, left and right, which lack the axes that
+    an index is given for.
     """
 
     out: str
@@ -359,6 +371,8 @@ class Contract:
     second: str
     extents: tuple[Expr, ...]
     add: bool
+    views: tuple[View, View, View] = ((), (), ())
+    again: Expr | None = None
     note: str = field(default="", compare=False)
 
 

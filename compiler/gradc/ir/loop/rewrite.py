@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from gradc.ir.loop import nodes
-from gradc.ir.loop.nodes import AddTo, Apply, Carry, Convert, Expr, Let, Load, Statement, Store, Update, Var
+from gradc.ir.loop.nodes import (
+    AddTo,
+    Apply,
+    Carry,
+    Contract,
+    Convert,
+    Expr,
+    From,
+    Let,
+    Load,
+    Statement,
+    Store,
+    Update,
+    Var,
+)
 
 
 def with_values(statement: Statement, change: Callable[[Expr], Expr]) -> Statement:
-    """A statement about numbers and elements with every expression changed; other statements as they are."""
+    """A statement about numbers, elements and views with every expression changed; others as they are."""
     match statement:
         case Let(name, value, note):
             return Let(name, change(value), note)
@@ -21,6 +36,15 @@ def with_values(statement: Statement, change: Callable[[Expr], Expr]) -> Stateme
             return Store(tensor, tuple(map(change, indices)), change(value), note)
         case AddTo(tensor, indices, op, value, note):
             return AddTo(tensor, tuple(map(change, indices)), op, change(value), note)
+        case Contract(extents=extents, views=views, again=again):
+            out, left, right = (
+                tuple(From(change(at.start)) if isinstance(at, From) else change(at) for at in view)
+                for view in views
+            )
+            again = None if again is None else change(again)
+            return replace(
+                statement, extents=tuple(map(change, extents)), views=(out, left, right), again=again
+            )
         case _:
             return statement
 

@@ -22,6 +22,7 @@ from gradc.ir.loop.nodes import (
     Expr,
     Extent,
     For,
+    From,
     Kernel,
     Let,
     Library,
@@ -36,6 +37,7 @@ from gradc.ir.loop.nodes import (
     Tasks,
     Update,
     Var,
+    View,
 )
 from gradc.ir.types import DType
 
@@ -120,15 +122,30 @@ def _tensor_statement(statement: Clear | Store | AddTo | Product | Contract | Li
             return f"clear {tensor}"
         case Product():
             return _product(statement)
-        case Contract(out, target, left, first, right, second, extents, add, _):
-            sizes = ", ".join(show_expression(size) for size in extents)
-            return f"contract {out}[{target}] {'+=' if add else '='} {left}[{first}] * {right}[{second}] over ({sizes})"
+        case Contract():
+            return _contraction(statement)
         case Library():
             return _library(statement)
         case Clock(tensor, position):
             return f"clock {tensor}[{position}]"
         case _:
             assert_never(statement)
+
+
+def show_view(tensor: str, view: View) -> str:
+    """``x[i, start:]``, or ``x`` as a whole."""
+    places = (f"{show_expression(at.start)}:" if isinstance(at, From) else show_expression(at) for at in view)
+    return f"{tensor}[{', '.join(places)}]" if view else tensor
+
+
+def _contraction(statement: Contract) -> str:
+    names = (statement.out, statement.left, statement.right)
+    out, left, right = (show_view(*given) for given in zip(names, statement.views, strict=True))
+    sizes = ", ".join(show_expression(size) for size in statement.extents)
+    product = f"{left}[{statement.first}] * {right}[{statement.second}]"
+    sign = "+=" if statement.add else "="
+    again = "" if statement.again is None else f", or = unless {show_expression(statement.again)}"
+    return f"contract {out}[{statement.target}] {sign} {product} over ({sizes}){again}"
 
 
 def _product(statement: Product) -> str:

@@ -171,8 +171,9 @@ def _number(expression: Expr, numbers: Mapping[str, int]) -> int:
         case Apply("floor_divide", (left, right)):
             divisor = _number(right, numbers)
             return _number(left, numbers) // divisor if divisor else 0
-        case Apply("minimum", (left, right)):
-            return min(_number(left, numbers), _number(right, numbers))
+        case Apply("minimum" | "maximum" as function, (left, right)):
+            first, second = _number(left, numbers), _number(right, numbers)
+            return min(first, second) if function == "minimum" else max(first, second)
         case Apply("add" | "mul" as function, (left, right)):
             first, second = _number(left, numbers), _number(right, numbers)
             return first + second if function == "add" else first * second

@@ -1,30 +1,40 @@
-"""Loops over strips: how to know one, for those that count what it does."""
+"""Loops over strips and over blocks: how to know one, for those that count what it does."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gradc.ir.loop.nodes import Apply, Expr, For, Let, Var
+from gradc.ir.loop.nodes import Apply, Expr, For, Let, Var, number
+
+BLOCK_ROWS = 128  # of a block at least: what all blocks multiply by is packed again for each
 
 
 @dataclass(frozen=True, slots=True)
 class Strip:
-    """``for strip < ...: start = first + strip * lanes; width = minimum(lanes, many - strip * lanes); ...``."""
+    """``for strip < ...: start = first + strip * lanes; width = minimum(lanes, many - strip * lanes); ...``.
 
-    first: str
+    Blocks of all indices of a loop are such strips, with 0 for `first` and the loop's extent for `many`.
+    """
+
+    first: Expr
     start: str
     width: str
     lanes: Expr
-    many: str
+    many: Expr
 
 
 def strip_of(loop: For) -> Strip | None:
     """What a loop over strips calls its parts (`gradc.passes.loops.strips`); None for other loops."""
     match loop.body[:2]:
         case (
-            Let(start, Apply("add", (Var(first), Apply("mul", (Var(index), lanes))))),
-            Let(width, Apply("minimum", (_, Apply("sub", (Var(many), _))))),
+            Let(start, Apply("add", (Var() as first, Apply("mul", (Var(index), lanes))))),
+            Let(width, Apply("minimum", (_, Apply("sub", (Var() as many, _))))),
         ) if index == loop.index:
             return Strip(first, start, width, lanes, many)
+        case (
+            Let(start, Apply("mul", (Var(index), lanes))),
+            Let(width, Apply("minimum", (_, Apply("sub", (many, Var(again)))))),
+        ) if index == loop.index and again == start:
+            return Strip(number(0), start, width, lanes, many)
         case _:
             return None

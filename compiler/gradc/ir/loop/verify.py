@@ -24,6 +24,7 @@ from gradc.ir.loop.nodes import (
     Expr,
     Extent,
     For,
+    From,
     Kernel,
     Let,
     Library,
@@ -254,18 +255,19 @@ class _Checker:
         letters = {letter for read in reads for terms, _ in read for _, letter in terms}
         if len(letters) != len(statement.extents):
             yield f"{len(statement.extents)} extents for the indices {' '.join(sorted(letters))}"
-        if roles_of(reads, statement.add) is None:
+        if roles_of(reads, statement.add and statement.again is None) is None:
             yield "the indices make no contraction"
-        for size in statement.extents:
-            yield from self.index_faults(size)
+        for found in expressions(statement):
+            yield from self.typed_faults(found, DType.BOOL if found is statement.again else DType.INT64)
         kinds = [self.names.get(name) for name in (statement.out, statement.left, statement.right)]
-        for name, kind, read in zip(
-            (statement.out, statement.left, statement.right), kinds, reads, strict=True
-        ):
+        names = (statement.out, statement.left, statement.right)
+        for name, kind, view, read in zip(names, kinds, statement.views, reads, strict=True):
             if kind is None:
                 yield f"{name} is not defined"
-            elif kind.shape is None or len(kind.shape) != len(read):
-                yield f"{name} is read at {len(read)} positions"
+                continue
+            rank = len(read) + sum(not isinstance(at, From) for at in view)
+            if kind.shape is None or len(kind.shape) != rank:
+                yield f"{name} is read at {rank} positions"
         if len({kind.dtype for kind in kinds if kind is not None}) > 1:
             yield "operands and result differ in dtype"
         if kinds[0] is not None and not kinds[0].allocated:

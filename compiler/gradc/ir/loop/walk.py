@@ -6,11 +6,14 @@ from collections.abc import Iterator, Sequence
 
 from gradc.ir.loop.nodes import (
     AddTo,
+    Allocate,
     Apply,
     Carry,
+    Contract,
     Convert,
     Expr,
     For,
+    From,
     Let,
     Load,
     Statement,
@@ -42,6 +45,8 @@ def expressions(statement: Statement) -> Iterator[Expr]:
         for found in value if isinstance(value, tuple) else (value,):
             if isinstance(found, Expr):
                 yield found
+    if isinstance(statement, Contract):
+        yield from (at.start if isinstance(at, From) else at for view in statement.views for at in view)
 
 
 def every(statements: Sequence[Statement]) -> Iterator[Statement]:
@@ -81,10 +86,14 @@ def free_names(tasks: Tasks) -> list[str]:
             defined.add(statement.index)
         elif isinstance(statement, Let):
             defined.add(statement.name)
+        elif isinstance(statement, Allocate):
+            defined.add(statement.tensor)
         elif isinstance(statement, Store | AddTo):
             used[statement.tensor] = None
         elif isinstance(statement, Update | Carry):
             used[statement.name] = None
+        elif isinstance(statement, Contract):
+            used.update(dict.fromkeys((statement.out, statement.left, statement.right)))
         for expression in expressions(statement):
             used.update(dict.fromkeys(tensors(expression)))
             names = (found.name for found in subexpressions(expression) if isinstance(found, Var))

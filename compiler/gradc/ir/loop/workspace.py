@@ -1,7 +1,8 @@
 """How much memory a kernel works in beside its arguments and results: its temporaries, by liveness.
 
 A temporary is there from the statement that makes it to the last one that uses it: compiled kernels give its memory
-back then, and the next array takes it.  Statements inside loops make no arrays.
+back then, and the next array takes it.  What tasks make, every thread has at most once.  Statements inside loops make
+no arrays.
 """
 
 from __future__ import annotations
@@ -14,10 +15,13 @@ import numpy as np
 
 from gradc.ir import extents
 from gradc.ir.extents import Size
-from gradc.ir.loop.nodes import Allocate, Kernel, Library, Product, Statement
+from gradc.ir.loop.nodes import Allocate, Kernel, Library, Product, Statement, Tasks
 from gradc.ir.loop.sizes import numbers_of, types_of
 from gradc.ir.loop.walk import every, touched
 from gradc.ir.tensors import TensorType
+from gradc_runtime import backends
+
+THREADS = "threads"  # stands in formulas for how many a kernel uses
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +58,21 @@ def workspace(kernel: Kernel, arguments: Mapping[str, Any]) -> Workspace:
     Workspace
         The formula holds where these arguments make the kernel use the most memory.
     """
-    from gradc_runtime.tasks import parts_of  # noqa: PLC0415  (it loads Numba)
-
-    types, numbers = types_of(kernel), numbers_of(kernel, arguments, parts_of)
+    types, numbers = types_of(kernel), numbers_of(kernel, arguments, backends.parts_of())
+    numbers[THREADS] = backends.threads()
     last = {name: at for at, s in enumerate(kernel.body) for inner in every((s,)) for name in touched(inner)}
     made = [
         (at, last[name], _bytes_of(types[name]))
         for at, statement in enumerate(kernel.body)
         for name in _made_by(statement)
         if name not in kernel.results and types[name].shape
+    ]
+    made += [
+        (at, at, extents.mul(extents.symbol(THREADS), _bytes_of(types[inner.tensor])))
+        for at, statement in enumerate(kernel.body)
+        if isinstance(statement, Tasks)
+        for inner in statement.body
+        if isinstance(inner, Allocate)
     ]
     there: list[Size] = [0]
     for at in range(len(kernel.body)):

@@ -24,8 +24,10 @@ from gradc.ir.loop.nodes import (
     AddTo,
     Allocate,
     Apply,
+    Contract,
     Expr,
     For,
+    From,
     Kernel,
     Let,
     Load,
@@ -36,8 +38,10 @@ from gradc.ir.loop.nodes import (
     Tasks,
     Update,
     Var,
+    View,
 )
-from gradc.ir.loop.rewrite import rebuilt, with_values
+from gradc.ir.loop.rewrite import rebuilt, substituted, with_values
+from gradc.ir.loop.strip import Strip, strip_of
 from gradc.ir.loop.walk import every, expressions, subexpressions, touched
 from gradc.ir.names import INDEX_NAMES, NameSupply
 from gradc.passes.loops.slide import Carried, slide_of
@@ -66,6 +70,7 @@ class _Nest:
     local: set[str] = field(default_factory=set)
     loops: set[str] = field(default_factory=set)  # their indices
     first_stored: set[str] = field(default_factory=set)  # arrays that an iteration writes before it reads
+    contracts: bool = False
     plain: bool = True  # nothing in it but loops, numbers and elements
 
     def varies(self, places: Sequence[tuple[Expr, ...]]) -> bool:
@@ -113,14 +118,15 @@ class _Sharing:
         """Return the statements that take a loop's place; None where it must stay as it is."""
         if isinstance(loop.extent, Number) and int(loop.extent.value) < 2:
             return None
-        nest = _Nest(loop.index, loop.extent)
+        blocks = strip_of(loop)
+        nest = _Nest(loop.index if blocks is None else _row(loop, blocks), loop.extent)
         for statement in loop.body:
             _look(nest, statement)
         kinds = self._kinds(at, loop, nest)
-        if kinds is None:
+        if kinds is None or (blocks and "slide" in kinds.values()):
             return None
         self.count += 1
-        return self._tasks(loop, nest, kinds)
+        return self._tasks(loop, nest, kinds, blocks)
 
     def _kinds(self, at: int, loop: For, nest: _Nest) -> dict[str, str] | None:
         """Return what each array that the loop writes is: its own, scratch, a slide or a sum; None if unknown."""
@@ -154,10 +160,10 @@ class _Sharing:
             return None
         if allocated.zeroed and min(self.users[tensor]) == at and slide_of(loop, tensor):
             return "slide"
-        adds = [s for s in statements if isinstance(s, AddTo)]
+        adds = [s for s in statements if isinstance(s, AddTo) or (isinstance(s, Contract) and s.add)]
         if not adds and self.users[tensor] == {at} and tensor not in self.before.results:
             return "scratch" if tensor in nest.first_stored and not nest.varies(places) else None
-        only_sums = len(adds) == len(statements) and all(s.op == "sum" for s in adds)
+        only_sums = len(adds) == len(statements) and all(getattr(s, "op", "sum") == "sum" for s in adds)
         if self._grows_with(allocated, nest.extent):
             return None  # clearing and adding up a copy for each part would cost as much as the loop
         return "sum" if only_sums and tensor not in nest.loaded and allocated.zeroed else None
@@ -169,21 +175,26 @@ class _Sharing:
 
     # --- the statements ---------------------------------------------------------------------------------
 
-    def _tasks(self, loop: For, nest: _Nest, kinds: Mapping[str, str]) -> list[Statement]:
+    def _tasks(
+        self, loop: For, nest: _Nest, kinds: Mapping[str, str], blocks: Strip | None
+    ) -> list[Statement]:
         name, count = self.names.fresh(f"loop_{self.count}"), self.names.fresh("parts")
+        extent = loop.extent if blocks is None else blocks.many
         parts, here = nodes.var(count), nodes.var(self.part)
         outside = [name for name in nest.sums if name not in nest.local]
+        # Contractions work on much memory, which every part takes when it runs: it is still in a cache then.
+        taken = [tensor for tensor, kind in kinds.items() if kind == "scratch" and nest.contracts]
         copies = {
             tensor: self.names.fresh(f"{tensor}_parts")
             for tensor, kind in kinds.items()
-            if kind in ("scratch", "sum")
+            if kind in ("scratch", "sum") and tensor not in taken
         }
         slides = self._slides(loop, [tensor for tensor, kind in kinds.items() if kind == "slide"])
         partial = {name: self.names.fresh(f"{name}_part") for name in outside}
         stored = {name: self.names.fresh(f"{name}_parts") for name in outside}
         summed = [tensor for tensor in copies if kinds[tensor] == "sum"]
-        self.dropped.update(tensor for tensor in copies if kinds[tensor] == "scratch")
-        work = _work(loop.body)
+        self.dropped.update(tensor for tensor, kind in kinds.items() if kind == "scratch")
+        work = _work(loop)
         total = nodes.apply("mul", loop.extent, work)
         size = _total(self._elements(tensor) for tensor in copies)
         made: list[Statement] = [Parts(count, loop.extent, work, size)]
@@ -194,20 +205,22 @@ class _Sharing:
             made.append(Allocate(stored[name_], self.started[name_].value.dtype, (parts,)))
         rewrite = _Rewriting(copies, partial, here)
         inside: list[Statement] = [rewrite.statement(statement) for statement in loop.body]
-        body: list[Statement] = [Let(partial[n], self.started[n].value) for n in outside]
+        body: list[Statement] = [self.allocated[tensor] for tensor in taken]
+        body += [Let(partial[n], self.started[n].value) for n in outside]
         for carried in slides:
             made += carried.before(loop.extent, parts)
             inside = list(carried.body(inside, nodes.var(loop.index)))
             body += carried.starts()
         first, many = nodes.var(self.first), nodes.var(self.many)
         index = Let(loop.index, nodes.apply("add", first, nodes.var(self.step)))
-        body.append(For(self.step, many, (index, *inside)))
+        shared = For(self.step, many, (index, *inside))
+        body.append(shared if blocks is None else _blocks_of_part(loop, blocks, first, many, inside[2:]))
         for name_ in outside:
             value = nodes.var(partial[name_], self.started[name_].value.dtype)
             body.append(Store(stored[name_], (here,), value))
         for carried in slides:
             body += carried.rest(here, nodes.apply("add", first, many))
-        made.append(Tasks(name, self.part, parts, total, loop.extent, self.first, self.many, tuple(body)))
+        made.append(Tasks(name, self.part, parts, total, extent, self.first, self.many, tuple(body)))
         updates: list[Statement] = [
             Update(name, nest.sums[name], nodes.load(stored[name], (here,), self.started[name].value.dtype))
             for name in outside
@@ -233,10 +246,7 @@ class _Sharing:
         return inner
 
     def _elements(self, tensor: str) -> Expr:
-        total: Expr = nodes.number(1)
-        for size in self.allocated[tensor].shape:
-            total = nodes.apply("mul", total, size)
-        return total
+        return _product(self.allocated[tensor].shape)
 
 
 # --- looking ------------------------------------------------------------------------------------------------
@@ -259,6 +269,8 @@ def _look(nest: _Nest, statement: Statement) -> None:
                 nest.first_stored.add(tensor)
             nest.stored.setdefault(tensor, []).append(statement)
             nest.places.setdefault(tensor, []).append(indices)
+        case Contract():
+            _contract(nest, statement)
         case For(_, extent, body):
             _read(nest, extent)
             nest.loops.add(statement.index)
@@ -266,6 +278,32 @@ def _look(nest: _Nest, statement: Statement) -> None:
                 _look(nest, inner)
         case _:
             nest.plain = False
+
+
+def _contract(nest: _Nest, statement: Contract) -> None:
+    """Note the arrays of a contraction, and at which indices it touches them; it goes all along other axes."""
+    nest.contracts = True
+    for expression in expressions(statement):
+        _read(nest, expression)
+    names = (statement.out, statement.left, statement.right)
+    texts = (statement.target, statement.first, statement.second)
+    if statement.out not in nest.places and not statement.add:
+        nest.first_stored.add(statement.out)
+    for name, view, text in zip(names, statement.views, texts, strict=True):
+        here = (nodes.var(nest.index) if isinstance(at, From) else at for at in view)
+        nest.places.setdefault(name, []).append((*here, *(nodes.var(":") for _ in text.split())))
+    nest.loaded.update(names[1:])
+    nest.stored.setdefault(statement.out, []).append(statement)
+
+
+def _row(loop: For, blocks: Strip) -> str:
+    """What the loops over the rows of a block call their index."""
+    for inner in every(loop.body):
+        if isinstance(inner, For) and isinstance(inner.extent, Var) and inner.extent.name == blocks.width:
+            (here, *_) = inner.body
+            assert isinstance(here, Let)
+            return here.name
+    return loop.index
 
 
 def _is_shifted(index: Expr, nest: _Nest) -> bool:
@@ -307,20 +345,36 @@ def _users(body: Sequence[Statement]) -> dict[str, set[int]]:
     return found
 
 
+def _blocks_of_part(
+    loop: For, blocks: Strip, first: Expr, many: Expr, inside: Sequence[Statement]
+) -> Statement:
+    """The loop over blocks of rows for the rows of one part."""
+    behind = nodes.apply("mul", nodes.var(loop.index), blocks.lanes)
+    start = Let(blocks.start, nodes.apply("add", first, behind))
+    rows = nodes.apply("minimum", blocks.lanes, nodes.apply("sub", many, behind))
+    up = nodes.apply("add", many, nodes.apply("sub", blocks.lanes, nodes.number(1)))
+    count = nodes.apply("floor_divide", up, blocks.lanes)
+    return For(loop.index, count, (start, Let(blocks.width, rows), *inside))
+
+
 # --- work ---------------------------------------------------------------------------------------------------
 
 
-def _work(body: Sequence[Statement]) -> Expr:
-    """The operations of one iteration, as an expression in the extents."""
+def _work(loop: For) -> Expr:
+    """The operations of one iteration, as an expression in the extents; of blocks, those of a whole one."""
     here, loops = 0, []
-    for statement in body:
+    for statement in loop.body:
         if isinstance(statement, For):
-            loops.append(nodes.apply("mul", statement.extent, _work(statement.body)))
+            loops.append(nodes.apply("mul", statement.extent, _work(statement)))
+            continue
+        if isinstance(statement, Contract):
+            loops.append(_product(statement.extents))
             continue
         here += 1
         for expression in expressions(statement):
             here += sum(cost(found) for found in subexpressions(expression))
-    return _total((nodes.number(here), *loops))
+    total, blocks = _total((nodes.number(here), *loops)), strip_of(loop)
+    return total if blocks is None else substituted(total, {blocks.width: blocks.lanes})
 
 
 def cost(expression: Expr) -> int:
@@ -331,6 +385,13 @@ def cost(expression: Expr) -> int:
     if not isinstance(expression, Apply) or not expression.dtype.is_float:
         return 0
     return _COSTS.get(expression.function, _CALL)
+
+
+def _product(sizes: Sequence[Expr]) -> Expr:
+    total: Expr = nodes.number(1)
+    for size in sizes:
+        total = nodes.apply("mul", total, size)
+    return total
 
 
 def _total(values: Iterator[Expr] | Sequence[Expr]) -> Expr:
@@ -359,6 +420,10 @@ class _Rewriting:
                 return Store(*self.place(tensor, indices), self.value(value), note)
             case AddTo(tensor, indices, op, value, note):
                 return AddTo(*self.place(tensor, indices), op, self.value(value), note)
+            case Contract():
+                names = (statement.out, statement.left, statement.right)
+                (out, at), (left, first), (right, second) = map(self.view, names, statement.views)
+                return replace(statement, out=out, left=left, right=right, views=(at, first, second))
             case For(index, extent, body):
                 return For(index, self.value(extent), tuple(self.statement(inner) for inner in body))
             case _:
@@ -368,6 +433,10 @@ class _Rewriting:
         found = tuple(self.value(index) for index in indices)
         copy = self.copies.get(tensor)
         return (tensor, found) if copy is None else (copy, (self.part, *found))
+
+    def view(self, tensor: str, view: View) -> tuple[str, View]:
+        copy = self.copies.get(tensor)
+        return (tensor, view) if copy is None else (copy, (self.part, *view))
 
     def value(self, expression: Expr) -> Expr:
         match expression:

@@ -11,7 +11,6 @@ program linear_algebra(a: f64[n, n], b: f64[n, 1]) -> loss
 import numpy as np
 from gradc_runtime.arrays import empty
 from gradc_runtime.linalg import inv, slogdet, solve
-from gradc_runtime.matmul import product
 from gradc_runtime.reduce import plus
 
 
@@ -44,16 +43,15 @@ def linear_algebra_value_and_grad(a, b):
     # v6 = solve(v5, b)
     v6 = solve(v5, b)
     b_bar = empty((n, 1), np.float64)
+    a_bar = empty((n, n), np.float64)
     for i in range(n):
         # b_bar[i, j] = x[i, j] + v6[i, j]
         b_bar[i, 0] = x[i, 0] + v6[i, 0]
-    # v7[i, j] = sum[k] v6[i, k] * x[j, k]
-    v7 = product(v6, x.T)
-    a_bar = empty((n, n), np.float64)
-    for i in range(n):
         for j in range(n):
+            # v7[i, j] = sum[k] v6[i, k] * x[j, k]
+            v7 = v6[i, 0] * x[j, 0]
             # a_bar_3[i, j] = -v7[i, j]
-            a_bar_3 = -v7[i, j]
+            a_bar_3 = -v7
             # a_bar[i, j] = v2[j, i] + a_bar_3[i, j]
             a_bar[i, j] = v2[j, i] + a_bar_3
     return loss, a_bar, b_bar

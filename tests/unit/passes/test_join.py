@@ -1,0 +1,394 @@
+"""Contractions share loops with what stands around them: the same values, and arrays that never exist as a whole."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import gradc
+from gradc.codegen.numba_cpu import module_text
+from gradc.ir.loop import nodes
+from gradc.ir.loop.evaluate import evaluate
+from gradc.ir.loop.nodes import (
+    AddTo,
+    Allocate,
+    CheckIndices,
+    Contract,
+    Expr,
+    Extent,
+    For,
+    Kernel,
+    Let,
+    Library,
+    Load,
+    Parameter,
+    Statement,
+    Store,
+    Tasks,
+    Update,
+)
+from gradc.ir.loop.show import show
+from gradc.ir.loop.verify import verify
+from gradc.ir.loop.walk import every
+from gradc.ir.types import DType
+from gradc.passes.loops import join
+from gradc.passes.loops.join import join_contractions
+from gradc.passes.loops.share import share_out
+from gradc_runtime import numba_backend
+from gradc_runtime.artifact import KernelArtifact
+
+F64, I64 = DType.F64, DType.INT64
+I, J, K = (nodes.var(name) for name in "ijk")  # noqa: E741
+N, M, D = (nodes.var(name) for name in "nmd")
+
+
+def entry(**shapes: tuple[str, ...]) -> list[Statement]:
+    """The extents that the shapes of arguments give."""
+    found: dict[str, Extent] = {}
+    for name, letters in shapes.items():
+        for axis, letter in enumerate(letters):
+            value = nodes.load(f"{name}.shape", (nodes.number(axis),), I64)
+            found.setdefault(letter, Extent(letter, value))
+    return list(found.values())
+
+
+def kernel_of(
+    *body: Statement, results: tuple[str, ...], shapes: dict[str, tuple[str, ...]] | None = None
+) -> Kernel:
+    given = shapes or {"q": ("n", "m", "d"), "r": ("n", "m", "d"), "v": ("n", "m", "d")}
+    parameters = tuple(Parameter(name, F64, len(letters)) for name, letters in given.items())
+    return verify(Kernel("k", parameters, (*entry(**given), *body), results))
+
+
+def nest(*body: Statement, over: tuple[tuple[str, Expr], ...]) -> For:
+    for index, extent in reversed(over):
+        body = (For(index, extent, tuple(body)),)
+    (loop,) = body
+    assert isinstance(loop, For)
+    return loop
+
+
+def at(tensor: str, *place: Expr) -> Expr:
+    return nodes.load(tensor, place, F64)
+
+
+def exp(tensor: str, *place: Expr) -> Expr:
+    return nodes.apply("exp", at(tensor, *place))
+
+
+SCORES = Allocate("s", F64, (N, M, M))
+POWERS = Allocate("e", F64, (N, M, M))
+RESULT = Allocate("y", F64, (N, M, D))
+SCORE = Contract("s", "i j k", "q", "i j p", "r", "i k p", (N, M, M, D), False, note="s = q r")
+ALL = (("i", N), ("j", M), ("k", M))
+POWER = nest(Store("e", (I, J, K), exp("s", I, J, K)), over=ALL)
+VALUE = Contract("y", "i j k", "e", "i j p", "v", "i p k", (N, M, D, M), False)
+BACK = nodes.apply("sub", nodes.apply("sub", N, nodes.number(1)), I)
+ATTENTION = (SCORES, SCORE, POWERS, POWER, RESULT, VALUE)
+
+
+def inputs(kernel: Kernel, sizes: dict[str, int] | None = None) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(5)
+    known = sizes or {"n": 3, "m": 5, "d": 2}
+    shapes: dict[str, list[int]] = {}
+    for statement in kernel.body:
+        if isinstance(statement, Extent) and isinstance(statement.value, Load):
+            (axis,) = statement.value.indices
+            shapes.setdefault(statement.value.tensor.removesuffix(".shape"), []).append(known[statement.name])
+            assert isinstance(axis, nodes.Number)
+    full = tuple(shapes["q"])
+    return {p.name: rng.standard_normal(full[: p.rank]) for p in kernel.parameters}
+
+
+def same(kernel: Kernel, **sizes: int) -> Kernel:
+    """The kernel with contractions in loops, which computes what it did before."""
+    found = verify(join_contractions(kernel))
+    given = inputs(kernel, sizes or None)
+    for one, two in zip(evaluate(found, given), evaluate(kernel, given), strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-13)
+    shared = verify(share_out(found))
+    for one, two in zip(evaluate(shared, given), evaluate(kernel, given), strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-13)
+    return found
+
+
+def lines(kernel: Kernel) -> list[str]:
+    return show(kernel).splitlines()
+
+
+@pytest.fixture
+def low_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks of two rows."""
+    monkeypatch.setattr(join, "BLOCK_ROWS", 2)
+    monkeypatch.setattr(join, "BLOCK_BYTES", 1)
+
+
+@pytest.fixture
+def no_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loops over batches alone."""
+    monkeypatch.setattr(join._Joining, "rows", lambda *_: iter(()))
+
+
+# --- batches ------------------------------------------------------------------------------------------------
+
+
+def test_a_batch_is_one_loop_and_its_arrays_lose_an_axis(no_blocks: None):
+    assert lines(same(kernel_of(*ATTENTION, results=("y",))))[4:] == [
+        "  allocate s: f64[m, m]",
+        "  allocate e: f64[m, m]",
+        "  allocate y: f64[n, m, d]",
+        "  for i < n:",
+        "    contract s[j k] = q[i][j p] * r[i][k p] over (m, m, d)",
+        "    for j < m:",
+        "      for k < m:",
+        "        store e[j, k] = exp(s[j, k])",
+        "    contract y[i][j k] = e[j p] * v[i][p k] over (m, d, m)",
+    ]
+
+
+def test_results_and_what_others_touch_stay_whole(no_blocks: None):
+    found = same(kernel_of(*ATTENTION, results=("y", "e")))
+    assert [line.strip() for line in lines(found) if "allocate" in line] == [
+        "allocate s: f64[m, m]",
+        "allocate e: f64[n, m, m]",
+        "allocate y: f64[n, m, d]",
+    ]
+    total = (
+        Let("total", nodes.number(0.0, F64)),
+        nest(Update("total", "sum", at("e", J, I, K)), over=(("i", M), ("j", N), ("k", M))),
+    )
+    assert "allocate e: f64[n, m, m]" in show(same(kernel_of(*ATTENTION, *total, results=("y", "total"))))
+
+
+@pytest.mark.parametrize(
+    "loop",
+    [
+        nest(Store("e", (I, J, K), exp("s", J, I, K)), over=ALL),
+        nest(Store("e", (J, I, K), exp("s", J, I, K)), over=ALL),
+        nest(
+            Store("e", (I, J, K), exp("s", BACK, J, K)),
+            over=ALL,
+        ),
+    ],
+    ids=["turned when read", "turned all along", "backwards"],
+)
+def test_what_passes_between_iterations_stays_apart(loop: For):
+    kernel = kernel_of(*ATTENTION[:3], loop, *ATTENTION[4:], results=("y",))
+    found = verify(join_contractions(kernel))
+    given = inputs(kernel, {"n": 5, "m": 5, "d": 2})
+    for one, two in zip(evaluate(found, given), evaluate(kernel, given), strict=True):
+        np.testing.assert_array_equal(one, two)
+    assert "allocate s: f64[n, m, m]" in show(found)
+
+
+def test_a_loop_takes_the_name_that_the_others_have():
+    turned = nest(Store("e", (J, I, K), exp("s", J, I, K)), over=(("j", N), ("i", M), ("k", M)))
+    other = nest(Store("e", (I, K, J), exp("s", I, K, J)), over=(("i", N), ("k", M), ("j", M)))
+    last = nest(AddTo("y", (K, I, J), "sum", nodes.number(1.0, F64)), over=(("k", N), ("i", M), ("j", D)))
+    for loops in ((other,), (turned,), (other, last)):
+        body = (*ATTENTION[:3], loops[0], *ATTENTION[4:], *loops[1:])
+        found = same(kernel_of(*body, results=("y",)))
+        assert len([s for s in found.body if isinstance(s, For)]) == (2 if last in loops else 1)
+
+
+def test_numbers_of_a_loop_body_are_computed_once_or_keep_loops_apart():
+    half = Let("h", nodes.apply("mul", nodes.number(0.5, F64), at("v", I, nodes.number(0), nodes.number(0))))
+    other = replace(half, value=at("v", I, nodes.number(0), nodes.number(0)))
+    inner = nest(
+        Store("e", (I, J, K), nodes.apply("mul", exp("s", I, J, K), nodes.var("h", F64))), over=ALL[1:]
+    )
+    again = nest(AddTo("y", (I, J, K), "sum", nodes.var("h", F64)), over=(("j", M), ("k", D)))
+    for second, together in ((half, True), (other, False)):
+        body = (*ATTENTION[:3], For("i", N, (half, inner)), *ATTENTION[4:], For("i", N, (second, again)))
+        found = same(kernel_of(*body, results=("y",)))
+        assert len([s for s in found.body if isinstance(s, For)]) == (1 if together else 2)
+        assert sum(isinstance(s, Let) and s.name == "h" for s in every(found.body)) == (1 if together else 2)
+
+
+def test_what_needs_a_sum_comes_behind_the_loop_and_what_is_needed_before_it():
+    total = (
+        Let("total", nodes.number(0.0, F64)),
+        nest(Update("total", "sum", at("e", I, J, K)), over=ALL),
+    )
+    scaled = nest(
+        Store("y", (I, J, K), nodes.apply("div", at("y", I, J, K), nodes.var("total", F64))),
+        over=(("i", N), ("j", M), ("k", D)),
+    )
+    found = same(kernel_of(*ATTENTION, *total, scaled, results=("y",)))
+    kinds = [type(s).__name__ for s in found.body if isinstance(s, For | Let)]
+    assert kinds == ["Let", "For", "For"]
+    library = Library(
+        ("t",), "reshape", ("s",), (("shape", (nodes.apply("mul", N, nodes.apply("mul", M, M)),)),)
+    )
+    found = verify(join_contractions(kernel_of(*ATTENTION[:2], library, *ATTENTION[2:], results=("y", "t"))))
+    order = [type(s).__name__ for s in found.body if isinstance(s, For | Library | Contract)]
+    assert order == ["For", "Library"]
+    assert "allocate s: f64[n, m, m]" in show(found)
+
+
+def test_checks_stay_before_what_they_guard():
+    check = CheckIndices("t", M)
+    t = Parameter("t", I64, 1)
+    look = nodes.load("t", (J,), I64)
+    first, rest = nest(Store("e", (I, J, K), exp("s", I, look, K)), over=ALL), ATTENTION[4:]
+    kernel = kernel_of(*ATTENTION[:3], results=("s",))
+    body = (*kernel.body, check, first, *rest)
+    found = join_contractions(replace(kernel, parameters=(*kernel.parameters, t), body=body, results=("y",)))
+    kinds = [type(s) for s in verify(found).body if isinstance(s, For | CheckIndices)]
+    assert kinds == [CheckIndices, For]
+
+
+# --- blocks of rows -----------------------------------------------------------------------------------------
+
+
+def test_arrays_of_rows_by_rows_never_exist_as_a_whole(low_blocks: None):
+    found = same(kernel_of(*ATTENTION, results=("y",)))
+    assert lines(found)[4:] == [
+        "  extent height = maximum(floor_divide(1, ((1 + (8 * m)) + (8 * m))), 2)",
+        "  extent blocks = maximum(floor_divide((m + (height - 1)), height), 1)",
+        "  allocate s: f64[height, m]",
+        "  allocate e: f64[height, m]",
+        "  allocate y: f64[n, m, d]",
+        "  for i < n:",
+        "    for block < blocks:",
+        "      let start: i64 = (block * height)",
+        "      let rows: i64 = minimum(height, (m - start))",
+        "      contract s[j k] = q[i, start:][j p] * r[i][k p] over (rows, m, d)",
+        "      for row < rows:",
+        "        let j: i64 = (start + row)",
+        "        for k < m:",
+        "          store e[row, k] = exp(s[row, k])",
+        "      contract y[i, start:][j k] = e[j p] * v[i][p k] over (rows, d, m)",
+    ]
+
+
+SUMMED = Contract("z", "i j k", "e", "i p j", "q", "i p k", (N, M, D, M), False)
+SUMS = (*ATTENTION, Allocate("z", F64, (N, M, D)), SUMMED)
+
+
+def test_sums_over_rows_are_added_up_block_by_block(low_blocks: None):
+    found = same(kernel_of(*SUMS, results=("y", "z")))
+    assert (
+        "contract z[i][j k] += e[p j] * q[i, start:][p k] over (m, d, rows), or = unless (block != 0)"
+        in show(found)
+    )
+
+
+@pytest.mark.parametrize("sizes", [(2, 1, 3), (1, 4, 1), (2, 7, 2), (3, 0, 2), (0, 4, 2), (2, 3, 0)])
+def test_every_number_of_rows(low_blocks: None, sizes: tuple[int, int, int]):
+    same(kernel_of(*SUMS, results=("y", "z")), **dict(zip("nmd", sizes, strict=True)))
+
+
+def one_matrix() -> Kernel:
+    """Scores of one matrix with another: no batch."""
+    over = (("i", M), ("j", M))
+    body = (
+        Allocate("s", F64, (M, M)),
+        Contract("s", "i j", "q", "i k", "r", "j k", (M, M, D), False),
+        Allocate("e", F64, (M, M)),
+        nest(Store("e", (I, J), exp("s", I, J)), over=over),
+        Allocate("y", F64, (M, D)),
+        Contract("y", "i j", "e", "i k", "v", "k j", (M, D, M), False),
+        Allocate("z", F64, (M, D)),
+        Contract("z", "i j", "e", "k i", "q", "k j", (M, D, M), False),
+    )
+    return kernel_of(*body, results=("y", "z"), shapes=dict.fromkeys("qrv", ("m", "d")))
+
+
+@pytest.mark.parametrize("rows", [0, 1, 2, 5, 9])
+def test_blocks_of_one_matrix_are_shared_out(low_blocks: None, rows: int):
+    kernel = one_matrix()
+    found = same(kernel, m=rows, d=2)
+    assert "contract z[i j] += e[k i] * q[start:][k j] over (m, d, rows)" in show(found)
+    assert "allocate z: f64[m, d] zeroed" in show(found)
+    shared = share_out(found)
+    (tasks,) = (s for s in shared.body if isinstance(s, Tasks))
+    assert tasks.extent is M
+    assert [s.tensor for s in tasks.body if isinstance(s, Allocate)] == ["s", "e"]
+    assert "contract z_parts[part][i j] += e[k i] * q[start:][k j]" in show(shared)
+
+
+def test_the_compiled_kernel_gives_the_same_bits_on_any_number_of_threads(low_blocks: None):
+    kernel = share_out(join_contractions(one_matrix()))
+    artifact = KernelArtifact("k", module_text(kernel), tuple((name, "float64", 2) for name in "qrv"), ())
+    compiled = numba_backend.compile_kernel(numba_backend.load(artifact))
+    rng = np.random.default_rng(1)
+    given = [rng.standard_normal((501, 30)) for _ in range(3)]
+    powers = np.exp(given[0] @ given[1].T)
+    results = []
+    for count in (1, 2, 4):
+        gradc.set_num_threads(count)
+        results.append(compiled(*given))
+    gradc.set_num_threads(None)
+    for y, z in results:
+        np.testing.assert_allclose(y, powers @ given[2], rtol=1e-9)
+        np.testing.assert_allclose(z, powers.T @ given[0], rtol=1e-9)
+        assert (y.tobytes(), z.tobytes()) == tuple(array.tobytes() for array in results[0])
+
+
+def test_arrays_that_grow_with_the_rows_alone_are_not_cut(low_blocks: None):
+    hidden = Allocate("h", F64, (M, nodes.number(300)))
+    wide = nodes.number(300)
+    body = (
+        hidden,
+        Contract("h", "i j", "q", "i k", "r", "k j", (M, wide, D), False),
+        nest(Store("h", (I, J), exp("h", I, J)), over=(("i", M), ("j", wide))),
+        Allocate("y", F64, (M, D)),
+        Contract("y", "i j", "h", "i k", "v", "k j", (M, D, wide), False),
+    )
+    kernel = kernel_of(*body, results=("y",), shapes={"q": ("m", "d"), "r": ("d", "w"), "v": ("w", "d")})
+    assert join_contractions(kernel) is not kernel
+    assert join_contractions(kernel).body == kernel.body
+
+
+# --- attention ----------------------------------------------------------------------------------------------
+
+
+def attention(q, k, v, c):
+    length, features = q.shape[-2:]
+    scores = q @ k.swapaxes(-1, -2) / features**0.5
+    scores = np.where(np.tril(np.ones((length, length), bool)), scores, -np.inf)
+    powers = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    shares = powers / powers.sum(axis=-1, keepdims=True)
+    return (c * (shares @ v)).sum()
+
+
+def closed_form(q: Any, k: Any, v: Any, c: Any) -> tuple[Any, ...]:
+    """The gradients, by hand."""
+    length, scale = q.shape[-2], q.shape[-1] ** -0.5
+    scores = q @ k.swapaxes(-1, -2) * scale
+    scores[..., ~np.tril(np.ones((length, length), bool))] = -np.inf
+    shares = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    shares /= shares.sum(axis=-1, keepdims=True)
+    of_shares = c @ v.swapaxes(-1, -2)
+    slope = shares * (of_shares - (of_shares * shares).sum(axis=-1, keepdims=True)) * scale
+    return slope @ k, slope.swapaxes(-1, -2) @ q, shares.swapaxes(-1, -2) @ c
+
+
+@pytest.mark.parametrize(
+    "shape", [(2, 3, 300, 12), (1, 1, 300, 12), (1, 2, 129, 11), (2, 1, 40, 12), (300, 12)], ids=str
+)
+def test_attention_never_stores_scores_of_all_rows(shape: tuple[int, ...]):
+    rng = np.random.default_rng(7)
+    given = [rng.standard_normal(shape) for _ in range(4)]
+    loss: Callable[..., Any] = gradc.differentiate(attention, wrt=("q", "k", "v"))
+    _, found = loss.value_and_grad(*given)
+    for one, two in zip(found, closed_form(*given), strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-9, atol=1e-12)
+    kernel = loss.inspect(*given).stages.kernel
+    length = nodes.var("c_n0" if len(shape) == 2 else "c_n2")
+    for statement in every(kernel.body):
+        if isinstance(statement, Allocate):
+            assert list(statement.shape).count(length) < 2, show(kernel)
+    assert sum(isinstance(statement, Tasks) for statement in kernel.body) == 1
+
+
+def test_memory_of_attention_grows_with_its_length():
+    def needed(length: int) -> int:
+        given = [np.zeros((1, 2, length, 64), np.float32)] * 4
+        text = gradc.differentiate(attention, wrt=("q", "k", "v")).inspect(*given).workspace
+        return int(text.split("arrays, ")[1].split(" bytes")[0])
+
+    assert needed(4096) < 2.1 * needed(2048)
