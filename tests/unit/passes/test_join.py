@@ -35,6 +35,7 @@ from gradc.ir.loop.walk import every
 from gradc.ir.types import DType
 from gradc.passes.loops import join
 from gradc.passes.loops.join import join_contractions
+from gradc.passes.loops.joint_loops import Rows, batch_of, row_of
 from gradc.passes.loops.share import share_out
 from gradc_runtime import numba_backend
 from gradc_runtime.artifact import KernelArtifact
@@ -165,6 +166,10 @@ def test_results_and_what_others_touch_stay_whole(no_blocks: None):
 @pytest.mark.parametrize(
     "loop",
     [
+        nest(
+            Store("e", (I, J, K), nodes.apply("add", exp("s", J, I, K), exp("s", I, J, K))),
+            over=ALL,
+        ),
         nest(Store("e", (I, J, K), exp("s", J, I, K)), over=ALL),
         nest(Store("e", (J, I, K), exp("s", J, I, K)), over=ALL),
         nest(
@@ -172,7 +177,7 @@ def test_results_and_what_others_touch_stay_whole(no_blocks: None):
             over=ALL,
         ),
     ],
-    ids=["turned when read", "turned all along", "backwards"],
+    ids=["at two places", "turned when read", "turned all along", "backwards"],
 )
 def test_what_passes_between_iterations_stays_apart(loop: For):
     kernel = kernel_of(*ATTENTION[:3], loop, *ATTENTION[4:], results=("y",))
@@ -181,6 +186,95 @@ def test_what_passes_between_iterations_stays_apart(loop: For):
     for one, two in zip(evaluate(found, given), evaluate(kernel, given), strict=True):
         np.testing.assert_array_equal(one, two)
     assert "allocate s: f64[n, m, m]" in show(found)
+
+
+def test_arrays_that_lie_across_the_loop_keep_loops_apart():
+    across = Allocate("t", F64, (M, N))
+    made = nest(Store("t", (J, I), exp("s", I, J, nodes.number(0))), over=ALL[:2])
+    used = nest(AddTo("y", (I, J, K), "sum", at("t", J, I)), over=(("i", N), ("j", M), ("k", D)))
+    found = same(kernel_of(*ATTENTION, across, made, used, results=("y",)))
+    assert len([s for s in found.body if isinstance(s, For)]) == 2
+    assert "allocate t: f64[m, n]" in show(found)
+
+
+def test_what_an_earlier_loop_has_made_stays_whole_for_a_later_one():
+    total = (
+        Let("total", nodes.number(0.0, F64)),
+        nest(Update("total", "sum", at("y", I, J, K)), over=(("i", N), ("j", M), ("k", D))),
+    )
+    scaled = nest(
+        Store("f", (I, J, K), nodes.apply("mul", at("e", I, J, K), nodes.var("total", F64))), over=ALL
+    )
+    last = replace(VALUE, out="z", left="f")
+    later = (*total, Allocate("f", F64, (N, M, M)), scaled, Allocate("z", F64, (N, M, D)), last)
+    found = same(kernel_of(*ATTENTION, *later, results=("z",)))
+    assert len([s for s in found.body if isinstance(s, For)]) == 2
+    assert "allocate e: f64[n, m, m]" in show(found)
+    assert "allocate f: f64[n, m, m]" not in show(found)
+
+
+def test_what_an_iteration_reads_before_it_writes_passes_between_iterations():
+    t, y = Allocate("t", F64, (M, M)), Allocate("y", F64, (N, M, D))
+    score = Contract("t", "j k", "q", "j p", "r", "k p", (M, M, D), False, views=((), (I,), (I,)))
+    used = nest(Store("y", (I, J, K), at("t", J, K)), over=(("j", M), ("k", D)))
+    for body, is_shared in (((score, used), True), ((used, score), False)):
+        shared = share_out(kernel_of(t, y, For("i", N, body), results=("y",)))
+        assert any(isinstance(s, Tasks) for s in shared.body) == is_shared
+
+
+def test_a_batch_of_one_joins_what_touches_its_result():
+    one = nodes.number(1)
+    zero = nodes.number(0)
+    body = (
+        Allocate("s", F64, (M, M)),
+        Contract("s", "i j", "q", "0 i k", "r", "0 j k", (M, M, D), False),
+        Allocate("y", F64, (one, M, D)),
+        Contract("y", "0 i j", "s", "i k", "v", "0 k j", (M, D, M), False),
+        Allocate("z", F64, (M, D)),
+        nest(Store("z", (I, J), exp("y", zero, I, J)), over=(("i", M), ("j", D))),
+    )
+    kernel = kernel_of(*body, results=("z",), shapes=dict.fromkeys("qrv", ("o", "m", "d")))
+    found = verify(join_contractions(kernel))
+    given = inputs(kernel, {"o": 1, "m": 5, "d": 2})
+    for first, second in zip(evaluate(found, given), evaluate(kernel, given), strict=True):
+        np.testing.assert_allclose(first, second, rtol=1e-13)
+    (loop,) = (s for s in found.body if isinstance(s, For))
+    assert "contract y[0, start:][i j] = s[i k] * v[0][k j]" in show(found)
+    assert any(isinstance(s, Store) for s in every((loop,)))
+    assert "allocate y: f64[1, m, d]" in show(found)
+
+
+@pytest.mark.parametrize(
+    ("texts", "batch", "row"),
+    [
+        (("i j k", "i j p", "i p k"), N, None),
+        (("0 i k", "i p", "1 p k"), None, "i"),
+        (("j i", "i k", "k j"), None, None),
+        (("i j", "i k", "k+i j"), None, None),
+        (("i j", "i k+i", "k j"), None, None),
+        (("i j k", "i j p+i", "i p k"), None, None),
+        (("j k", "i j", "i k"), None, "i"),
+        (("i j", "2i k", "k j"), None, None),
+        (("i j", "i+1 k", "k j"), None, None),
+    ],
+)
+def test_batches_and_rows_of_contractions(texts: tuple[str, str, str], batch: Expr | None, row: str | None):
+    letters = sorted({c for text in texts for c in text if c.isalpha()})
+    sizes = {"i": N, "j": M, "k": D, "p": nodes.var("p")}
+    target, first, second = texts
+    extents = tuple(sizes[letter] for letter in letters)
+    contract = Contract("y", target, "a", first, "b", second, extents, False)
+    assert batch_of(contract) is batch
+    assert row_of(contract, N) == row
+
+
+def test_blocks_do_not_add_to_what_others_have_added_to():
+    names = [nodes.var(name) for name in ("block", "start", "rows", "row", "height", "blocks")]
+    contract = Contract("z", "j k", "e", "i j", "q", "i k", (N, M, D), True)
+    for adds in (True, False):
+        rows = Rows(N, I, *names, adds=adds)
+        assert rows.iteration(contract) is None
+        assert rows.iteration(replace(contract, add=False)) is not None
 
 
 def test_a_loop_takes_the_name_that_the_others_have():
@@ -238,6 +332,17 @@ def test_checks_stay_before_what_they_guard():
     found = join_contractions(replace(kernel, parameters=(*kernel.parameters, t), body=body, results=("y",)))
     kinds = [type(s) for s in verify(found).body if isinstance(s, For | CheckIndices)]
     assert kinds == [CheckIndices, For]
+
+
+def test_checks_of_what_the_loop_makes_stay_before_its_use():
+    made = For("i", N, (Store("t", (I,), I),))
+    look = nodes.load("t", (I,), I64)
+    used = nest(Store("e", (I, J, K), exp("s", I, look, K)), over=ALL)
+    body = (*ATTENTION[:3], Allocate("t", I64, (N,)), made, CheckIndices("t", M), used, *ATTENTION[4:])
+    found = same(kernel_of(*body, results=("y",)))
+    kinds = [type(s) for s in found.body if isinstance(s, For | CheckIndices)]
+    assert kinds[0] is For
+    assert kinds[1:] == [CheckIndices, For]
 
 
 # --- blocks of rows -----------------------------------------------------------------------------------------
@@ -383,6 +488,7 @@ def test_attention_never_stores_scores_of_all_rows(shape: tuple[int, ...]):
         if isinstance(statement, Allocate):
             assert list(statement.shape).count(length) < 2, show(kernel)
     assert sum(isinstance(statement, Tasks) for statement in kernel.body) == 1
+    assert sum(isinstance(statement, Contract) for statement in every(kernel.body)) == 6
 
 
 def test_memory_of_attention_grows_with_its_length():

@@ -8,7 +8,7 @@ looked up, and no more than there are.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from typing import TypeAlias
@@ -34,14 +34,13 @@ from gradc.ir.loop.nodes import (
     Store,
     Tasks,
     Var,
-    View,
 )
 from gradc.ir.loop.sizes import size_of
 from gradc.ir.loop.strip import Strip, strip_of
 from gradc.ir.loop.walk import expressions, subexpressions
 from gradc.ir.tensors import TensorType
 from gradc.ir.types import DType
-from gradc_runtime.contraction import Position, positions
+from gradc_runtime.contraction import positions
 
 MARKED = 1 << 27  # elements of an array of which a map is kept where boxes overlap
 
@@ -178,7 +177,8 @@ class _Walk:
         places: list[list[Form | None]] = [
             [
                 *(self.form(index) for index in view if not isinstance(index, From)),
-                *self.behind(view, at),
+                # A block begins anywhere: all blocks of a loop count at once.
+                *(({f"{letter} here": factor for factor, letter in terms}, offset) for terms, offset in at),
             ]
             for view, at in zip(statement.views, read, strict=True)
         ]
@@ -187,14 +187,6 @@ class _Walk:
         self.place(self.reads, statement.right, places[2], 1)
         if statement.add:
             self.place(self.reads, statement.out, places[0], 1)
-
-    def behind(self, view: View, read: Sequence[Position]) -> Iterator[Form | None]:
-        """The forms of positions in a view, on the axes that no index is given for."""
-        starts = [self.form(at.start) if isinstance(at, From) else ({}, 0) for at in view]
-        starts = [start for start, at in zip(starts, view, strict=True) if isinstance(at, From)]
-        for at, (terms, offset) in enumerate(read):
-            found: Form = ({f"{letter} here": factor for factor, letter in terms}, offset)
-            yield _added(found, starts[at]) if at < len(starts) else found
 
     # --- elements ---------------------------------------------------------------------------------------
 

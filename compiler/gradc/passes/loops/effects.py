@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from gradc.ir.loop.nodes import (
     AddTo,
     Carry,
-    CheckIndices,
-    Clear,
     Contract,
     Expr,
     Extent,
@@ -126,5 +124,5 @@ class _Looking:
                 found.read.update(names)
                 for name in names:
                     found.note(name, ELSEWHERE)
-                made = statement.outs if isinstance(statement, Library) else names[:1]
-                found.written.update(names if isinstance(statement, CheckIndices | Clear) else made)
+                # A check counts as writing what it checks: nothing may look there before it.
+                found.written.update(statement.outs if isinstance(statement, Library) else names[:1])

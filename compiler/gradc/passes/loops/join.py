@@ -44,7 +44,7 @@ from gradc.ir.loop.nodes import (
 from gradc.ir.loop.strip import BLOCK_ROWS
 from gradc.ir.loop.walk import every, touched
 from gradc.ir.names import INDEX_NAMES, NameSupply
-from gradc.passes.loops.effects import ELSEWHERE, Effects, effects
+from gradc.passes.loops.effects import Effects, effects
 from gradc.passes.loops.joint_loops import Batch, Joint, Rows, batch_of, keeping, letters_of, row_of
 
 BLOCK_BYTES = (
@@ -195,7 +195,7 @@ class _Joining:
             return None
         if isinstance(joint, Rows):
             summed = {s.out for s in group.members if isinstance(s, Contract) and s.add}
-            if not _adds_apart(summed, group) or (joint.adds and not any(map(self.is_square, own))):
+            if joint.adds and not any(map(self.is_square, own)):
                 return None
             self.sizes += self.heights(joint, own)
             for name in summed if joint.adds else ():
@@ -211,7 +211,7 @@ class _Joining:
         array = self.allocated.get(name)
         if array is None or name in outside or array.zeroed or group.done.axes[name] != 0:
             return False
-        return len(array.shape) > 1 and array.shape[0] is group.joint.extent
+        return len(array.shape) > 1
 
     def is_square(self, name: str) -> bool:
         """Whether an array grows with the square of its rows."""
@@ -242,12 +242,6 @@ def _group(joint: Joint, statements: Sequence[Statement], around: tuple[Expr, ..
             break
         group.take(statement)
     return group
-
-
-def _adds_apart(summed: set[str], group: _Group) -> bool:
-    """Whether the results that blocks are added to are touched by nothing else in the loop."""
-    outs = [s.out for s in group.members if isinstance(s, Contract) and s.add]
-    return len(outs) == len(summed) and all(group.done.axes[name] == ELSEWHERE for name in summed)
 
 
 def _names(statements: Sequence[Statement]) -> set[str]:
