@@ -30,6 +30,7 @@ from gradc.ir.loop.nodes import (
     Update,
 )
 from gradc.ir.loop.show import show
+from gradc.ir.loop.strip import strip_of
 from gradc.ir.loop.verify import verify
 from gradc.ir.loop.walk import every
 from gradc.ir.types import DType
@@ -272,7 +273,7 @@ def test_blocks_do_not_add_to_what_others_have_added_to():
     names = [nodes.var(name) for name in ("block", "start", "rows", "row", "height", "blocks")]
     contract = Contract("z", "j k", "e", "i j", "q", "i k", (N, M, D), True)
     for adds in (True, False):
-        rows = Rows(N, I, *names, adds=adds)
+        rows = Rows(N, I, *names, adds=adds, lowest=1)
         assert rows.iteration(contract) is None
         assert rows.iteration(replace(contract, add=False)) is not None
 
@@ -351,7 +352,7 @@ def test_checks_of_what_the_loop_makes_stay_before_its_use():
 def test_arrays_of_rows_by_rows_never_exist_as_a_whole(low_blocks: None):
     found = same(kernel_of(*ATTENTION, results=("y",)))
     assert lines(found)[4:] == [
-        "  extent height = maximum(floor_divide(1, ((1 + (8 * m)) + (8 * m))), 2)",
+        "  extent height = maximum(minimum(maximum(floor_divide(1, maximum(((8 * m) + (8 * m)), 1)), 2), m), 1)",
         "  extent blocks = maximum(floor_divide((m + (height - 1)), height), 1)",
         "  allocate s: f64[height, m]",
         "  allocate e: f64[height, m]",
@@ -446,6 +447,51 @@ def test_arrays_that_grow_with_the_rows_alone_are_not_cut(low_blocks: None):
     kernel = kernel_of(*body, results=("y",), shapes={"q": ("m", "d"), "r": ("d", "w"), "v": ("w", "d")})
     assert join_contractions(kernel) is not kernel
     assert join_contractions(kernel).body == kernel.body
+
+
+# --- images -------------------------------------------------------------------------------------------------
+
+
+convolution = gradc.equation("y[n,o,p,q] = sum[c,i,j] w[o,c,i,j] * x[n,c,p+i,q+j]")
+
+
+def convnet(x, k, b, m, w):
+    """Two convolutions, each with a rectifier and pooling, padding between them, and a linear layer."""
+    h = np.maximum(convolution(w=k, x=x) + b[:, None, None], 0)
+    h = np.maximum(
+        np.maximum(h[:, :, ::2, ::2], h[:, :, 1::2, ::2]), np.maximum(h[:, :, ::2, 1::2], h[:, :, 1::2, 1::2])
+    )
+    h = np.tanh(convolution(w=m, x=np.pad(h, ((0, 0), (0, 0), (1, 1), (1, 1)))))
+    return np.square(h.reshape(len(x), -1) @ w).mean()
+
+
+def images(count: int) -> tuple[np.ndarray, ...]:
+    rng = np.random.default_rng(9)
+    shapes = ((count, 2, 6, 6), (5, 2, 3, 3), (5,), (4, 5, 3, 3), (4 * 2 * 2, 3))
+    return tuple(rng.standard_normal(shape) for shape in shapes)
+
+
+def test_networks_that_convolve_go_through_blocks_of_images(monkeypatch: pytest.MonkeyPatch):
+    given, results = images(7), []
+    for most in (1, 1 << 14):  # bytes of a block: one image, some
+        monkeypatch.setattr(join, "BLOCK_BYTES", most)
+        loss = gradc.differentiate(convnet)
+        kernel = loss.inspect(*given).stages.kernel
+        value, gradient = loss.value_and_grad(*given)
+        results.append((value, *gradient))
+        tasks = [s for s in kernel.body if isinstance(s, Tasks) and strip_of_tasks(s)]
+        inside = [s for found in tasks for s in every(found.body) if isinstance(s, Contract)]
+        assert len(tasks) == 2
+        assert len(inside) == 6  # each convolution, and its gradients with respect to weights and images
+    value, gradient = gradc.differentiate(convnet, target="interpret").value_and_grad(*given)
+    for found in results:
+        for one, two in zip(found, (value, *gradient), strict=True):
+            np.testing.assert_allclose(one, two, rtol=1e-10, atol=1e-12)
+
+
+def strip_of_tasks(tasks: Tasks) -> bool:
+    """Whether tasks go through blocks."""
+    return any(isinstance(s, For) and strip_of(s) is not None for s in tasks.body)
 
 
 # --- attention ----------------------------------------------------------------------------------------------

@@ -9,7 +9,8 @@ Attention is the example: a matrix product for every sequence and head, loops ov
 passes between them exists for one element of the batch at a time and stays in a cache; elements of the batch are
 shared out to threads, each of which does all that there is to do for its own.  Of an element, blocks of rows follow one
 another, so high that what they keep stays in a cache: a matrix of scores never exists as a whole.  Without a batch
-there are such blocks where an array grows with the square of its rows; they are shared out to threads themselves.
+there are such blocks where an array grows with the square of its rows, and blocks of images in networks that convolve
+them; they are shared out to threads themselves.
 
 Statements join a loop where nothing passes from one iteration to another: all that touches an array which one of them
 writes does so at the loop's index.
@@ -45,7 +46,17 @@ from gradc.ir.loop.strip import BLOCK_ROWS
 from gradc.ir.loop.walk import every, touched
 from gradc.ir.names import INDEX_NAMES, NameSupply
 from gradc.passes.loops.effects import Effects, effects
-from gradc.passes.loops.joint_loops import Batch, Joint, Rows, batch_of, keeping, letters_of, row_of
+from gradc.passes.loops.joint_loops import (
+    Batch,
+    Joint,
+    Rows,
+    batch_of,
+    images_of,
+    keeping,
+    letters_of,
+    row_of,
+)
+from gradc.passes.loops.work import product, total
 
 BLOCK_BYTES = (
     1 << 19
@@ -138,8 +149,11 @@ class _Joining:
         self, statements: Sequence[Statement], outside: set[str], around: tuple[Expr, ...]
     ) -> list[Statement]:
         """The statements of a block, with what can be joined in loops; `outside` is touched by others, too."""
+        contracts = [s for s in statements if isinstance(s, Contract)]
+        batches = {batch_of(s) for s in contracts} - {None}
+        images = set() if around or batches else {images_of(s) for s in contracts} - {None}
         for at in range(len(statements)):
-            for joint in self.joints(statements, at, around):
+            for joint in self.joints(statements, at, around, batches, images):
                 group = _group(joint, statements[at:], around)
                 beyond = outside | _names((*statements[:at], *group.before, *group.after))
                 members = self.joined(group, beyond)
@@ -154,19 +168,29 @@ class _Joining:
                 return [*first, *self.block(group.after, outside | _names(first), around)]
         return list(statements)
 
-    def joints(self, statements: Sequence[Statement], at: int, around: tuple[Expr, ...]) -> Iterator[Joint]:
-        """The loops that a statement may open."""
+    def joints(
+        self,
+        statements: Sequence[Statement],
+        at: int,
+        around: tuple[Expr, ...],
+        batches: set[Expr | None],
+        images: set[Expr | None],
+    ) -> Iterator[Joint]:
+        """The loops that a statement may open; some run over batches, or over the images of convolutions."""
         statement = statements[at]
-        batches = {batch_of(s) for s in statements if isinstance(s, Contract)} - {None}
-        extent = statement.extent if isinstance(statement, For) else None
-        extent = batch_of(statement) if isinstance(statement, Contract) else extent
-        if extent is not None and extent in batches:
-            yield Batch(extent, self.index(statements, extent, around))
+        for extents, found in ((batches, batch_of), (images, images_of)):
+            extent = statement.extent if isinstance(statement, For) else None
+            extent = found(statement) if isinstance(statement, Contract) else extent
+            if extent is not None and extent in extents:
+                if extents is batches:
+                    yield Batch(extent, self.index(statements, extent, around))
+                else:
+                    yield from self.rows(statements, extent, around, 1)
         if isinstance(statement, Contract) and not batches:
             for letter, size in zip(letters_of(statement), statement.extents, strict=True):
                 leads = row_of(statement, size) == letter and letter in statement.target
                 if leads and not _is_low(size) and (around or any(map(self.is_square, self.allocated))):
-                    yield from self.rows(statements, size, around)
+                    yield from self.rows(statements, size, around, BLOCK_ROWS)
 
     def index(self, statements: Sequence[Statement], extent: Expr, around: tuple[Expr, ...]) -> Var:
         """What the loops over an extent call their index."""
@@ -174,13 +198,15 @@ class _Joining:
         free = (name for name in self.letters if nodes.var(name) not in around)
         return nodes.var(next(loops, next(free)))
 
-    def rows(self, statements: Sequence[Statement], extent: Expr, around: tuple[Expr, ...]) -> Iterator[Rows]:
+    def rows(
+        self, statements: Sequence[Statement], extent: Expr, around: tuple[Expr, ...], lowest: int
+    ) -> Iterator[Rows]:
         """Blocks of rows; the names are free again if they are not wanted."""
         names = [self.names.fresh(hint) for hint in ("block", "start", "rows", "row", "height", "blocks")]
         block, start, rows, row, height, blocks = map(nodes.var, names)
         index = self.index(statements, extent, around)
         # Blocks of an outermost loop are shared out: each part has sums of its own, which are added up.
-        yield Rows(extent, index, block, start, rows, row, height, blocks, adds=not around)
+        yield Rows(extent, index, block, start, rows, row, height, blocks, not around, lowest)
         for name in names:
             self.names.release(name)
 
@@ -195,21 +221,21 @@ class _Joining:
             return None
         if isinstance(joint, Rows):
             summed = {s.out for s in group.members if isinstance(s, Contract) and s.add}
-            if joint.adds and not any(map(self.is_square, own)):
+            if joint.adds and joint.lowest > 1 and not any(map(self.is_square, own)):
                 return None
             self.sizes += self.heights(joint, own)
             for name in summed if joint.adds else ():
                 self.allocated[name] = replace(self.allocated[name], zeroed=True)
+        cleared = [Clear(name) for name in sorted(own) if self.allocated[name].zeroed]
         for name in own:
-            self.allocated[name] = replace(
-                self.allocated[name], shape=joint.shape(self.allocated[name].shape)
-            )
-        return [keeping(member, own, joint) for member in group.members]
+            old = self.allocated[name]
+            self.allocated[name] = replace(old, shape=joint.shape(old.shape), zeroed=False)
+        return [*cleared, *(keeping(member, own, joint) for member in group.members)]
 
     def is_own(self, name: str, group: _Group, outside: set[str]) -> bool:
         """Whether an array may exist for one iteration at a time."""
         array = self.allocated.get(name)
-        if array is None or name in outside or array.zeroed or group.done.axes[name] != 0:
+        if array is None or name in outside or group.done.axes[name] != 0:
             return False
         return len(array.shape) > 1
 
@@ -220,14 +246,18 @@ class _Joining:
 
     def heights(self, joint: Rows, own: set[str]) -> list[Statement]:
         """How many rows a block has, and how many blocks there are."""
-        kept: Expr = nodes.number(1)
-        for name in sorted(own):
-            row: Expr = nodes.number(self.allocated[name].dtype.numpy.itemsize)
-            for size in self.allocated[name].shape[1:]:
-                row = nodes.apply("mul", row, size)
-            kept = nodes.apply("add", kept, row)
+        rows = (
+            nodes.apply(
+                "mul",
+                nodes.number(self.allocated[name].dtype.numpy.itemsize),
+                product(self.allocated[name].shape[1:]),
+            )
+            for name in sorted(own)
+        )
+        kept = nodes.apply("maximum", total(rows), nodes.number(1))
         fitting = nodes.apply("floor_divide", nodes.number(BLOCK_BYTES), kept)
-        height = nodes.apply("maximum", fitting, nodes.number(BLOCK_ROWS))
+        wanted = nodes.apply("maximum", fitting, nodes.number(joint.lowest))
+        height = nodes.apply("maximum", nodes.apply("minimum", wanted, joint.extent), nodes.number(1))
         up = nodes.apply("add", joint.extent, nodes.apply("sub", joint.height, nodes.number(1)))
         # One at least: without rows, it writes the zeros that sums over rows are.
         blocks = nodes.apply("maximum", nodes.apply("floor_divide", up, joint.height), nodes.number(1))

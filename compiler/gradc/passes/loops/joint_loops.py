@@ -91,7 +91,7 @@ class Rows:
     """``for block < blocks: start = block * height; rows = minimum(height, n - start)``: some rows at a time.
 
     `index` is what the loops over rows call theirs, `row` a row's place in the block.  The first block writes what the
-    others add to, unless it `adds`, too.
+    others add to, unless it `adds`, too.  A block has `lowest` rows at least, if there are as many.
     """
 
     extent: Expr
@@ -103,6 +103,7 @@ class Rows:
     height: Var
     blocks: Var
     adds: bool
+    lowest: int
 
     def iteration(self, statement: Statement) -> tuple[Statement, ...] | None:
         """A loop over the rows of the block, or their contraction: it adds to its result if they are summed."""
@@ -164,6 +165,16 @@ def row_of(statement: Contract, extent: Expr) -> str | None:
         leading = _heads(statement).count(letter)
         if size is extent and leading == 2 == "".join(_texts(statement)).count(letter):
             return letter
+    return None
+
+
+def images_of(statement: Contract) -> Expr | None:
+    """The extent of the images that a convolution, or a gradient of one, runs over."""
+    if not any("+" in word for text in _texts(statement) for word in text.split()):
+        return None
+    for letter, size in zip(letters_of(statement), statement.extents, strict=True):
+        if row_of(statement, size) == letter and letter in statement.target:
+            return size
     return None
 
 

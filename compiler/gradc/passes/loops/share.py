@@ -16,7 +16,7 @@ The number of parts follows from the extents, so the bits of a result do not dep
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from gradc.ir.loop import nodes
@@ -24,6 +24,7 @@ from gradc.ir.loop.nodes import (
     AddTo,
     Allocate,
     Apply,
+    Clear,
     Contract,
     Expr,
     For,
@@ -40,19 +41,13 @@ from gradc.ir.loop.nodes import (
     Var,
     View,
 )
-from gradc.ir.loop.rewrite import rebuilt, substituted, with_values
+from gradc.ir.loop.rewrite import rebuilt, with_values
 from gradc.ir.loop.strip import Strip, strip_of
 from gradc.ir.loop.walk import every, expressions, subexpressions, touched
 from gradc.ir.names import INDEX_NAMES, NameSupply
 from gradc.passes.loops.slide import Carried, slide_of
+from gradc.passes.loops.work import product, total, work_of
 
-# Operations that a function counts for; one that is not here is a call.
-_COSTS: dict[str, int] = {
-    **dict.fromkeys(("add", "sub", "mul", "neg", "select", "copy", "maximum", "minimum", "abs"), 1),
-    **dict.fromkeys(("div", "sqrt", "reciprocal"), 4),
-}
-_CALL = 20
-_LOOKUP = 20  # an element anywhere in memory
 _RAISING = frozenset(("pow",))  # of integers: a task has nobody to tell
 
 
@@ -70,6 +65,7 @@ class _Nest:
     local: set[str] = field(default_factory=set)
     loops: set[str] = field(default_factory=set)  # their indices
     first_stored: set[str] = field(default_factory=set)  # arrays that an iteration writes before it reads
+    cleared: set[str] = field(default_factory=set)  # arrays that an iteration clears before it touches them
     contracts: bool = False
     plain: bool = True  # nothing in it but loops, numbers and elements
 
@@ -152,16 +148,18 @@ class _Sharing:
         self, at: int, loop: For, nest: _Nest, tensor: str, statements: Sequence[Statement]
     ) -> str | None:
         places = nest.places[tensor]
+        allocated, used_here = self.allocated.get(tensor), self.users[tensor] == {at}
+        if any(isinstance(statement, Clear) for statement in statements):
+            return "scratch" if tensor in nest.cleared and used_here and not nest.varies(places) else None
         for axis, index in enumerate(places[0]):
             if _is_shifted(index, nest) and all(place[axis] is index for place in places):
                 return "own"
-        allocated = self.allocated.get(tensor)
         if allocated is None:
             return None
         if allocated.zeroed and min(self.users[tensor]) == at and slide_of(loop, tensor):
             return "slide"
         adds = [s for s in statements if isinstance(s, AddTo) or (isinstance(s, Contract) and s.add)]
-        if not adds and self.users[tensor] == {at} and tensor not in self.before.results:
+        if not adds and used_here and tensor not in self.before.results:
             return "scratch" if tensor in nest.first_stored and not nest.varies(places) else None
         only_sums = len(adds) == len(statements) and all(getattr(s, "op", "sum") == "sum" for s in adds)
         if self._grows_with(allocated, nest.extent):
@@ -194,9 +192,9 @@ class _Sharing:
         stored = {name: self.names.fresh(f"{name}_parts") for name in outside}
         summed = [tensor for tensor in copies if kinds[tensor] == "sum"]
         self.dropped.update(tensor for tensor, kind in kinds.items() if kind == "scratch")
-        work = _work(loop)
-        total = nodes.apply("mul", loop.extent, work)
-        size = _total(self._elements(tensor) for tensor in copies)
+        work = work_of(loop)
+        whole = nodes.apply("mul", loop.extent, work)
+        size = total(self._elements(tensor) for tensor in copies)
         made: list[Statement] = [Parts(count, loop.extent, work, size)]
         for tensor, copy in copies.items():
             old = self.allocated[tensor]
@@ -220,7 +218,7 @@ class _Sharing:
             body.append(Store(stored[name_], (here,), value))
         for carried in slides:
             body += carried.rest(here, nodes.apply("add", first, many))
-        made.append(Tasks(name, self.part, parts, total, extent, self.first, self.many, tuple(body)))
+        made.append(Tasks(name, self.part, parts, whole, extent, self.first, self.many, tuple(body)))
         updates: list[Statement] = [
             Update(name, nest.sums[name], nodes.load(stored[name], (here,), self.started[name].value.dtype))
             for name in outside
@@ -246,7 +244,7 @@ class _Sharing:
         return inner
 
     def _elements(self, tensor: str) -> Expr:
-        return _product(self.allocated[tensor].shape)
+        return product(self.allocated[tensor].shape)
 
 
 # --- looking ------------------------------------------------------------------------------------------------
@@ -269,8 +267,8 @@ def _look(nest: _Nest, statement: Statement) -> None:
                 nest.first_stored.add(tensor)
             nest.stored.setdefault(tensor, []).append(statement)
             nest.places.setdefault(tensor, []).append(indices)
-        case Contract():
-            _contract(nest, statement)
+        case Contract() | Clear():
+            _whole(nest, statement)
         case For(_, extent, body):
             _read(nest, extent)
             nest.loops.add(statement.index)
@@ -280,8 +278,13 @@ def _look(nest: _Nest, statement: Statement) -> None:
             nest.plain = False
 
 
-def _contract(nest: _Nest, statement: Contract) -> None:
+def _whole(nest: _Nest, statement: Contract | Clear) -> None:
     """Note the arrays of a contraction, and at which indices it touches them; it goes all along other axes."""
+    if isinstance(statement, Clear):
+        if not nest.places.setdefault(statement.tensor, []):
+            nest.cleared.add(statement.tensor)
+        nest.stored.setdefault(statement.tensor, []).append(statement)
+        return
     nest.contracts = True
     for expression in expressions(statement):
         _read(nest, expression)
@@ -355,50 +358,6 @@ def _blocks_of_part(
     up = nodes.apply("add", many, nodes.apply("sub", blocks.lanes, nodes.number(1)))
     count = nodes.apply("floor_divide", up, blocks.lanes)
     return For(loop.index, count, (start, Let(blocks.width, rows), *inside))
-
-
-# --- work ---------------------------------------------------------------------------------------------------
-
-
-def _work(loop: For) -> Expr:
-    """The operations of one iteration, as an expression in the extents; of blocks, those of a whole one."""
-    here, loops = 0, []
-    for statement in loop.body:
-        if isinstance(statement, For):
-            loops.append(nodes.apply("mul", statement.extent, _work(statement)))
-            continue
-        if isinstance(statement, Contract):
-            loops.append(_product(statement.extents))
-            continue
-        here += 1
-        for expression in expressions(statement):
-            here += sum(cost(found) for found in subexpressions(expression))
-    total, blocks = _total((nodes.number(here), *loops)), strip_of(loop)
-    return total if blocks is None else substituted(total, {blocks.width: blocks.lanes})
-
-
-def cost(expression: Expr) -> int:
-    """The operations that a part of an expression counts for, those of its own parts left out."""
-    if isinstance(expression, Load):
-        wrapped = (isinstance(at, Apply) and at.function == "select" for at in expression.indices)
-        return _LOOKUP if any(wrapped) else 1
-    if not isinstance(expression, Apply) or not expression.dtype.is_float:
-        return 0
-    return _COSTS.get(expression.function, _CALL)
-
-
-def _product(sizes: Sequence[Expr]) -> Expr:
-    total: Expr = nodes.number(1)
-    for size in sizes:
-        total = nodes.apply("mul", total, size)
-    return total
-
-
-def _total(values: Iterator[Expr] | Sequence[Expr]) -> Expr:
-    total: Expr = nodes.number(0)
-    for value in values:
-        total = nodes.apply("add", total, value)
-    return total
 
 
 # --- rewriting ----------------------------------------------------------------------------------------------

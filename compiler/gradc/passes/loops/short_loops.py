@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from gradc.ir.loop.nodes import For, Number, Statement
 from gradc.ir.loop.walk import expressions, subexpressions
-from gradc.passes.loops.share import cost
+from gradc.passes.loops.work import cost
 
 SHORT = 16  # iterations of a loop that does not fill vectors
 _ASSUMED = 32  # iterations of a loop of unknown extent
