@@ -29,6 +29,7 @@ from gradc_runtime.simd import prefer_wide_vectors
 from gradc_runtime.task_code import TaskCode, in_table, link_behind, task_code
 
 MOST = 64  # parts of one loop
+COPIES = 1 << 25  # elements of the copies that all parts have together, where each has one
 WORK = 1 << 16  # of a part at least, in operations: some ten microseconds, several times what a launch takes
 # Nanoseconds that a loop may take before a barrier counts as stalled: several times what one thread needs, even where
 # every operation waits for memory.
@@ -44,7 +45,7 @@ def parts_of(extent: int, work: int, size: int) -> int:
     """
     if extent <= 1:
         return extent
-    found = min(MOST, extent, extent * work // (WORK + 16 * size))
+    found = min(MOST, extent, extent * work // (WORK + 16 * size), COPIES // max(size, 1))
     return max(1, found)
 
 

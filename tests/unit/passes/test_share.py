@@ -371,3 +371,20 @@ def test_tasks_use_whole_vector_registers():
     context: Any = registry.cpu_target
     compiled = part_of_loop.compiled(context.target_context, (word, word, word, array, array))
     assert f'"prefer-vector-width"="{8 * simd.vector_bytes()}"' in compiled.library.get_llvm_str()
+
+
+@pytest.mark.parametrize(
+    ("extent", "work", "size", "parts"),
+    [
+        (0, 9, 0, 0),
+        (1, 10**9, 0, 1),
+        (5, 10, 0, 1),  # too little to do
+        (7, 10**9, 0, 7),
+        (10**6, 30, 0, tasks.MOST),
+        (10**6, 30, 10**5, 18),  # sums are cleared and added up for each part
+        (10**6, 10**6, 1 << 24, 2),  # and take memory
+        (10**6, 10**6, 1 << 30, 1),
+    ],
+)
+def test_how_many_parts_a_loop_has(extent: int, work: int, size: int, parts: int):
+    assert tasks.parts_of(extent, work, size) == parts
