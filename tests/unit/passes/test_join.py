@@ -1,6 +1,6 @@
 """Contractions share loops with what stands around them: the same values, and arrays that never exist as a whole."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -545,3 +545,31 @@ def test_memory_of_attention_grows_with_its_length():
         return int(text.split("arrays, ")[1].split(" bytes")[0])
 
     assert needed(4096) < 2.1 * needed(2048)
+
+
+def layers_of(x: Any, weights: list[Any]) -> Any:
+    """Attention, a product and a skip connection, again and again."""
+    for w in weights:
+        shares = np.exp(x @ x.swapaxes(-1, -2))
+        x = x + (shares / shares.sum(axis=-1, keepdims=True)) @ (x @ w)
+    return np.square(x).sum()
+
+
+def test_the_work_grows_with_the_number_of_statements(monkeypatch: pytest.MonkeyPatch):
+    rng = np.random.default_rng(8)
+    x = rng.standard_normal((2, 6, 4))
+    given = join.effects
+    seen: list[int] = []
+
+    def counted(statements: Sequence[Statement], *rest: Any) -> Any:
+        seen.append(len(statements))
+        return given(statements, *rest)
+
+    def calls(depth: int) -> int:
+        before = len(seen)
+        loss: Callable[..., Any] = gradc.differentiate(layers_of)
+        assert loss.inspect(x, [rng.standard_normal((4, 4))] * depth).stages.kernel is not None
+        return len(seen) - before
+
+    monkeypatch.setattr(join, "effects", counted)
+    assert 0 < calls(16) < 2.5 * calls(8)

@@ -18,6 +18,7 @@ writes does so at the loop's index.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -58,9 +59,9 @@ from gradc.passes.loops.joint_loops import (
 )
 from gradc.passes.loops.work import product, total
 
-BLOCK_BYTES = (
-    1 << 19
-)  # of what a block keeps, where that makes more rows: it should stay in the second-level cache
+# What a block of rows keeps at most, where it has enough rows: it should stay in a cache.
+BLOCK_BYTES = 1 << 19
+REACH = 64  # statements behind the last one that joined a loop, among which the next one may be
 
 _MOVABLE = (
     Allocate
@@ -97,20 +98,25 @@ class _Group:
     members: list[Statement] = field(default_factory=list)
     done: Effects = field(default_factory=Effects)
     lets: dict[str, Let] = field(default_factory=dict)
+    # How many of the statements that joined touch a name.
+    touching: Counter[str] = field(default_factory=Counter)
     before: list[Statement] = field(default_factory=list)
     after: list[Statement] = field(default_factory=list)
     left: Effects = field(default_factory=Effects)  # what `after` does
+    since: int = 0  # statements since the last one that joined
 
-    def take(self, statement: Statement) -> None:
-        """Place the next statement: in the loop, or else before it, or else behind it."""
-        apart = effects((statement,))
+    def take(self, statement: Statement, apart: Effects) -> None:
+        """Place the next statement, which does this: in the loop, or else before it, or else behind it."""
         free = not apart.common(self.left)
         body = self.joint.iteration(statement) if free else None
         found = effects(body or (), self.joint.index, self.around)
+        self.since += 1
         if body is not None and self.fits(body, found):
             self.members += [inner for inner in body if not self.repeats(inner)]
             self.lets.update((inner.name, inner) for inner in body if isinstance(inner, Let))
             self.done.add(found)
+            self.touching.update(_names((statement,)))
+            self.since = 0
         elif free and not apart.common(self.done):
             self.before.append(statement)
         else:
@@ -123,8 +129,34 @@ class _Group:
         return found.in_step(self.done, found.common(self.done) - repeated)
 
     def repeats(self, statement: Statement) -> bool:
-        """Whether a number is there already."""
+        """Whether a number is there already: a name stands for one equation, whose value never changes."""
         return isinstance(statement, Let) and self.lets.get(statement.name) == statement
+
+
+@dataclass(slots=True)
+class _Block:
+    """Statements that follow one another, inside loops with the indices `around`.
+
+    `users` counts the statements that touch a name; what is in `outside` others touch, too.
+    """
+
+    statements: Sequence[Statement]
+    outside: set[str]
+    around: tuple[Expr, ...]
+    users: Counter[str] = field(init=False)
+    batches: set[Expr | None] = field(init=False)
+    images: set[Expr | None] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.users = Counter(name for statement in self.statements for name in _names((statement,)))
+        contracts = [s for s in self.statements if isinstance(s, Contract)]
+        self.batches = {batch_of(s) for s in contracts} - {None}
+        whole = not self.around and not self.batches
+        self.images = {images_of(s) for s in contracts} - {None} if whole else set()
+
+    def is_own(self, name: str, group: _Group) -> bool:
+        """Whether nothing but a group touches a name."""
+        return name not in self.outside and self.users[name] == group.touching[name]
 
 
 class _Joining:
@@ -132,6 +164,7 @@ class _Joining:
         self.before = kernel
         self.allocated = {s.tensor: s for s in kernel.body if isinstance(s, Allocate)}
         self.sizes: list[Statement] = []  # heights and numbers of blocks
+        self.known: dict[int, tuple[Statement, Effects]] = {}
         loops = {statement.index for statement in every(kernel.body) if isinstance(statement, For)}
         used = {name for statement in every(kernel.body) for name in touched(statement)}
         self.letters = [name for name in INDEX_NAMES if name in loops or name not in used]
@@ -140,61 +173,74 @@ class _Joining:
         )
 
     def kernel(self) -> Kernel:
-        body = self.block(self.before.body, set(self.before.results), ())
+        body = self.block(_Block(self.before.body, set(self.before.results), ()))
         made = [self.allocated[s.tensor] if isinstance(s, Allocate) else s for s in body]
         entry = next((at for at, s in enumerate(made) if not isinstance(s, Extent | Require)), len(made))
         return replace(self.before, body=(*made[:entry], *self.sizes, *made[entry:]))
 
-    def block(
-        self, statements: Sequence[Statement], outside: set[str], around: tuple[Expr, ...]
-    ) -> list[Statement]:
-        """The statements of a block, with what can be joined in loops; `outside` is touched by others, too."""
-        contracts = [s for s in statements if isinstance(s, Contract)]
-        batches = {batch_of(s) for s in contracts} - {None}
-        images = set() if around or batches else {images_of(s) for s in contracts} - {None}
-        for at in range(len(statements)):
-            for joint in self.joints(statements, at, around, batches, images):
-                group = _group(joint, statements[at:], around)
-                beyond = outside | _names((*statements[:at], *group.before, *group.after))
-                members = self.joined(group, beyond)
-                if members is None:
-                    continue
-                inner = (
-                    members
-                    if isinstance(joint, Rows)
-                    else self.block(members, beyond, (*around, joint.index))
-                )
-                first = [*statements[:at], *group.before, joint.loop(inner)]
-                return [*first, *self.block(group.after, outside | _names(first), around)]
-        return list(statements)
+    def block(self, block: _Block) -> list[Statement]:
+        """The statements of a block, with what can be joined in loops."""
+        made: list[Statement] = []
+        rest = list(block.statements)
+        at = 0
+        while at < len(rest):
+            found = self.opened(block, rest, at)
+            if found is None:
+                at += 1
+                continue
+            group, loop = found
+            made += [*rest[:at], *group.before, loop]
+            rest, at = group.after, 0
+        return [*made, *rest]
 
-    def joints(
-        self,
-        statements: Sequence[Statement],
-        at: int,
-        around: tuple[Expr, ...],
-        batches: set[Expr | None],
-        images: set[Expr | None],
-    ) -> Iterator[Joint]:
-        """The loops that a statement may open; some run over batches, or over the images of convolutions."""
-        statement = statements[at]
-        for extents, found in ((batches, batch_of), (images, images_of)):
-            extent = statement.extent if isinstance(statement, For) else None
-            extent = found(statement) if isinstance(statement, Contract) else extent
-            if extent is not None and extent in extents:
-                if extents is batches:
-                    yield Batch(extent, self.index(statements, extent, around))
-                else:
-                    yield from self.rows(statements, extent, around, 1)
-        if isinstance(statement, Contract) and not batches:
+    def opened(self, block: _Block, rest: Sequence[Statement], at: int) -> tuple[_Group, For] | None:
+        """The loop that a statement makes with those behind it, and what does not join it."""
+        for joint in self.joints(block, rest, at):
+            group = self.group(joint, rest[at:], block.around)
+            members = self.joined(group, block)
+            if members is not None:
+                if isinstance(joint, Batch):
+                    others = {name for name in block.users if not block.is_own(name, group)}
+                    inside = _Block(members, block.outside | others, (*block.around, joint.index))
+                    members = self.block(inside)
+                return group, joint.loop(members)
+        return None
+
+    def group(self, joint: Joint, statements: Sequence[Statement], around: tuple[Expr, ...]) -> _Group:
+        """Place statements, as far as some of them join the loop."""
+        group = _Group(joint, around)
+        for at, statement in enumerate(statements):
+            if not isinstance(statement, _MOVABLE) or group.since > REACH:
+                group.after += statements[at:]
+                break
+            group.take(statement, self.apart(statement))
+        return group
+
+    def apart(self, statement: Statement) -> Effects:
+        """What a statement does by itself."""
+        if id(statement) not in self.known:
+            self.known[id(statement)] = statement, effects((statement,))
+        return self.known[id(statement)][1]
+
+    def joints(self, block: _Block, rest: Sequence[Statement], at: int) -> Iterator[Joint]:
+        """The loops that a statement may open."""
+        statement = rest[at]
+        extent = statement.extent if isinstance(statement, For) else None
+        batch = batch_of(statement) if isinstance(statement, Contract) else extent
+        if batch is not None and batch in block.batches:
+            yield Batch(batch, self.index(rest[at:], batch, block.around))
+        image = images_of(statement) if isinstance(statement, Contract) else extent
+        if image is not None and image in block.images:
+            yield from self.rows(rest[at:], image, block.around, 1)
+        if isinstance(statement, Contract) and not block.batches:
             for letter, size in zip(letters_of(statement), statement.extents, strict=True):
                 leads = row_of(statement, size) == letter and letter in statement.target
-                if leads and not _is_low(size) and (around or any(map(self.is_square, self.allocated))):
-                    yield from self.rows(statements, size, around, BLOCK_ROWS)
+                if leads and not _is_low(size) and (block.around or any(map(self.is_square, self.allocated))):
+                    yield from self.rows(rest[at:], size, block.around, BLOCK_ROWS)
 
     def index(self, statements: Sequence[Statement], extent: Expr, around: tuple[Expr, ...]) -> Var:
         """What the loops over an extent call their index."""
-        loops = (s.index for s in statements if isinstance(s, For) and s.extent is extent)
+        loops = (s.index for s in statements[:REACH] if isinstance(s, For) and s.extent is extent)
         free = (name for name in self.letters if nodes.var(name) not in around)
         return nodes.var(next(loops, next(free)))
 
@@ -212,9 +258,9 @@ class _Joining:
 
     # --- what a loop keeps --------------------------------------------------------------------------------
 
-    def joined(self, group: _Group, outside: set[str]) -> list[Statement] | None:
+    def joined(self, group: _Group, block: _Block) -> list[Statement] | None:
         """The members, with the arrays that only they touch kept for one iteration; None if that gains nothing."""
-        own = {name for name in group.done.axes if self.is_own(name, group, outside)}
+        own = {name for name in group.done.axes if self.is_own(name, group, block)}
         between = {n for s in group.members if isinstance(s, Contract) for n in (s.out, s.left, s.right)}
         joint = group.joint
         if not own & between:
@@ -232,12 +278,11 @@ class _Joining:
             self.allocated[name] = replace(old, shape=joint.shape(old.shape), zeroed=False)
         return [*cleared, *(keeping(member, own, joint) for member in group.members)]
 
-    def is_own(self, name: str, group: _Group, outside: set[str]) -> bool:
+    def is_own(self, name: str, group: _Group, block: _Block) -> bool:
         """Whether an array may exist for one iteration at a time."""
         array = self.allocated.get(name)
-        if array is None or name in outside or group.done.axes[name] != 0:
-            return False
-        return len(array.shape) > 1
+        leads = array is not None and len(array.shape) > 1 and group.done.axes[name] == 0
+        return leads and block.is_own(name, group)
 
     def is_square(self, name: str) -> bool:
         """Whether an array grows with the square of its rows."""
@@ -262,16 +307,6 @@ class _Joining:
         # One at least: without rows, it writes the zeros that sums over rows are.
         blocks = nodes.apply("maximum", nodes.apply("floor_divide", up, joint.height), nodes.number(1))
         return [Extent(joint.height.name, height), Extent(joint.blocks.name, blocks)]
-
-
-def _group(joint: Joint, statements: Sequence[Statement], around: tuple[Expr, ...]) -> _Group:
-    group = _Group(joint, around)
-    for at, statement in enumerate(statements):
-        if not isinstance(statement, _MOVABLE):
-            group.after += statements[at:]
-            break
-        group.take(statement)
-    return group
 
 
 def _names(statements: Sequence[Statement]) -> set[str]:
