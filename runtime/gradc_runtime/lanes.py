@@ -33,7 +33,8 @@ from gradc_runtime import machine_code
 from gradc_runtime.numba_backend import compiling
 from gradc_runtime.opaque import opaque
 from gradc_runtime.simd import prefer_wide_vectors, transposed, vector_bytes
-from gradc_runtime.straight_line import Step, StepEmitter, has_lanes, lanes_symbol
+from gradc_runtime.straight_line import Step, StepEmitter, has_lanes
+from gradc_runtime.vecmath_lanes import call_vectors
 
 Value = Any  # of LLVM
 Place = tuple[Any, ...]  # an index for every axis, None for that of the iteration
@@ -149,7 +150,6 @@ class _Loop(StepEmitter):
         for step in steps:
             if step[0] == "sum" and step[1] not in self.sums:
                 self.sums[step[1]] = cgutils.alloca_once_value(builder, zero)
-        self.buffer = cgutils.alloca_once(builder, _DOUBLE, size=_WORD(3 * self.lanes))
         last = builder.sub(self.many, _WORD(1))
         vectors = builder.sdiv(builder.add(self.many, _WORD(self.lanes - 1)), _WORD(self.lanes))
         with cgutils.for_range(builder, vectors) as loop:
@@ -295,19 +295,10 @@ class _Loop(StepEmitter):
 
     def call(self, function: str, operands: list[Value]) -> Value:
         """A function in its form for vectors; without one, lane by lane."""
-        builder = self.builder
         if not has_lanes(function):
             parts = zip(*map(self.scalars, operands), strict=True)
             return self.together([super(_Loop, self).call(function, list(part)) for part in parts])
-        for at, operand in enumerate(operands):
-            place = builder.gep(self.buffer, [_WORD(at * self.lanes)])
-            builder.store(operand, builder.bitcast(place, self.vector.as_pointer()), align=8)
-        declared = ir.FunctionType(ir.VoidType(), [_DOUBLE.as_pointer(), _WORD])
-        symbol = lanes_symbol(function, len(operands))
-        found = cgutils.get_or_insert_function(builder.module, declared, symbol)
-        builder.call(found, [self.buffer, _WORD(self.lanes)])
-        place = builder.gep(self.buffer, [_WORD(len(operands) * self.lanes)])
-        return builder.load(builder.bitcast(place, self.vector.as_pointer()), align=8)
+        return call_vectors(self.builder, function, operands)
 
 
 __all__ = ["over_lanes", "run_lanes"]

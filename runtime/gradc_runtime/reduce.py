@@ -36,11 +36,14 @@ for _function in (plus, larger, smaller):
 
 @lower_builtin(plus, types.Float, types.Float)
 def _add_floats(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
-    """Add with the flags ``reassoc nsz``: nothing is assumed about NaN or infinities.
+    return add_to_sum(builder, *values)
+
+
+def add_to_sum(builder: ir.IRBuilder, total: Any, value: Any) -> Any:
+    """Add numbers or vectors with the flags ``reassoc nsz``: nothing is assumed about NaN or infinities.
 
     A product that is added may be one operation with the addition: of the roundings of a sum this drops one.
     """
-    total, value = values
     if getattr(value, "opname", "") == "fmul" and "contract" not in value.flags:
         value.flags = [*value.flags, "contract"]
     return builder.fadd(total, value, flags=("reassoc", "nsz", "contract"))

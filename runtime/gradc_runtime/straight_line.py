@@ -5,6 +5,7 @@ handed over as a tuple of steps, from which machine code is built without it.  T
 module as readable Python: that is what runs without a compiler, and what the steps must equal.
 
     step := (function, operand, ...)          a scalar function of earlier values
+          | ("plus", total, operand)          a sum whose order is free, and the signs of its zeros
           | ("constant", number)
           | ("argument", k)                   scalar argument k
           | ("load", k, index)                element of array argument k
@@ -31,6 +32,7 @@ from numba.extending import intrinsic, overload
 
 from gradc_runtime import machine_code, simd, threads
 from gradc_runtime.numba_backend import compiling
+from gradc_runtime.reduce import add_to_sum
 
 Step = tuple[Any, ...]
 _numba: Any = numba  # what Numba exports is more than its types say
@@ -175,6 +177,8 @@ class StepEmitter:
         }
         if function in simple:
             return simple[function](*operands)
+        if function == "plus":
+            return add_to_sum(builder, *operands)
         if function == "square":
             return builder.fmul(*operands, *operands)
         if function in ("sqrt", "abs"):

@@ -1,10 +1,10 @@
-"""Writing branch-free arithmetic once and emitting it as LLVM code, for either precision.
+"""Writing branch-free arithmetic once and emitting it as LLVM code, for either precision, of numbers or of vectors.
 
-An algorithm is a Python function of `Real` values; running it emits its instructions.  They contain no
-branches and no calls but fused multiply-adds, square roots and the like, so that LLVM's loop vectoriser runs
-them in all lanes of a vector.  They mean the same whatever the flags of the surrounding kernel: a fused
-multiply-add is fused on every processor (slowly on one that has none), nothing else is, and bits do not
-depend on the width of the vector.
+An algorithm is a Python function of `Real` values; running it emits its instructions.  They contain no branches and no
+calls but fused multiply-adds, square roots and the like, so that LLVM's loop vectoriser runs them in all lanes of a
+vector; of operands that are vectors they are vector instructions themselves.  They mean the same whatever the flags of
+the surrounding kernel: a fused multiply-add is fused on every processor (slowly on one that has none), nothing else
+is, and bits do not depend on the width of the vector.
 """
 
 from __future__ import annotations
@@ -79,9 +79,20 @@ F32 = Format("f32", 32, 23, 127, ir.FloatType(), types.float32)
 FORMATS = (F64, F32)
 
 
+def _like(value: Any, kind: Any) -> Any:
+    """A type of number, or that of vectors of as many as `value` has."""
+    return ir.VectorType(kind, value.type.count) if isinstance(value.type, ir.VectorType) else kind
+
+
+def _constant(value: Any, kind: Any, number: float) -> Any:
+    """A number of this type, in every lane that `value` has."""
+    whole = _like(value, kind)
+    return ir.Constant(whole, number if whole is kind else [number] * whole.count)
+
+
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """Outcome of a comparison in one lane."""
+    """Outcome of a comparison, lane by lane."""
 
     builder: ir.IRBuilder
     value: Any
@@ -102,7 +113,8 @@ class Word:
     value: Any
 
     def _with(self, operation: str, other: Word | int) -> Word:
-        second = other.value if isinstance(other, Word) else ir.Constant(self.format.integer, other)
+        whole = isinstance(other, Word)
+        second = other.value if whole else _constant(self.value, self.format.integer, other)
         return Word(self.builder, self.format, getattr(self.builder, operation)(self.value, second))
 
     def __add__(self, other: Word | int) -> Word:
@@ -132,17 +144,19 @@ class Word:
 
     def equals(self, other: int) -> Truth:
         """Whether this is the integer `other`."""
-        constant = ir.Constant(self.format.integer, other)
+        constant = _constant(self.value, self.format.integer, other)
         return Truth(self.builder, self.builder.icmp_unsigned("==", self.value, constant))
 
     def real(self) -> Real:
         """Reinterpret as the number that has these bits."""
-        return Real(self.builder, self.format, self.builder.bitcast(self.value, self.format.real))
+        return Real(
+            self.builder, self.format, self.builder.bitcast(self.value, _like(self.value, self.format.real))
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Real:
-    """A floating-point number in one lane.  Comparisons with NaN are false, but for `differs`."""
+    """A floating-point number, or one in every lane.  Comparisons with NaN are false, but for `differs`."""
 
     builder: ir.IRBuilder
     format: Format
@@ -152,7 +166,8 @@ class Real:
         """`other` as a number of this format."""
         if isinstance(other, Real):
             return other
-        return Real(self.builder, self.format, ir.Constant(self.format.real, float(self.format.numpy(other))))
+        number = float(self.format.numpy(other))
+        return Real(self.builder, self.format, _constant(self.value, self.format.real, number))
 
     def _made(self, value: Any) -> Real:
         return Real(self.builder, self.format, value)
@@ -205,8 +220,7 @@ class Real:
 
     def _intrinsic(self, name: str, *others: Real) -> Real:
         operands = [self.value, *(other.value for other in others)]
-        kind = ir.FunctionType(self.format.real, [self.format.real] * len(operands))
-        function = get_or_insert_function(self.builder.module, kind, f"llvm.{name}.{self.format.name}")
+        function = intrinsic(self.builder.module, name, self.format, operands)
         return self._made(self.builder.call(function, operands))
 
     def _compared(self, operator: str, other: Real | float, ordered: bool = True) -> Truth:
@@ -237,14 +251,23 @@ class Real:
 
     def pattern(self) -> Word:
         """Bits, as an integer."""
-        return Word(self.builder, self.format, self.builder.bitcast(self.value, self.format.integer))
+        kind = _like(self.value, self.format.integer)
+        return Word(self.builder, self.format, self.builder.bitcast(self.value, kind))
 
     def to(self, target: Format) -> Real:
         """Convert to another format."""
         if target is self.format:
             return self
         convert = self.builder.fpext if target.bits > self.format.bits else self.builder.fptrunc
-        return Real(self.builder, target, convert(self.value, target.real))
+        return Real(self.builder, target, convert(self.value, _like(self.value, target.real)))
+
+
+def intrinsic(module: ir.Module, name: str, form: Format, operands: Sequence[Any]) -> Any:
+    """LLVM's function for operands of a format, or of vectors."""
+    kind = operands[0].type
+    count = f"v{kind.count}" if isinstance(kind, ir.VectorType) else ""
+    declared = ir.FunctionType(kind, [kind] * len(operands))
+    return get_or_insert_function(module, declared, f"llvm.{name}.{count}{form.name}")
 
 
 def where(condition: Truth, then: Real, otherwise: Real | float) -> Real:
@@ -293,12 +316,15 @@ def quotient(top: Real, top_error: Real, bottom: Real, bottom_error: Real) -> Re
 
 Algorithm = Callable[..., Real]
 
+_algorithms: dict[str, Algorithm] = {}  # by the name of the function
+
 
 def define(function: Callable[..., Any], algorithm: Algorithm, arity: int = 1) -> None:
     """Let compiled code that calls `function` on floats run `algorithm`; integers count as float64.
 
     The code goes into each module once, as a function that is always inlined.
     """
+    _algorithms[function.__name__] = algorithm
 
     def result(arguments: tuple[Any, ...]) -> Any:
         if not all(isinstance(argument, types.Number | types.Boolean) for argument in arguments):
@@ -320,15 +346,25 @@ def _lowering(name: str, algorithm: Algorithm, form: Format) -> Callable[..., An
         kind = ir.FunctionType(form.real, [form.real] * len(arguments))
         function = get_or_insert_function(builder.module, kind, f"gradc_{name}_{form.name}")
         if function.is_declaration:
+            function.attributes.add("alwaysinline")
             _write(function, algorithm, form)
         return builder.call(function, arguments)
 
     return lower
 
 
+def call_vectors(builder: ir.IRBuilder, name: str, operands: Sequence[Any]) -> Any:
+    """The function that `define` gave this name, of vectors of float64; LLVM inlines what is called once."""
+    kind = operands[0].type
+    declared = ir.FunctionType(kind, [kind] * len(operands))
+    function = get_or_insert_function(builder.module, declared, f"gradc_{name}_v{kind.count}{F64.name}")
+    if function.is_declaration:
+        _write(function, _algorithms[name], F64)
+    return builder.call(function, operands)
+
+
 def _write(function: Any, algorithm: Algorithm, form: Format) -> None:
     function.linkage = "internal"
-    function.attributes.add("alwaysinline")
     function.attributes.add("nounwind")
     builder = ir.IRBuilder(function.append_basic_block("entry"))
     builder.ret(algorithm(*(Real(builder, form, argument) for argument in function.args)).value)

@@ -8,7 +8,7 @@ from typing import Any
 from llvmlite import ir
 from numba.core.cgutils import get_or_insert_function
 
-from gradc_runtime.vecmath_lanes import F64, Format, Real
+from gradc_runtime.vecmath_lanes import F64, Format, Real, intrinsic
 
 
 class _WithVariants(ir.values.FunctionAttributes):
@@ -19,7 +19,9 @@ class _WithVariants(ir.values.FunctionAttributes):
         self.name, self.lanes = name, lanes
 
     def _to_list(self, typ: Any) -> list[str]:
-        variants = ",".join(f"_ZGV_LLVM_N{n}vv_{self.name}({self.name}_{n})" for n in self.lanes)
+        variants = ",".join(
+            f"_ZGV_LLVM_N{n}vv_{self.name}({_variant_name(self.name, n)})" for n in self.lanes
+        )
         return [
             *super()._to_list(typ),
             f'"vector-function-abi-variant"="{variants}"',
@@ -41,7 +43,13 @@ def rescue(name: str, limit: float, x: Real, value: Real) -> Real:
         _write_rescue(function, name, limit, form)
         variants = [_write_variant(function, lanes, limit, form) for lanes in form.lanes]
         _keep(module, variants)
+    if isinstance(x.value.type, ir.VectorType):
+        function = module.get_global(_variant_name(called, x.value.type.count))
     return Real(x.builder, form, x.builder.call(function, (x.value, value.value)))
+
+
+def _variant_name(scalar: str, lanes: int) -> str:
+    return f"{scalar}_{lanes}"
 
 
 def _write_rescue(function: Any, name: str, limit: float, form: Format) -> None:
@@ -59,12 +67,11 @@ def _write_rescue(function: Any, name: str, limit: float, form: Format) -> None:
 def _write_variant(scalar: Any, lanes: int, limit: float, form: Format) -> Any:
     """Variant of `scalar` for so many lanes."""
     module, vector = scalar.module, ir.VectorType(form.real, lanes)
-    function = ir.Function(module, ir.FunctionType(vector, [vector] * 2), f"{scalar.name}_{lanes}")
+    function = ir.Function(module, ir.FunctionType(vector, [vector] * 2), _variant_name(scalar.name, lanes))
     function.linkage = "internal"
     function.attributes.add("nounwind")
     builder = ir.IRBuilder(function.append_basic_block("entry"))
-    kind = ir.FunctionType(vector, [vector])
-    magnitude = get_or_insert_function(module, kind, f"llvm.fabs.v{lanes}{form.name}")
+    magnitude = intrinsic(module, "fabs", form, function.args[:1])
     beyond = builder.fcmp_ordered(
         ">", builder.call(magnitude, function.args[:1]), ir.Constant(vector, [limit] * lanes)
     )

@@ -18,6 +18,7 @@ import pytest
 from numba import njit
 
 from gradc_runtime import vecmath
+from gradc_runtime.lanes import over_lanes, run_lanes
 from gradc_runtime.reduce import plus
 
 Array = np.ndarray
@@ -142,6 +143,33 @@ def values(names: tuple[str, ...], *operands: Array) -> Array:
     found = np.empty((len(names), operands[0].size), operands[0].dtype)
     applied(names, len(operands))(*operands, found)
     return found
+
+
+def in_lanes(names: tuple[str, ...], *operands: Array) -> Array:
+    """The same from vectors: a block of a loop over lanes calls the functions on all of their numbers at once."""
+    arity, count = len(operands), len(names)
+    steps: list[Any] = [("load", 0, (None, at)) for at in range(arity)]
+    steps += [(name, *range(arity)) for name in names]
+    steps += [("store", 1, (None, at), arity + at) for at in range(count)]
+    block = over_lanes(steps)(lambda i, totals, given, found: None)
+    run: Any = njit(lambda given, found: run_lanes(block, 0, len(given), np.zeros(0), (given, found)))
+    found = np.empty((operands[0].size, count))
+    run(np.stack(operands, axis=1), found)
+    return found.T
+
+
+@pytest.mark.parametrize("arity", [1, 2])
+def test_vectors_have_the_bits_of_numbers(arity: int, rng: np.random.Generator):
+    """Beyond the limit of a function's arithmetic, too, where the C library computes single lanes."""
+    names: tuple[str, ...] = tuple(UNARY) if arity == 1 else BINARY
+    wide = rng.choice([-1, 1], (arity, 301)) * 2.0 ** rng.uniform(-1074, 1023, (arity, 301))
+    near = rng.uniform(-5, 5, (arity, 300))
+    special = np.array(list(itertools.product([*SPECIAL, *NEAR_MULTIPLES, 1e-310], repeat=arity))).T
+    operands = np.concatenate([wide, near, special], axis=1)
+    assert operands.shape[1] % 8, "the last vector must not be full"
+    one, two = values(names, *operands), in_lanes(names, *operands)
+    for name, number, vector in zip(names, one, two, strict=True):
+        assert same(number, vector).all(), (name, operands[:, ~same(number, vector)])
 
 
 def worst(name: str, dtype: type, count: int, rng: np.random.Generator) -> tuple[float, float]:
@@ -280,6 +308,7 @@ FUSED = """
 import numpy as np, sys
 from numba import njit, types
 from gradc_runtime import vecmath
+from gradc_runtime.lanes import over_lanes, run_lanes
 from gradc_runtime.reduce import plus
 
 def sigmoid(x, y):

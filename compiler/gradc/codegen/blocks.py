@@ -168,7 +168,7 @@ class _Linear:
                 case Let(name, value):
                     self.of_name[name] = self.value(value)
                 case Update(name, _, value):
-                    self.of_name[name] = self.emit("add", self.name(name), self.value(value))
+                    self.of_name[name] = self.emit("plus", self.name(name), self.value(value))
                 case Store(tensor, indices, value):
                     self.write("store", tensor, indices, value)
                 case AddTo(tensor, indices, _, value):

@@ -86,7 +86,7 @@ class _Linear:
                 case Let(name, value):
                     self.of_name[name] = self.value(value)
                 case Update(name, _, value) if name in self.of_name:
-                    self.of_name[name] = self.emit("add", self.of_name[name], self.value(value))
+                    self.of_name[name] = self.emit("plus", self.of_name[name], self.value(value))
                 case Update(name, _, value):
                     if name not in self.made.sums:
                         self.made.sums.append(name)
