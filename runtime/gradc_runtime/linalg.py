@@ -1,4 +1,4 @@
-"""Batched matrix-vector products and linear algebra that kernels call, on the last two axes; leading axes are batches.
+"""Linear algebra that kernels call, on the last two axes; leading axes are batches.
 
 Called from Python they are NumPy's; called from compiled code they go straight to the BLAS and LAPACK that
 SciPy brings.  Arrays are C-contiguous and may be read-only; both libraries want columns contiguous, so a
@@ -19,43 +19,10 @@ from gradc_runtime.library import OPTIONS
 Array = Any
 Number = Any
 
-_GEMM, _GEMV, _TRSM = (by_dtype("cython_blas", name) for name in ("gemm", "gemv", "trsm"))
+_GEMM, _TRSM = (by_dtype("cython_blas", name) for name in ("gemm", "trsm"))
 _GESV, _GETRF, _POTRF, _GESDD = (
     by_dtype("cython_lapack", name) for name in ("gesv", "getrf", "potrf", "gesdd")
 )
-
-
-# --- products -----------------------------------------------------------------------------------------------
-
-
-def batched_product(a: Array, b: Array, transpose_left: bool, transpose_right: bool) -> Array:
-    """Multiply every pair of a matrix and a vector, in either order; the matrix may be read transposed."""
-    left = np.swapaxes(a, -1, -2) if transpose_left else a
-    right = np.swapaxes(b, -1, -2) if transpose_right else b
-    if a.ndim > b.ndim:
-        return np.matmul(left, right[..., None])[..., 0]
-    return np.matmul(left[..., None, :], right)[..., 0, :]
-
-
-@overload(batched_product, jit_options=OPTIONS, strict=False)
-def _batched_product(a: Any, b: Any, transpose_left: Any, transpose_right: Any) -> Any:
-    gemv = _GEMV[a.dtype]
-
-    def matrix_vector(a: Array, b: Array, transpose_left: bool, transpose_right: bool) -> Array:
-        p, q = a.shape[-2:]
-        m, k = (q, p) if transpose_left else (p, q)
-        mode = NO if transpose_left else YES
-        one, out = a.dtype.type(1), np.zeros((*a.shape[:-2], m), a.dtype)
-        matrices, vectors, results = flat(a), flat(b), flat(out)
-        for c in range(out.size // m if m * k > 0 else 0):
-            at_matrix, at_vector, at_result = (matrices, c * p * q), (vectors, c * k), (results, c * m)
-            gemv((mode, q, p, one, at_matrix, q, at_vector, 1, one, at_result, 1))
-        return out
-
-    def vector_matrix(a: Array, b: Array, transpose_left: bool, transpose_right: bool) -> Array:
-        return batched_product(b, a, not transpose_right, False)
-
-    return matrix_vector if a.ndim > b.ndim else vector_matrix
 
 
 # --- linear systems -----------------------------------------------------------------------------------------

@@ -156,34 +156,6 @@ def test_signs_of_determinants(rng: np.random.Generator):
     check("slogdet", rows)
 
 
-# --- products -----------------------------------------------------------------------------------------------
-
-SUMS = {(3, 2): "bmk,bk->bm", (2, 3): "bk,bkn->bn"}
-
-
-@pytest.mark.parametrize("dtype", ["float64", pytest.param("float32", marks=pytest.mark.full)])
-@pytest.mark.parametrize("ranks", SUMS)
-def test_batches_of_a_matrix_and_a_vector(ranks: tuple[int, int], dtype: str, rng: np.random.Generator):
-    """Every choice of operands that lie transposed, and every extent empty in turn."""
-    extents = [{"b": 2, "m": 3, "k": 4, "n": 5}]
-    extents += [{**extents[0], axis: 0} for axis in "bmkn"]
-    for sizes, left_t, right_t in itertools.product(extents, (False, True), (False, True)):
-        subscripts = SUMS[ranks].partition("->")[0].split(",")
-        shapes = [tuple(sizes[axis] for axis in axes) for axes in subscripts]
-        a, b = (rng.normal(size=shape).astype(dtype) for shape in shapes)
-        expected = np.einsum(SUMS[ranks], a, b)
-        left = np.ascontiguousarray(np.swapaxes(a, -1, -2)) if left_t and a.ndim == 3 else a
-        right = np.ascontiguousarray(np.swapaxes(b, -1, -2)) if right_t and b.ndim == 3 else b
-        flags = {"1_left": left_t and a.ndim == 3, "2_right": right_t and b.ndim == 3}
-        for result in (
-            fast("batched_product", left, right, **flags),
-            linalg.batched_product(left, right, *flags.values()),
-        ):
-            np.testing.assert_allclose(result, expected, rtol=RTOL[dtype], atol=RTOL[dtype])
-            assert result.dtype == a.dtype
-            assert result.flags.c_contiguous
-
-
 # --- scans, orders, winners ---------------------------------------------------------------------------------
 
 

@@ -20,7 +20,7 @@ from gradc.autodiff.local import guard, partial
 from gradc.autodiff.rules import RULES
 from gradc.ir.extents import Size
 from gradc.ir.index.build import IDENTITY, Builder
-from gradc.ir.index.contraction import classify, is_contraction, is_matrix_product
+from gradc.ir.index.contraction import is_contraction, is_matrix_product
 from gradc.ir.index.nodes import (
     Access,
     Accumulate,
@@ -138,7 +138,7 @@ def _is_risky(equation: Assign, needs: dict[str, Conditions], active: set[str]) 
 
     Products of two matrices stay what they are: a kernel of their own is worth more than NaN in masked rows.
     """
-    if not needs.get(equation.out) or _multiplies_matrices(equation):
+    if not needs.get(equation.out) or is_contraction(equation) or is_matrix_product(equation):
         return False
     if equation.reduce is not None and equation.reduce.op != "sum":
         return False
@@ -151,13 +151,6 @@ def _is_risky(equation: Assign, needs: dict[str, Conditions], active: set[str]) 
         for at, operand in enumerate(equation.operands)
         if isinstance(operand, Access) and operand.tensor in active
     )
-
-
-def _multiplies_matrices(equation: Assign) -> bool:
-    if is_contraction(equation):
-        return True
-    parts = classify(equation)
-    return parts is not None and bool(parts.rows and parts.columns) and is_matrix_product(equation)
 
 
 def _partial_reads(template: Template, position: int) -> set[int]:

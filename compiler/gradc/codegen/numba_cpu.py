@@ -51,7 +51,7 @@ MODULES = {
     "external": ("external",),
     "library": ("check_indices", "reshape", "affine_scan", "argsort", "arg_extreme"),
     "linalg": (
-        *("batched_product", "solve", "inv", "solve_triangular", "cholesky"),
+        *("solve", "inv", "solve_triangular", "cholesky"),
         *("slogdet", "det", "cofactor"),
     ),
     "matmul": ("product",),
@@ -333,16 +333,10 @@ class _Module:
 
     def _product(self, statement: Product, depth: int) -> None:
         left, right = self.rename(statement.left), self.rename(statement.right)
-        if statement.batch:
-            function = "batched_product"
-            arguments = f"{left}, {right}, {statement.transpose_left}, {statement.transpose_right}"
-        else:
-            function = "product"
-            left += ".T" if statement.transpose_left else ""
-            right += ".T" if statement.transpose_right else ""
-            arguments = f"{left}, {right}"
-        self.printer.used[function] = None
-        self._line(depth, f"{self.rename(statement.out)} = {function}({arguments})")
+        left += ".T" if statement.transpose_left else ""
+        right += ".T" if statement.transpose_right else ""
+        self.printer.used["product"] = None
+        self._line(depth, f"{self.rename(statement.out)} = product({left}, {right})")
 
     def _whole(
         self, statement: Allocate | Clear | Parts | Tasks | Product | Contract | Library | Clock, depth: int

@@ -320,21 +320,12 @@ class _Lowering:
         assert parts is not None
         left, right = (operand for operand in equation.operands if isinstance(operand, Access))
         (k,) = parts.summed
-        # out[batch, n, m] is the transpose of what the classification calls rows and columns.
-        if parts.columns and (not parts.rows or parts.rows[0] > parts.columns[0]):
+        if (
+            parts.rows > parts.columns
+        ):  # out[n, m] is the transpose of what the classification calls rows and columns
             left, right = right, left
-        count = len(parts.batch)
-        left_indices, right_indices = left.indices[count:], right.indices[count:]
-        note = show_equation(equation)
-        return Product(
-            equation.out,
-            left.tensor,
-            right.tensor,
-            left_indices[0] == k and len(left_indices) == 2,
-            right_indices[0] != k,
-            count,
-            note,
-        )
+        turned = left.indices[0] == k, right.indices[0] != k
+        return Product(equation.out, left.tensor, right.tensor, *turned, show_equation(equation))
 
     def _contraction(self, equation: Assign | Accumulate) -> Contract:
         where = reading(equation)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import assert_never
 
 from gradc.ir.extents import Size
-from gradc.ir.index.contraction import classify, is_contraction, is_matrix_product
+from gradc.ir.index.contraction import is_contraction, is_matrix_product
 from gradc.ir.index.nodes import (
     Access,
     Accumulate,
@@ -199,16 +199,10 @@ class _Fuser:
             self.uses.setdefault(name, []).append(_Use((), (None,) * rank))
 
     def _is_library_product(self, equation: Assign) -> bool:
-        floating = self.program.types[equation.out].dtype.is_float
-        if not (floating and is_matrix_product(equation) and _is_library_layout(equation)):
+        if not (self.program.types[equation.out].dtype.is_float and is_matrix_product(equation)):
             return False
-        parts = classify(equation)
-        assert parts is not None
-        if not (parts.rows and parts.columns):
-            return True
-        # A contraction may stand in a loop, element by element of a batch, or block by block of what grows with the
-        # square of the rows.
-        return not parts.batch and not any(map(self._is_square, (equation.out, *reads_of(equation))))
+        # A contraction may stand in a loop over blocks of what grows with the square of the rows.
+        return not any(map(self._is_square, (equation.out, *reads_of(equation))))
 
     def _is_square(self, name: str) -> bool:
         """Whether a matrix has as many columns as rows, and more than one block of them."""
@@ -400,14 +394,6 @@ def _loop_ids(path: Sequence[_Loop], order: Sequence[int], rank: int) -> tuple[i
 def _axes(path: Sequence[_Loop], order: Sequence[int], rank: int) -> tuple[_Loop | None, ...]:
     found = dict(zip(order, path, strict=True))
     return tuple(found.get(axis) for axis in range(rank))
-
-
-def _is_library_layout(equation: Assign) -> bool:
-    """Batch indices lead on every operand that has them, so that a batch element is a matrix."""
-    parts = classify(equation)
-    assert parts is not None
-    count = len(parts.batch)
-    return all(access.indices[:count] == parts.batch for access in accesses_of(equation))
 
 
 def _frozen(block: _Block) -> tuple[Node, ...]:

@@ -188,7 +188,7 @@ def test_accumulation_library_and_products():
         Allocate("t", F64, (number(2),), zeroed=True),
         AddTo("t", (number(0),), "sum", load("a", (number(0), number(1)), F64)),
         AddTo("t", (number(1),), "max", load("a", (number(1), number(1)), F64)),
-        Product("p", "a", "a", True, False, 0),
+        Product("p", "a", "a", True, False),
         Library(("q",), "reshape", ("p",), (("shape", (number(4),)),)),
         Library(("order",), "argsort", ("q",), (("axis", 0),)),
     )

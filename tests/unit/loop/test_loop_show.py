@@ -55,7 +55,7 @@ def test_expressions(expression, text: str):
         (CheckIndices("t", var("n")), "check t < n"),
         (Allocate("y", F32, (var("n"), number(2)), zeroed=True), "allocate y: f32[n, 2] zeroed"),
         (AddTo("y", (var("i"),), "max", element()), "store y[i] = max(y[i], x[i])"),
-        (Product("c", "a", "b", True, False, 2), "product c = a.T @ b over 2 axes"),
+        (Product("c", "a", "b", True, False), "product c = a.T @ b"),
         (
             Library(("q",), "reshape", ("x",), (("shape", (number(2), var("m"))),)),
             "library q = reshape(x; shape=(2, m))",

@@ -101,10 +101,10 @@ FAULTS = {
     "unknown function": (kernel(Let("y", Apply("nonsense", (var("n"),), I64))), "nonsense is no function"),
     "literal of another kind": (kernel(Let("y", Number(1, F64))), "1 is not a number of dtype"),
     "bool literal": (kernel(Let("y", Number(True, I64))), "True is not a number of dtype"),
-    "product of vectors": (kernel(Product("y", "x", "x", False, False, 0)), "x and x are not matrices"),
-    "product of nothing": (kernel(Product("y", "x", "z", False, False, 0), START), "z is not defined"),
+    "product of vectors": (kernel(Product("y", "x", "x", False, False)), "x and x are not matrices"),
+    "product of nothing": (kernel(Product("y", "x", "z", False, False), START), "z is not defined"),
     "product of two dtypes": (
-        kernel(Product("y", "a", "b", False, False, 0), parameters=(MATRIX, Parameter("b", F32, 2))),
+        kernel(Product("y", "a", "b", False, False), parameters=(MATRIX, Parameter("b", F32, 2))),
         "operands of dtypes f64 and f32",
     ),
     "unknown operation": (
@@ -145,7 +145,7 @@ def test_types_of_library_results():
         Library(("order",), "argsort", ("a",), (("axis", 1),)),
         Library(("best",), "arg_extreme", ("a",), (("axis", 1), ("largest", True))),
         Library(("flat",), "reshape", ("a",), (("shape", (number(6),)),)),
-        Product("square", "a", "a", False, True, 0),
+        Product("square", "a", "a", False, True),
         Library(("sign", "log"), "slogdet", ("square",), ()),
         Let("u", load("order", (number(0), number(0)), I64)),
         Let("v", load("best", (number(0),), I64)),

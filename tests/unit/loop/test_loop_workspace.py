@@ -58,7 +58,7 @@ def test_products_and_functions_of_the_library_make_arrays_too():
     a, b = Parameter("a", F64, 2), Parameter("b", F64, 2)
     width = Extent("m", load("a.shape", (number(1),), I64))
     same = Require(apply("eq", load("b.shape", (number(1),), I64), var("m")), "")
-    product = Product("p", "a", "b", False, True, 0)
+    product = Product("p", "a", "b", False, True)
     inverse = Library(("q",), "reshape", ("p",), (("shape", (apply("mul", var("m"), number(4)),)),))
     arrays = {"a": np.zeros((2, 6)), "b": np.zeros((12, 6))}
     found = workspace(kernel(width, same, product, inverse, parameters=(a, b), results=()), arrays)

@@ -208,6 +208,43 @@ def test_scalars_come_first():
     assert tree(build.finish((z,))) == ["compute b", ["compute y[i]", "compute z[i]"]]
 
 
+@pytest.mark.parametrize(
+    ("a", "b", "space", "rank"),
+    [
+        ((0, 1, 2), (0, 2), (N, M, M), 2),  # a matrix times a vector, in a batch
+        ((0, 1, 2), (0, 2), (N, 3, 3), 2),
+        ((1, 0), (1,), (N, M), 1),
+        ((0, 1, 3), (0, 3, 2), (N, 4, 4, 4), 3),  # small matrices
+    ],
+)
+def test_products_that_are_loops(a: tuple[int, ...], b: tuple[int, ...], space: tuple[Size, ...], rank: int):
+    """They share loops with what stands around them; what is multiplied is used in the same loop."""
+    build = Builder()
+    operands = [
+        build.input(name, F64, tuple(space[at] for at in axes)) for name, axes in (("a", a), ("b", b))
+    ]
+    accesses = [Access(name, axes) for name, axes in zip(operands, (a, b), strict=True)]
+    y = build.assign("mul", accesses, space, F64, rank=rank, reduce=SUM, name="y")
+    program = build.finish((build.pointwise("exp", y, name="z"),))
+    steps = [leaf.role for leaf in leaves(fuse(program).body)]
+    assert not {"product", "contract"} & set(steps)
+    if space[0] is N and a[0] == 0:
+        assert len(fuse(program).body) == 1
+
+
+@pytest.mark.parametrize(("batch", "role"), [((), "product"), ((0,), "contract")])
+def test_products_that_are_called(batch: tuple[int, ...], role: str):
+    build = Builder()
+    count = len(batch)
+    sizes: tuple[Size, ...] = (*((N,) * count), 64, 32, 48)
+    row, column, summed = range(count, count + 3)
+    a = build.input("a", F64, (*sizes[:count], sizes[row], sizes[summed]))
+    b = build.input("b", F64, (*sizes[:count], sizes[summed], sizes[column]))
+    accesses = (Access(a, (*batch, row, summed)), Access(b, (*batch, summed, column)))
+    y = build.assign("mul", accesses, sizes, F64, rank=count + 2, reduce=SUM, name="y")
+    assert [leaf.role for leaf in leaves(fuse(build.finish((y,))).body)] == [role]
+
+
 def test_parts_of_an_assembly_join_the_loops_that_make_them():
     build = Builder()
     x = build.input("x", F64, (N,))

@@ -55,20 +55,12 @@ LETTERS = "".join(sorted(name for name in INDEX_NAMES if len(name) == 1))
 def is_matrix_product(equation: Equation) -> bool:
     """Whether a library product is worth calling: one row, one column and one summed index, not statically small.
 
-    A single matrix times a vector is not: its loops run as fast as memory is read, and fuse with what is around them.
+    A matrix times a vector is not: its loops run as fast as memory is read, and fuse with what is around them.
     """
     parts = classify(equation)
-    if parts is None or not isinstance(equation, Assign):
+    if parts is None or parts.batch or not isinstance(equation, Assign):
         return False
-    if (
-        len(parts.summed) != 1
-        or len(parts.rows) > 1
-        or len(parts.columns) > 1
-        or not (parts.rows or parts.columns)
-        or not (parts.batch or (parts.rows and parts.columns))
-    ):
-        return False
-    if parts.batch != tuple(range(len(parts.batch))):
+    if not len(parts.rows) == len(parts.columns) == len(parts.summed) == 1:
         return False
     points = 1
     for size in equation.space:

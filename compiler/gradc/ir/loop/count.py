@@ -100,8 +100,8 @@ def _counted(statements: Sequence[Statement], types: Mapping[str, TensorType]) -
                 dtype = types[statement.out].dtype
                 yield (CONTRACTION, dtype), product(tuple(map(size_of, statement.extents)))
             case Product(out, left, _, transposed):
-                axis = -2 if transposed and len(types[left].shape) > 1 else -1
-                yield (CONTRACTION, types[out].dtype), mul(types[left].shape[axis], product(types[out].shape))
+                summed = types[left].shape[not transposed]
+                yield (CONTRACTION, types[out].dtype), mul(summed, product(types[out].shape))
             case Library(outs, operation, ins):
                 given = tuple(types.get(name, NUMBER) for name in ins)
                 dtype = types[outs[0]].dtype

@@ -212,13 +212,9 @@ class _Machine:
 
     def product(self, statement: Product) -> Array:
         left, right = self.complete(statement.left), self.complete(statement.right)
-        left = np.swapaxes(left, -1, -2) if statement.transpose_left else left
-        right = np.swapaxes(right, -1, -2) if statement.transpose_right else right
-        rows, columns = left.ndim - statement.batch == 2, right.ndim - statement.batch == 2
-        full = np.matmul(left if rows else left[..., None, :], right if columns else right[..., None])
-        if rows and columns:
-            return full
-        return full[..., 0] if rows else full[..., 0, :]
+        return (left.T if statement.transpose_left else left) @ (
+            right.T if statement.transpose_right else right
+        )
 
     def contraction(self, statement: Contract) -> None:
         """Carry it out as the uncompiled kernel does; every element of a result without `add` is written."""

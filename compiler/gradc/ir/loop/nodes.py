@@ -332,14 +332,13 @@ class Tasks:
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """``out = left @ right``, either read as its transpose on request, over leading `batch` axes."""
+    """``out = left @ right``, either read as its transpose on request."""
 
     out: str
     left: str
     right: str
     transpose_left: bool
     transpose_right: bool
-    batch: int
     note: str = field(default="", compare=False)
 
 

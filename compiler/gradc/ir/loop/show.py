@@ -151,8 +151,7 @@ def _contraction(statement: Contract) -> str:
 def _product(statement: Product) -> str:
     left = statement.left + (".T" if statement.transpose_left else "")
     right = statement.right + (".T" if statement.transpose_right else "")
-    batch = f" over {statement.batch} axes" if statement.batch else ""
-    return f"product {statement.out} = {left} @ {right}{batch}"
+    return f"product {statement.out} = {left} @ {right}"
 
 
 def _library(statement: Library) -> str:

@@ -100,11 +100,8 @@ def types_of(kernel: Kernel) -> dict[str, TensorType]:
 
 def _product_type(statement: Product, types: Mapping[str, TensorType]) -> TensorType:
     left, right = types[statement.left], types[statement.right]
-    rows, columns = left.shape[statement.batch :], right.shape[statement.batch :]
-    row = rows[::-1] if statement.transpose_left else rows
-    column = columns[::-1] if statement.transpose_right else columns
-    shape = (*left.shape[: statement.batch], *row[:-1], *column[1:])
-    return TensorType(left.dtype, shape)
+    rows, columns = left.shape[statement.transpose_left], right.shape[not statement.transpose_right]
+    return TensorType(left.dtype, (rows, columns))
 
 
 def _results(statement: Library, types: Mapping[str, TensorType]) -> tuple[TensorType, ...]:

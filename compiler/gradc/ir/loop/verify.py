@@ -221,8 +221,8 @@ class _Checker:
             case Parts() | Tasks():
                 for value in expressions(statement):
                     yield from self.index_faults(value)
-            case Product(_, left, right, _, _, batch):
-                yield from self.product_faults(left, right, batch)
+            case Product(_, left, right):
+                yield from self.product_faults(left, right)
             case Contract():
                 yield from self.contraction_faults(statement)
             case Library():
@@ -238,16 +238,15 @@ class _Checker:
         if statement.operation not in CALLS:
             yield f"unknown operation {statement.operation}"
 
-    def product_faults(self, left: str, right: str, batch: int) -> Iterator[str]:
+    def product_faults(self, left: str, right: str) -> Iterator[str]:
         first, second = self.names.get(left), self.names.get(right)
         if first is None or second is None:
             yield from (f"{name} is not defined" for name in (left, right) if name not in self.names)
             return
         if first.dtype is not second.dtype or not first.dtype.is_float:
             yield f"operands of dtypes {first.dtype!r} and {second.dtype!r}"
-        ranks = {len(first.shape or ()) - batch, len(second.shape or ()) - batch}
-        if ranks not in ({2}, {1, 2}):
-            yield f"{left} and {right} are not matrices, or a matrix and a vector"
+        if {len(first.shape or ()), len(second.shape or ())} != {2}:
+            yield f"{left} and {right} are not matrices"
 
     def contraction_faults(self, statement: Contract) -> Iterator[str]:
         texts = (statement.target, statement.first, statement.second)
@@ -274,10 +273,9 @@ class _Checker:
             yield f"{statement.out} was not allocated"
 
     def product_result(self, where: str, statement: Product) -> None:
-        first, second = self.names.get(statement.left), self.names.get(statement.right)
-        if first is not None and second is not None:
-            rank = len(first.shape or ()) + len(second.shape or ()) - statement.batch - 2
-            self.define(where, statement.out, first.dtype, rank)
+        first = self.names.get(statement.left)
+        if first is not None:
+            self.define(where, statement.out, first.dtype, 2)
 
     def library_results(self, where: str, statement: Library) -> None:
         """Define the results; their types follow from the table of calls."""

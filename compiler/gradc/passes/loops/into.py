@@ -75,7 +75,7 @@ class _Into:
                 yield from _fits(name, shape)
                 if zeroed:
                     yield Clear(name)
-            case Product(name, batch=0) if name in self.outs and self.outs[name].rank == 2:
+            case Product(name) if name in self.outs:
                 self.filled.add(name)
                 yield from self._product(statement)
             case _:
