@@ -38,7 +38,7 @@ from gradc_runtime.vecmath_lanes import call_vectors
 
 Value = Any  # of LLVM
 Place = tuple[Any, ...]  # an index for every axis, None for that of the iteration
-FEWEST = 3  # neighbours in a row that are worth a transpose
+FEWEST = 2  # neighbours in a row that are worth a transpose
 
 _DOUBLE, _WORD, _LANE = ir.DoubleType(), ir.IntType(64), ir.IntType(32)
 
