@@ -62,6 +62,11 @@ def clear(array: Array) -> None:
     array[...] = 0
 
 
+def clear_rows(array: Array, first: int, many: int) -> None:
+    """Make the elements of `many` rows of a C-contiguous array 0, from the row `first` on."""
+    array[first : first + many] = 0
+
+
 def _typing(context: Any) -> Any:
     def typer(shape: Any, dtype: Any) -> Any:
         kind = parse_dtype(dtype)
@@ -143,6 +148,22 @@ def _type_of_clear(context: Any) -> Any:
 def _lower_clear(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
     array = make_array(signature.args[0])(context, builder, value=values[0])
     cgutils.memset(builder, array.data, builder.mul(array.nitems, array.itemsize), 0)
+    return context.get_dummy_value()
+
+
+@type_callable(clear_rows)
+def _type_of_clear_rows(context: Any) -> Any:
+    return lambda array, first, many: types.none if isinstance(array, types.Array) else None
+
+
+@lower_builtin(clear_rows, types.Array, types.Integer, types.Integer)
+def _lower_clear_rows(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
+    array = make_array(signature.args[0])(context, builder, value=values[0])
+    row = builder.extract_value(array.strides, 0)
+    place = builder.gep(
+        builder.bitcast(array.data, ir.IntType(8).as_pointer()), [builder.mul(values[1], row)]
+    )
+    cgutils.memset(builder, place, builder.mul(values[2], row), 0)
     return context.get_dummy_value()
 
 

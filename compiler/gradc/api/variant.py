@@ -46,14 +46,19 @@ class Variant:
         self.loaded: dict[Derivation, Any] = {}
         self._kernels: dict[Derivation, Kernel] = {}
         self._lock = threading.RLock()
-        # Extents that the trace fixed; an extent of 1 is part of the call's key.
-        self._fixed = any(
-            isinstance(size, int) and size != 1
-            for name in built.program.inputs
-            for size in built.program.types[name].shape
-        )
+        shapes = [built.program.types[name].shape for name in built.program.inputs]
+        places = [
+            (at, axis, size)
+            for at, shape in enumerate(shapes)
+            for axis, size in enumerate(shape)
+            if size != 1
+        ]
+        # By input and axis: extents that the trace fixed (one of 1 is part of the call's key), and symbols.
+        self._fixed = [(at, axis, size) for at, axis, size in places if isinstance(size, int)]
+        read = {str(size): (at, axis) for at, axis, size in reversed(places) if extents.is_symbol(size)}
+        self._symbols = [(name, at, axis) for name, (at, axis) in read.items()]
         conditional = bool(built.captured or built.scalar_guards)
-        self.guarded = conditional or bool(built.program.guards) or self._fixed
+        self.guarded = conditional or bool(built.program.guards or self._fixed)
         # Arguments go to the kernel as they are, and its results come back as one value and its gradients.
         self.is_direct = (
             self.all_dynamic
@@ -90,13 +95,10 @@ class Variant:
             return False
         if not (program.guards or self._fixed):
             return True
-        known: dict[str, int] = {}
-        for name, value in zip(program.inputs, self.inputs(values), strict=True):
-            for size, actual in zip(program.types[name].shape, np.shape(value), strict=True):
-                if extents.is_symbol(size):
-                    known.setdefault(str(size), actual)
-                elif isinstance(size, int) and size != actual:
-                    return False
+        shapes = [np.shape(value) for value in self.inputs(values)]
+        if any(shapes[at][axis] != size for at, axis, size in self._fixed):
+            return False
+        known = {name: shapes[at][axis] for name, at, axis in self._symbols}
         for quotient in program.quotients:
             denominator = extents.evaluate(quotient.denominator, known)
             known[quotient.symbol] = (

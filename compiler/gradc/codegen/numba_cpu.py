@@ -40,12 +40,12 @@ from gradc.ir.loop.nodes import (
     Tasks,
     Update,
 )
-from gradc.ir.loop.walk import every, free_names
+from gradc.ir.loop.walk import every, expressions, free_names
 from gradc.ir.types import DType
 
 # Where the functions that a module calls come from: what is neither here nor built in is in `scalars`.
 MODULES = {
-    "arrays": ("empty", "zeros", "local", "clear"),
+    "arrays": ("empty", "zeros", "local", "clear", "clear_rows"),
     "clock": ("nanoseconds",),
     "contraction_kernel": ("contract", "add_contraction"),
     "external": ("external",),
@@ -322,11 +322,13 @@ class _Module:
             self.printer.used[make] = None
         self._line(depth, f"{self.rename(statement.tensor)} = {make}(({shape}{comma}){dtype})")
         if statement.local and statement.zeroed:
-            self._clear(statement.tensor, depth)
+            self._clear(Clear(statement.tensor), depth)
 
-    def _clear(self, tensor: str, depth: int) -> None:
-        self.printer.used["clear"] = None
-        self._line(depth, f"clear({self.rename(tensor)})")
+    def _clear(self, statement: Clear, depth: int) -> None:
+        rows = [self.printer.text(value) for value in expressions(statement)]
+        function = "clear_rows" if rows else "clear"
+        self.printer.used[function] = None
+        self._line(depth, f"{function}({', '.join((self.rename(statement.tensor), *rows))})")
 
     def _element(self, tensor: str, indices: Sequence[Expr]) -> str:
         return f"{self.rename(tensor)}[{', '.join(self.printer.text(index) for index in indices)}]"
@@ -344,8 +346,8 @@ class _Module:
         match statement:
             case Allocate():
                 self._allocate(statement, depth)
-            case Clear(tensor):
-                self._clear(tensor, depth)
+            case Clear():
+                self._clear(statement, depth)
             case Parts(name, extent, work, size):
                 self.printer.used["parts_of"] = None
                 given = ", ".join(self.printer.text(value) for value in (extent, work, size))

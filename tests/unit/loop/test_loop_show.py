@@ -7,6 +7,7 @@ from gradc.ir.loop.nodes import (
     AddTo,
     Allocate,
     CheckIndices,
+    Clear,
     Convert,
     Library,
     Product,
@@ -55,6 +56,8 @@ def test_expressions(expression, text: str):
         (CheckIndices("t", var("n")), "check t < n"),
         (Allocate("y", F32, (var("n"), number(2)), zeroed=True), "allocate y: f32[n, 2] zeroed"),
         (AddTo("y", (var("i"),), "max", element()), "store y[i] = max(y[i], x[i])"),
+        (Clear("y"), "clear y"),
+        (Clear("y", var("n"), number(2)), "clear 2 rows of y from n"),
         (Product("c", "a", "b", True, False), "product c = a.T @ b"),
         (
             Library(("q",), "reshape", ("x",), (("shape", (number(2), var("m"))),)),

@@ -116,6 +116,18 @@ def test_what_the_caller_left_in_an_array_is_never_read():
         evaluate(Kernel("k", (MATRIX, VECTOR, OUT), (left,), ()), {**VALUES, "y": np.zeros(3)})
 
 
+def test_rows_that_are_cleared_are_written_and_no_others():
+    rows = Clear("y", number(1), number(2))
+    given = {"y": np.ones(4)}
+    rest = [Store("y", (number(at),), number(7.0, F64)) for at in (0, 3)]
+    evaluate(Kernel("k", (OUT,), (*rest, rows), ()), given)
+    np.testing.assert_array_equal(given["y"], [7, 0, 0, 7])
+    with pytest.raises(CompilerBug, match="before every element of it is written"):
+        evaluate(Kernel("k", (OUT,), (rest[0], rows), ()), {"y": np.ones(4)})
+    with pytest.raises(VerifyError, match=r"2\.0 is f64, not i64"):
+        verify(Kernel("k", (OUT,), (Clear("y", number(1), number(2.0, F64)),), ()))
+
+
 def test_only_arrays_that_are_given_for_it_are_written():
     with pytest.raises(VerifyError, match="x was not allocated"):
         verify(Kernel("k", (VECTOR,), (Clear("x"),), ()))

@@ -14,6 +14,7 @@ from gradc.ir.loop.nodes import (
     AddTo,
     Allocate,
     CheckIndices,
+    Clear,
     Expr,
     Extent,
     For,
@@ -63,6 +64,7 @@ def ahead(step: int) -> Expr:
 
 
 SQUARE = apply("mul", X, X)
+ADDING = For("i", N, (For("j", number(2), (AddTo("y", (HERE, J), "sum", X),)),))
 SHARED: dict[str, Kernel] = {
     "elements": kernel(fresh("y"), For("i", N, (Store("y", (HERE,), SQUARE),)), results=("y",)),
     "a sum": kernel(started("s"), For("i", N, (Update("s", "sum", SQUARE),)), results=("s",)),
@@ -110,6 +112,21 @@ SHARED: dict[str, Kernel] = {
     "sums that slide along far from the ends": kernel(
         fresh("y", apply("add", N, number(5)), zeroed=True),
         For("i", N, (AddTo("y", (ahead(4),), "sum", X), AddTo("y", (ahead(2),), "sum", SQUARE))),
+        results=("y",),
+    ),
+    "rows that are added to": kernel(fresh("y", N, number(3), zeroed=True), ADDING, results=("y",)),
+    "rows, where one has something already": kernel(
+        fresh("y", N, number(3), zeroed=True),
+        For("i", N, (Store("y", (HERE, number(1)), SQUARE),)),
+        ADDING,
+        results=("y",),
+    ),
+    "fewer rows than there are": kernel(
+        fresh("y", apply("add", N, number(1)), number(3), zeroed=True), ADDING, results=("y",)
+    ),
+    "columns that are added to": kernel(
+        fresh("y", number(2), N, zeroed=True),
+        For("i", N, (AddTo("y", (number(0), HERE), "sum", X),)),
         results=("y",),
     ),
     "a scatter": kernel(
@@ -242,6 +259,25 @@ def test_shared_loops_compute_the_same_in_any_order(name: str, size: int):
 @pytest.mark.parametrize("name", KEPT)
 def test_loops_whose_iterations_depend_on_each_other_stay(name: str):
     assert share_out(KEPT[name]) == KEPT[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "cleared"),
+    [
+        ("rows that are added to", True),
+        ("rows, where one has something already", True),
+        ("fewer rows than there are", False),
+        ("columns that are added to", False),
+        ("shifted elements", False),
+    ],
+)
+def test_rows_are_cleared_by_the_part_that_adds_to_them(name: str, cleared: bool):
+    shared = share_out(SHARED[name])
+    found = [s for s in every(shared.body) if isinstance(s, Clear)]
+    first = next(s for s in shared.body if isinstance(s, Tasks))
+    assert found == ([Clear("y", var(first.first), var(first.many))] if cleared else [])
+    assert [first.body[0]] == found or not cleared
+    assert [s.zeroed for s in shared.body if isinstance(s, Allocate) and s.tensor == "y"] == [not cleared]
 
 
 def test_what_slides_along_is_written_once_and_needs_no_zeros():

@@ -223,7 +223,7 @@ def test_products_that_are_loops(a: tuple[int, ...], b: tuple[int, ...], space: 
     operands = [
         build.input(name, F64, tuple(space[at] for at in axes)) for name, axes in (("a", a), ("b", b))
     ]
-    accesses = [Access(name, axes) for name, axes in zip(operands, (a, b), strict=True)]
+    accesses = tuple(Access(name, axes) for name, axes in zip(operands, (a, b), strict=True))
     y = build.assign("mul", accesses, space, F64, rank=rank, reduce=SUM, name="y")
     program = build.finish((build.pointwise("exp", y, name="z"),))
     steps = [leaf.role for leaf in leaves(fuse(program).body)]

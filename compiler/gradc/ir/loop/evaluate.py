@@ -46,6 +46,7 @@ from gradc.ir.loop.nodes import (
     number,
 )
 from gradc.ir.loop.show import show_expression, show_statement
+from gradc.ir.loop.walk import expressions
 from gradc_runtime.contraction import add_contraction, contract, elements_of
 
 LIMIT = 10**7
@@ -172,9 +173,8 @@ class _Machine:
                 sizes = tuple(int(self.scalar(size)) for size in shape)
                 self.values[tensor] = np.zeros(sizes, dtype.numpy)
                 self.written[tensor] = np.full(sizes, zeroed)
-            case Clear(tensor):
-                self.values[tensor][...] = 0
-                self.written[tensor][...] = True
+            case Clear():
+                self.clear(statement)
             case Product():
                 self.values[statement.out] = self.product(statement)
             case Contract():
@@ -209,6 +209,12 @@ class _Machine:
 
     def attribute(self, value: bool | int | str | tuple[Expr, ...]) -> bool | int | str | tuple[int, ...]:
         return tuple(int(self.scalar(size)) for size in value) if isinstance(value, tuple) else value
+
+    def clear(self, statement: Clear) -> None:
+        rows = [int(self.scalar(value)) for value in expressions(statement)]
+        place = slice(rows[0], sum(rows)) if rows else ...
+        self.values[statement.tensor][place] = 0
+        self.written[statement.tensor][place] = True
 
     def product(self, statement: Product) -> Array:
         left, right = self.complete(statement.left), self.complete(statement.right)

@@ -5,7 +5,7 @@
                | Require(condition, message)                    refuse arguments that do not fit
                | CheckIndices(tensor, extent)                   refuse look-ups out of range
                | Allocate(tensor, dtype, shape, zeroed, local)
-               | Clear(tensor)                                every element becomes 0
+               | Clear(tensor[, first, many])                 every element becomes 0, or those of some rows
                | Let(name, value)
                | Update(name, op, value)                        name = op(name, value), a reduction
                | Carry(name, value)                              name = value, for the iterations to come
@@ -235,9 +235,11 @@ class Allocate:
 
 @dataclass(frozen=True, slots=True)
 class Clear:
-    """Make every element of a tensor that may be written to 0."""
+    """Make every element of a tensor that may be written to 0, or those of `many` rows, from the row `first` on."""
 
     tensor: str
+    first: Expr | None = None
+    many: Expr | None = None
 
 
 @dataclass(frozen=True, slots=True)

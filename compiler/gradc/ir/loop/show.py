@@ -118,8 +118,8 @@ def _tensor_statement(statement: Clear | Store | AddTo | Product | Contract | Li
         case AddTo(tensor, indices, op, value, _):
             element = _element(tensor, indices)
             return f"store {element} = {op}({element}, {show_expression(value)})"
-        case Clear(tensor):
-            return f"clear {tensor}"
+        case Clear():
+            return _clear(statement)
         case Product():
             return _product(statement)
         case Contract():
@@ -146,6 +146,13 @@ def _contraction(statement: Contract) -> str:
     sign = "+=" if statement.add else "="
     again = "" if statement.again is None else f", or = unless {show_expression(statement.again)}"
     return f"contract {out}[{statement.target}] {sign} {product} over ({sizes}){again}"
+
+
+def _clear(statement: Clear) -> str:
+    if statement.first is None or statement.many is None:
+        return f"clear {statement.tensor}"
+    first, many = map(show_expression, (statement.first, statement.many))
+    return f"clear {many} rows of {statement.tensor} from {first}"
 
 
 def _product(statement: Product) -> str:

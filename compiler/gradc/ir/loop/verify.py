@@ -164,8 +164,8 @@ class _Checker:
                 yield from self.index_faults(value)
                 if isinstance(statement, CheckIndices):
                     yield from self.table_faults(statement.tensor)
-            case Clear(tensor):
-                yield from self.writing_faults(tensor)
+            case Clear():
+                yield from self.clearing_faults(statement)
             case Require(condition, _):
                 yield from self.typed_faults(condition, DType.BOOL)
             case Let(_, value):
@@ -179,6 +179,11 @@ class _Checker:
                 yield from self.store_faults(tensor, indices, value)
                 if isinstance(statement, AddTo):
                     yield from _reduction_faults(statement.op, value.dtype)
+
+    def clearing_faults(self, statement: Clear) -> Iterator[str]:
+        yield from self.writing_faults(statement.tensor)
+        for value in expressions(statement):
+            yield from self.index_faults(value)
 
     def change_faults(self, name: str, value: Expr) -> Iterator[str]:
         yield from self.faults(value)

@@ -9,6 +9,7 @@ from gradc.ir.loop.nodes import (
     Allocate,
     Apply,
     Carry,
+    Clear,
     Contract,
     Convert,
     Expr,
@@ -88,7 +89,7 @@ def free_names(tasks: Tasks) -> list[str]:
             defined.add(statement.name)
         elif isinstance(statement, Allocate):
             defined.add(statement.tensor)
-        elif isinstance(statement, Store | AddTo):
+        elif isinstance(statement, Store | AddTo | Clear):
             used[statement.tensor] = None
         elif isinstance(statement, Update | Carry):
             used[statement.name] = None

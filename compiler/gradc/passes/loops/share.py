@@ -122,7 +122,16 @@ class _Sharing:
         if kinds is None or (blocks and "slide" in kinds.values()):
             return None
         self.count += 1
-        return self._tasks(loop, nest, kinds, blocks)
+        started = [name for name in kinds if blocks is None and self._starts(at, loop, nest, name)]
+        self.filled.update(started)
+        return self._tasks(loop, nest, kinds, blocks, started)
+
+    def _starts(self, at: int, loop: For, nest: _Nest, tensor: str) -> bool:
+        """Whether nobody needs the zeros of an array before this loop, which goes through all of its rows."""
+        array, here = self.allocated.get(tensor), nodes.var(loop.index)
+        if array is None or not array.zeroed or min(self.users[tensor]) != at or not array.shape:
+            return False
+        return array.shape[0] is loop.extent and all(place[0] is here for place in nest.places[tensor])
 
     def _kinds(self, at: int, loop: For, nest: _Nest) -> dict[str, str] | None:
         """Return what each array that the loop writes is: its own, scratch, a slide or a sum; None if unknown."""
@@ -174,7 +183,12 @@ class _Sharing:
     # --- the statements ---------------------------------------------------------------------------------
 
     def _tasks(
-        self, loop: For, nest: _Nest, kinds: Mapping[str, str], blocks: Strip | None
+        self,
+        loop: For,
+        nest: _Nest,
+        kinds: Mapping[str, str],
+        blocks: Strip | None,
+        started: Sequence[str],
     ) -> list[Statement]:
         name, count = self.names.fresh(f"loop_{self.count}"), self.names.fresh("parts")
         extent = loop.extent if blocks is None else blocks.many
@@ -203,13 +217,14 @@ class _Sharing:
             made.append(Allocate(stored[name_], self.started[name_].value.dtype, (parts,)))
         rewrite = _Rewriting(copies, partial, here)
         inside: list[Statement] = [rewrite.statement(statement) for statement in loop.body]
+        first, many = nodes.var(self.first), nodes.var(self.many)
         body: list[Statement] = [self.allocated[tensor] for tensor in taken]
+        body += [Clear(tensor, first, many) for tensor in started]
         body += [Let(partial[n], self.started[n].value) for n in outside]
         for carried in slides:
             made += carried.before(loop.extent, parts)
             inside = list(carried.body(inside, nodes.var(loop.index)))
             body += carried.starts()
-        first, many = nodes.var(self.first), nodes.var(self.many)
         index = Let(loop.index, nodes.apply("add", first, nodes.var(self.step)))
         shared = For(self.step, many, (index, *inside))
         body.append(shared if blocks is None else _blocks_of_part(loop, blocks, first, many, inside[2:]))
