@@ -33,6 +33,7 @@ from gradc.passes.equations.transposes import in_order_of_operands, without_tran
 from gradc.passes.equations.unit_axes import without_unit_axes
 from gradc.passes.loops.into import into
 from gradc.passes.loops.join import join_contractions
+from gradc.passes.loops.masked import without_masked_columns
 from gradc.passes.loops.share import share_out
 from gradc.passes.loops.strips import in_strips
 from gradc.passes.loops.unroll import unroll
@@ -146,6 +147,8 @@ def compile_program(program: Program, derivation: Derivation, options: Options) 
     kernel = timed("lower", lambda: lower(optimised, schedule, name=name, header=header))
     kernel = timed("unroll", lambda: unroll(kernel))
     kernel = timed("join", lambda: join_contractions(kernel))
+    if options.stabilise:
+        kernel = timed("masked", lambda: without_masked_columns(kernel))
     kernel = timed("share", lambda: share_out(kernel))
     kernel = timed("strips", lambda: with_local_arrays(in_strips(kernel)))
     if derivation.of == "value_and_grad":

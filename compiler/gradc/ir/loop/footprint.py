@@ -143,6 +143,8 @@ class _Walk:
         """All strips at once: the lanes from the first index on are the whole loop."""
         self.forms[strip.start] = self.form(strip.first)
         self.numbers[strip.width] = evaluate(size_of(strip.many), self.numbers)
+        if strip.columns is not None:
+            self.numbers[strip.limit] = evaluate(size_of(strip.columns), self.numbers)
         self.block(loop.body[2:], trips)
 
     def whole(self, statement: Statement) -> None:

@@ -142,6 +142,7 @@ def numbers_of(kernel: Kernel, arguments: Mapping[str, Any], parts_of: PartsOf) 
                 numbers[name] = int(parts_of(*given))
             case Tasks():
                 numbers.update(_strips(statement, numbers))
+                numbers.update(_limits(statement, numbers))
             case _:
                 pass
     return numbers
@@ -161,6 +162,15 @@ def _strips(tasks: Tasks, numbers: Mapping[str, int]) -> Iterator[tuple[str, int
         if found is not None:
             lanes = _number(found.lanes, numbers)
             yield strips_of(loop), sum(-((a - b) // lanes) for a, b in pairwise(ends))
+
+
+def _limits(tasks: Tasks, numbers: Mapping[str, int]) -> Iterator[tuple[str, int]]:
+    """How many columns a block of rows has on average, of blocks that end where a mask does."""
+    for loop in (statement for statement in every(tasks.body) if isinstance(statement, For)):
+        found = strip_of(loop)
+        if found is not None and found.columns is not None:
+            columns, height = _number(found.columns, numbers), _number(found.lanes, numbers)
+            yield found.limit, (columns + min(height, columns)) // 2
 
 
 def _number(expression: Expr, numbers: Mapping[str, int]) -> int:

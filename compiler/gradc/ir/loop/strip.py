@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from gradc.ir.loop.nodes import Apply, Expr, For, Let, Var, number
+from gradc.ir.loop.nodes import Apply, Expr, For, Let, Var, apply, number, var
 
 BLOCK_ROWS = 128  # of a block at least: what all blocks multiply by is packed again for each
 
@@ -13,7 +13,8 @@ BLOCK_ROWS = 128  # of a block at least: what all blocks multiply by is packed a
 class Strip:
     """``for strip < ...: start = first + strip * lanes; width = minimum(lanes, many - strip * lanes); ...``.
 
-    Blocks of all indices of a loop are such strips, with 0 for `first` and the loop's extent for `many`.
+    Blocks of all indices of a loop are such strips, with 0 for `first` and the loop's extent for `many`.  Of a block
+    that does not go to the end of its columns, `limit` is their number, at most `columns`.
     """
 
     first: Expr
@@ -21,6 +22,8 @@ class Strip:
     width: str
     lanes: Expr
     many: Expr
+    limit: str = ""
+    columns: Expr | None = None
 
 
 def strip_of(loop: For) -> Strip | None:
@@ -30,11 +33,17 @@ def strip_of(loop: For) -> Strip | None:
             Let(start, Apply("add", (Var() as first, Apply("mul", (Var(index), lanes))))),
             Let(width, Apply("minimum", (_, Apply("sub", (Var() as many, _))))),
         ) if index == loop.index:
-            return Strip(first, start, width, lanes, many)
+            found = Strip(first, start, width, lanes, many)
         case (
             Let(start, Apply("mul", (Var(index), lanes))),
             Let(width, Apply("minimum", (_, Apply("sub", (many, Var(again)))))),
         ) if index == loop.index and again == start:
-            return Strip(number(0), start, width, lanes, many)
+            found = Strip(number(0), start, width, lanes, many)
         case _:
             return None
+    end = apply("add", var(start), var(width))
+    match loop.body[2:3]:
+        case (Let(limit, Apply("minimum" | "select", (*_, columns, last))),) if last is end:
+            return replace(found, limit=limit, columns=columns)
+        case _:
+            return found

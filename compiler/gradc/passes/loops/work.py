@@ -33,6 +33,8 @@ def work_of(loop: For) -> Expr:
         for expression in expressions(statement):
             here += sum(cost(found) for found in subexpressions(expression))
     whole, blocks = total((nodes.number(here), *loops)), strip_of(loop)
+    if blocks is not None and blocks.columns is not None:
+        whole = substituted(whole, {blocks.limit: blocks.columns})
     return whole if blocks is None else substituted(whole, {blocks.width: blocks.lanes})
 
 
