@@ -177,15 +177,16 @@ class _Block:
             case For(extent=extent) if self.is_long(extent):
                 return self.over_columns(statement)
             case For(index, extent, body):
-                if extent is nodes.var(self.strip.width):
-                    start, row = nodes.var(self.strip.start), nodes.var(index)
-                    here = nodes.apply("add", start, row)
-                    self.rows |= {s.name for s in body if isinstance(s, Let) and s.value is here}
+                here = nodes.apply("add", nodes.var(self.strip.start), nodes.var(index))
+                of_rows = extent is nodes.var(self.strip.width)
+                for inner in body:
+                    if isinstance(inner, Let):
+                        self.rows.discard(inner.name)
+                        self.rows |= {inner.name} if of_rows and inner.value is here else set()
                 return replace(statement, body=tuple(self.statements(body)))
             case Contract():
                 return self.contraction(statement)
             case _:
-                self.look(statement)
                 if self.written & set(touched(statement)):
                     raise _Needed
                 return statement
@@ -207,7 +208,7 @@ class _Block:
                     self.known[name] = None
                 case Update(_, op, value):
                     self.neutral(op, value)
-                case AddTo(tensor, _, op, value) if tensor not in self.written:
+                case AddTo(_, _, op, value):
                     self.look(statement)
                     self.neutral(op, value)
                 case Store(tensor, indices, value):
@@ -250,10 +251,10 @@ class _Block:
         zero = any(one is not None and one.value == 0 for one in gone)
         if axes[0] is not None and not statement.add and statement.out in self.local:
             self.note(statement.out, axes[0], _number(0, DType.F64) if zero else None)
-        elif statement.out in self.written or (gone and not zero):
+        elif statement.out in self.written:
             raise _Needed
         elif zero and (axes[0] is None or statement.add):
-            self.begins |= axes[0] is not None and statement.again is not None
+            self.begins |= statement.again is not None
         elif gone:
             raise _Needed
         else:
