@@ -54,7 +54,8 @@ class Options:
     Attributes
     ----------
     stabilise : bool
-        Replace spellings that overflow or cancel by stable ones (listed by ``inspect``).
+        Replace spellings that overflow or cancel by stable ones (listed by ``inspect``), and end long rows of causal
+        attention where the mask does: zero times an infinite number counts as zero there.
     target : str
         ``"cpu"`` for Numba kernels, ``"interpret"`` for the slow interpreter that needs no compiler.
     verify : bool

@@ -59,7 +59,7 @@ def differentiate(function: Any = None, /, **options: Any) -> Any:
     target : {"cpu", "interpret"}, optional
         Numba kernels, or the slow interpreter.
     stabilise : bool, optional
-        Replace spellings that overflow or cancel by stable ones.
+        Replace spellings that overflow or cancel by stable ones, and leave out what a causal mask removes.
 
     Returns
     -------
