@@ -124,6 +124,14 @@ def attention(q, k, v):
     return np.square((powers / powers.sum(axis=-1, keepdims=True)) @ v).sum()
 
 
+def causal(q, k, v):
+    """Blocks of rows that end where the mask does."""
+    scores = q @ k.swapaxes(-1, -2)
+    scores = np.where(np.tril(np.ones((q.shape[-2], q.shape[-2]), bool)), scores, -np.inf)
+    powers = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    return np.square((powers / powers.sum(axis=-1, keepdims=True)) @ v).sum()
+
+
 def gram(x, v):
     """No batch: blocks of rows of a matrix that grows with their square."""
     return np.square(np.exp(x @ x.T) @ v).sum()
@@ -165,8 +173,14 @@ def test_functions_and_their_gradients(name: str, of: str):
 @pytest.mark.parametrize("of", ["value", "value_and_grad"])
 @pytest.mark.parametrize(
     ("function", "shapes"),
-    [(attention, [(2, 3, 7, 9)] * 3), (attention, [(2, 1, 7, 9)] * 3), (gram, [(7, 12), (7, 3)])],
-    ids=["heads", "one head", "no batch"],
+    [
+        (attention, [(2, 3, 7, 9)] * 3),
+        (attention, [(2, 1, 7, 9)] * 3),
+        (gram, [(7, 12), (7, 3)]),
+        (causal, [(2, 3, 7, 9)] * 3),
+        (causal, [(7, 9)] * 3),
+    ],
+    ids=["heads", "one head", "no batch", "masked", "masked, no batch"],
 )
 def test_blocks_of_rows(
     function: Callable[..., Any], shapes: list[tuple[int, ...]], of: str, monkeypatch: pytest.MonkeyPatch

@@ -320,9 +320,8 @@ class _Lowering:
         assert parts is not None
         left, right = (operand for operand in equation.operands if isinstance(operand, Access))
         (k,) = parts.summed
-        if (
-            parts.rows > parts.columns
-        ):  # out[n, m] is the transpose of what the classification calls rows and columns
+        # out[n, m] is the transpose of what the classification calls rows and columns.
+        if parts.rows > parts.columns:
             left, right = right, left
         turned = left.indices[0] == k, right.indices[0] != k
         return Product(equation.out, left.tensor, right.tensor, *turned, show_equation(equation))

@@ -194,6 +194,14 @@ KEPT: dict[str, Kernel] = {
     ),
     "the next row": kernel(score(), weigh(masked(apply("eq", apply("sub", K, number(1)), J))), MEAN),
     "a product with a column": kernel(score(), weigh(masked(apply("le", apply("mul", K, K), J))), MEAN),
+    "zero times infinity": kernel(
+        score(),
+        weigh(apply("mul", apply("select", CAUSAL, S, ZERO), apply("select", CAUSAL, S, LOWEST))),
+        MEAN,
+    ),
+    "zero by zero": kernel(
+        score(), weigh(apply("div", apply("select", CAUSAL, S, ZERO), apply("select", CAUSAL, E, ZERO))), MEAN
+    ),
     "scores that are large only": kernel(score(), weigh(apply("exp", apply("sub", LARGE, S))), MEAN),
     "ones": kernel(score(), weigh(masked(CAUSAL, otherwise=ZERO)), MEAN),
     "a sum of what is not zero": kernel(

@@ -27,7 +27,7 @@ from gradc.ir.loop.nodes import (
     Tasks,
     Update,
 )
-from gradc.ir.loop.sizes import NUMBER, size_of, strips_of
+from gradc.ir.loop.sizes import NUMBER, columns_of, elements_of, size_of, strips_of
 from gradc.ir.loop.strip import Strip, strip_of
 from gradc.ir.loop.walk import expressions, subexpressions
 from gradc.ir.tensors import TensorType
@@ -114,7 +114,8 @@ def _counted(statements: Sequence[Statement], types: Mapping[str, TensorType]) -
 def _over_parts(times: Size, tasks: Tasks) -> Size:
     """What the parts do together: the number of indices of all of them is the extent of the loop."""
     whole, parts = size_of(tasks.extent), size_of(tasks.count)
-    strips = {strips_of(loop) for loop in tasks.body if isinstance(loop, For)}
+    loops = [loop for loop in tasks.body if isinstance(loop, For)]
+    strips = {name(loop) for loop in loops for name in (strips_of, columns_of, elements_of)}
     if not isinstance(times, Polynomial):
         return mul(times, parts)
     total: Size = 0
@@ -131,17 +132,20 @@ def _repeated(times: Size, loop: For) -> Size:
     if strip is None:
         return mul(size_of(loop.extent), times)
     is_block = isinstance(strip.first, Number)
-    return _over_strips(times, strip, size_of(loop.extent) if is_block else symbol(strips_of(loop)))
+    return _over_strips(times, loop, strip, size_of(loop.extent) if is_block else symbol(strips_of(loop)))
 
 
-def _over_strips(times: Size, strip: Strip, count: Size) -> Size:
+def _over_strips(times: Size, loop: For, strip: Strip, count: Size) -> Size:
     """What the strips of a part do together: their widths add up to the part's indices."""
+    limit = "" if strip.limit is None else strip.limit.name
     if not isinstance(times, Polynomial):
         return mul(times, count)
     total: Size = 0
     for names, coefficient in times.terms:
-        others = [symbol(name) for name in names if name != strip.width]
-        factor = count if len(others) == len(names) else size_of(strip.many)
+        others = [symbol(name) for name in names if name not in (strip.width, limit)]
+        factor = size_of(strip.many) if strip.width in names else count
+        if limit in names:
+            factor = symbol((elements_of if strip.width in names else columns_of)(loop))
         total = add(total, product((coefficient, *others, factor)))
     return total
 

@@ -21,6 +21,7 @@ from gradc.ir.loop.nodes import (
     Allocate,
     Apply,
     CheckIndices,
+    Clear,
     Contract,
     Expr,
     For,
@@ -143,8 +144,8 @@ class _Walk:
         """All strips at once: the lanes from the first index on are the whole loop."""
         self.forms[strip.start] = self.form(strip.first)
         self.numbers[strip.width] = evaluate(size_of(strip.many), self.numbers)
-        if strip.columns is not None:
-            self.numbers[strip.limit] = evaluate(size_of(strip.columns), self.numbers)
+        if strip.limit is not None:
+            self.numbers[strip.limit.name] = evaluate(size_of(strip.limit.columns), self.numbers)
         self.block(loop.body[2:], trips)
 
     def whole(self, statement: Statement) -> None:
@@ -155,6 +156,8 @@ class _Walk:
                     self.all_of(self.writes, (tensor,))
             case CheckIndices(tensor):
                 self.all_of(self.reads, (tensor,))
+            case Clear(tensor):
+                self.all_of(self.writes, (tensor,))
             case Product(out, left, right):
                 self.own.add(out)
                 self.all_of(self.reads, (left, right))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -26,6 +26,7 @@ from gradc.ir.loop.nodes import (
     Parts,
     Product,
     Require,
+    Statement,
     Tasks,
     Var,
 )
@@ -141,8 +142,11 @@ def numbers_of(kernel: Kernel, arguments: Mapping[str, Any], parts_of: PartsOf) 
                 given = (_number(value, numbers) for value in (extent, work, size))
                 numbers[name] = int(parts_of(*given))
             case Tasks():
-                numbers.update(_strips(statement, numbers))
-                numbers.update(_limits(statement, numbers))
+                ends = _ends(statement, numbers)
+                numbers.update(_strips(statement, numbers, ends))
+                numbers.update(_limits(statement.body, numbers, ends))
+            case For():
+                numbers.update(_limits((statement,), numbers))
             case _:
                 pass
     return numbers
@@ -153,10 +157,24 @@ def strips_of(loop: For) -> str:
     return f"{loop.index}.count"
 
 
-def _strips(tasks: Tasks, numbers: Mapping[str, int]) -> Iterator[tuple[str, int]]:
-    """How many strips the loops of tasks have."""
+def columns_of(loop: For) -> str:
+    """The symbol for how many columns all blocks of a loop have together, where a mask ends them."""
+    return f"{loop.index}.columns"
+
+
+def elements_of(loop: For) -> str:
+    """The symbol for how many elements the rows of all blocks have together, where a mask ends them."""
+    return f"{loop.index}.elements"
+
+
+def _ends(tasks: Tasks, numbers: Mapping[str, int]) -> list[int]:
+    """Where the parts of tasks begin and end."""
     extent, count = _number(tasks.extent, numbers), _number(tasks.count, numbers)
-    ends = [extent * part // count for part in range(count + 1)] if count else []
+    return [extent * part // count for part in range(count + 1)] if count else []
+
+
+def _strips(tasks: Tasks, numbers: Mapping[str, int], ends: Sequence[int]) -> Iterator[tuple[str, int]]:
+    """How many strips the loops of tasks have."""
     for loop in (statement for statement in tasks.body if isinstance(statement, For)):
         found = strip_of(loop)
         if found is not None:
@@ -164,13 +182,24 @@ def _strips(tasks: Tasks, numbers: Mapping[str, int]) -> Iterator[tuple[str, int
             yield strips_of(loop), sum(-((a - b) // lanes) for a, b in pairwise(ends))
 
 
-def _limits(tasks: Tasks, numbers: Mapping[str, int]) -> Iterator[tuple[str, int]]:
-    """How many columns a block of rows has on average, of blocks that end where a mask does."""
-    for loop in (statement for statement in every(tasks.body) if isinstance(statement, For)):
-        found = strip_of(loop)
-        if found is not None and found.columns is not None:
-            columns, height = _number(found.columns, numbers), _number(found.lanes, numbers)
-            yield found.limit, (columns + min(height, columns)) // 2
+def _limits(
+    statements: Sequence[Statement], numbers: Mapping[str, int], ends: Sequence[int] = ()
+) -> Iterator[tuple[str, int]]:
+    """How many columns and elements the blocks of rows have that end where a mask does; parts end at `ends`."""
+    for loop in (statement for statement in every(statements) if isinstance(statement, For)):
+        strip = strip_of(loop)
+        if strip is None or strip.limit is None:
+            continue
+        height, columns = _number(strip.lanes, numbers), _number(strip.limit.columns, numbers)
+        whole = isinstance(strip.first, Number)
+        blocks: list[tuple[int, int]] = []  # rows and columns
+        for first, last in pairwise((0, _number(strip.many, numbers)) if whole else ends):
+            for start in range(first, last, height):
+                end = min(start + height, last)
+                full = strip.limit.begins and start == first
+                blocks.append((end - start, columns if full else min(end, columns)))
+        yield columns_of(loop), sum(many for _, many in blocks)
+        yield elements_of(loop), sum(rows * many for rows, many in blocks)
 
 
 def _number(expression: Expr, numbers: Mapping[str, int]) -> int:

@@ -10,11 +10,22 @@ BLOCK_ROWS = 128  # of a block at least: what all blocks multiply by is packed a
 
 
 @dataclass(frozen=True, slots=True)
+class Limit:
+    """How many columns a block has whose rows a mask ends: as many as there are rows up to its end, at most `columns`.
+
+    With `begins`, the first block has all of them.
+    """
+
+    name: str
+    columns: Expr
+    begins: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Strip:
     """``for strip < ...: start = first + strip * lanes; width = minimum(lanes, many - strip * lanes); ...``.
 
-    Blocks of all indices of a loop are such strips, with 0 for `first` and the loop's extent for `many`.  Of a block
-    that does not go to the end of its columns, `limit` is their number, at most `columns`.
+    Blocks of all indices of a loop are such strips, with 0 for `first` and the loop's extent for `many`.
     """
 
     first: Expr
@@ -22,8 +33,7 @@ class Strip:
     width: str
     lanes: Expr
     many: Expr
-    limit: str = ""
-    columns: Expr | None = None
+    limit: Limit | None = None
 
 
 def strip_of(loop: For) -> Strip | None:
@@ -43,7 +53,7 @@ def strip_of(loop: For) -> Strip | None:
             return None
     end = apply("add", var(start), var(width))
     match loop.body[2:3]:
-        case (Let(limit, Apply("minimum" | "select", (*_, columns, last))),) if last is end:
-            return replace(found, limit=limit, columns=columns)
+        case (Let(name, Apply("minimum" | "select" as function, (*_, columns, last))),) if last is end:
+            return replace(found, limit=Limit(name, columns, function == "select"))
         case _:
             return found

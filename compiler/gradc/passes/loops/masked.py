@@ -70,8 +70,11 @@ _FOLDED: dict[str, Callable[..., Any]] = {
     **{name: getattr(operator, name) for name in _BEHIND},
     **{name: getattr(operator, name) for name in ("neg", "add", "sub", "mul")},
     "abs": abs,
+    "div": operator.truediv,
     "exp": math.exp,
+    "logical_and": operator.and_,
     "logical_not": operator.not_,
+    "logical_or": operator.or_,
     "maximum": max,
     "minimum": min,
 }
@@ -129,7 +132,10 @@ class _Masking:
         first = nodes.apply("eq", nodes.var(loop.index), nodes.number(0))
         shorter = nodes.apply("minimum", strip.many, end)
         chosen = nodes.apply("select", first, strip.many, end) if block.begins else shorter
-        return replace(loop, body=(*loop.body[:2], Let(limit.name, chosen), *body))
+        note = "columns behind it are masked for all of these rows" + (
+            "; the first block begins sums" * block.begins
+        )
+        return replace(loop, body=(*loop.body[:2], Let(limit.name, chosen, note), *body))
 
 
 @dataclass(slots=True)
@@ -341,20 +347,27 @@ def _applied(function: str, given: Sequence[Number | None], dtype: DType) -> Num
         if condition is not None:
             return yes if condition.value else no
         return yes if yes is not None and no is not None and yes.value == no.value else None
-    deciding = {"logical_and": False, "logical_or": True, "mul": 0}
-    if function in deciding and any(one is not None and one.value == deciding[function] for one in given):
-        return _number(deciding[function], dtype)
-    if function == "div" and given[0] is not None and given[0].value == 0:
-        return given[0]
-    if function in ("add", "sub") and any(one is not None and math.isinf(one.value) for one in given):
-        given = [_number(0, dtype) if one is None else one for one in given]
     known = [one.value for one in given if one is not None]
-    if len(known) < len(given) or function not in _FOLDED:
-        return None
+    if len(known) < len(given):
+        return _decided(function, given, dtype)
     try:
-        return _number(_FOLDED[function](*known), dtype)
-    except (OverflowError, ValueError):
+        return _number(_FOLDED[function](*known), dtype) if function in _FOLDED else None
+    except (OverflowError, ValueError, ZeroDivisionError):
         return None
+
+
+def _decided(function: str, given: Sequence[Number | None], dtype: DType) -> Number | None:
+    """What one operand decides, whatever the number that the others are."""
+    known = [one.value for one in given if one is not None]
+    deciding = {"logical_and": False, "logical_or": True, "mul": 0}
+    if function in deciding and deciding[function] in known:
+        return _number(deciding[function], dtype)
+    first = given[0]
+    if function == "div" and first is not None and first.value == 0:
+        return first
+    if function in ("add", "sub") and any(map(math.isinf, known)):
+        return _applied(function, [_number(0, dtype) if one is None else one for one in given], dtype)
+    return None
 
 
 def _number(value: float, dtype: DType) -> Number | None:

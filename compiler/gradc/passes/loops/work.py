@@ -33,9 +33,10 @@ def work_of(loop: For) -> Expr:
         for expression in expressions(statement):
             here += sum(cost(found) for found in subexpressions(expression))
     whole, blocks = total((nodes.number(here), *loops)), strip_of(loop)
-    if blocks is not None and blocks.columns is not None:
-        whole = substituted(whole, {blocks.limit: blocks.columns})
-    return whole if blocks is None else substituted(whole, {blocks.width: blocks.lanes})
+    if blocks is None:
+        return whole
+    limits = {} if blocks.limit is None else {blocks.limit.name: blocks.limit.columns}
+    return substituted(whole, {blocks.width: blocks.lanes, **limits})
 
 
 def cost(expression: Expr) -> int:
