@@ -349,12 +349,12 @@ KEPT: dict[str, Kernel] = {
 def test_columns_behind_the_mask_are_left_out(name: str):
     found = same(SHORTER[name])
     text = show(found)
-    assert "for k < limit" in text
+    assert "for k < unmasked" in text
     assert "for k < m" not in text
-    assert "over (rows, limit, d)" in text
+    assert "over (rows, unmasked, d)" in text
     assert "over (rows, m, d)" not in text
-    begins = "let limit: i64 = select((block == 0), m, (start + rows))"
-    ends = "let limit: i64 = minimum(m, (start + rows))"
+    begins = "let unmasked: i64 = select((block == 0), m, (start + rows))"
+    ends = "let unmasked: i64 = minimum(m, (start + rows))"
     assert (begins if "or = unless" in text else ends) in text
 
 
@@ -367,7 +367,7 @@ def test_what_others_see_is_computed_to_its_end():
     """Scores that are a result have all of their columns; what is made of them has not."""
     text = show(same(kernel(score(), WEIGHED, MEAN, results=("y", "s")), (2, 6)))
     assert "contract s[j k] = q[start:][j l] * r[k l] over (rows, m, d)" in text
-    assert "contract y[start:][j l] = e[j k] * v[k l] over (rows, limit, d)" in text
+    assert "contract y[start:][j l] = e[j k] * v[k l] over (rows, unmasked, d)" in text
 
 
 # --- attention ----------------------------------------------------------------------------------------------
@@ -408,13 +408,13 @@ def test_masks_of_attention(name: str, shape: tuple[int, ...], monkeypatch: pyte
     loss: Any = gradc.differentiate(attention(mask), wrt=("q", "k", "v"))
     value, gradient = loss.value_and_grad(*given)
     kernel_ = loss.inspect(*given).stages.kernel
-    assert ("limit" in show(kernel_)) == half, show(kernel_)
+    assert ("unmasked" in show(kernel_)) == half, show(kernel_)
     wanted, of_wanted = loss.with_options(target="interpret").value_and_grad(*given)
     assert value == pytest.approx(wanted, rel=1e-12)
     for one, two in zip(gradient, of_wanted, strict=True):
         np.testing.assert_allclose(one, two, rtol=1e-10, atol=1e-12)
     plain = loss.with_options(stabilise=False)
-    assert "limit" not in show(plain.inspect(*given).stages.kernel)
+    assert "unmasked" not in show(plain.inspect(*given).stages.kernel)
 
 
 def test_an_infinite_number_behind_the_mask_does_not_enter(monkeypatch: pytest.MonkeyPatch):

@@ -1,14 +1,14 @@
 """Columns that a causal mask removes from blocks of rows are not computed.
 
     for block < blocks:                                    for block < blocks:
-        start, rows = ...                                      limit = start + rows
-        contract s[j k] = q[start:][j l] * r[k l]              contract s ... over k < limit
+        start, rows = ...                                      unmasked = start + rows
+        contract s[j k] = q[start:][j l] * r[k l]              contract s ... over k < unmasked
         for row < rows:                                        for row < rows:
             j = start + row                                        j = start + row
             for k < n:                                ->           for k < limit:
                 e[row, k] = exp(s[row, k] if k <= j                    e[row, k] = ...
                                 else -inf)
-        contract y[j l] = e[j k] * v[k l]                      contract y ... over k < limit
+        contract y[j l] = e[j k] * v[k l]                      contract y ... over k < unmasked
 
 Behind the last row of a block ``k <= j`` is false for all of its rows.  What follows from that is found here by
 computing with what is known: scores are minus infinity, exponentials are zero, and what they are added to stays as it
@@ -119,7 +119,7 @@ class _Masking:
         """A loop over blocks of rows, with less to do where that can be proven."""
         inside = _users(loop.body)
         local = {name for name in self.allocated if inside[name] == self.users[name]}
-        limit = nodes.var(self.names.fresh("limit"))
+        limit = nodes.var(self.names.fresh("unmasked"))
         block = _Block(loop, strip, local, limit)
         try:
             body = block.statements(loop.body[2:])
@@ -132,10 +132,7 @@ class _Masking:
         first = nodes.apply("eq", nodes.var(loop.index), nodes.number(0))
         shorter = nodes.apply("minimum", strip.many, end)
         chosen = nodes.apply("select", first, strip.many, end) if block.begins else shorter
-        note = "columns behind it are masked for all of these rows" + (
-            "; the first block begins sums" * block.begins
-        )
-        return replace(loop, body=(*loop.body[:2], Let(limit.name, chosen, note), *body))
+        return replace(loop, body=(*loop.body[:2], Let(limit.name, chosen), *body))
 
 
 @dataclass(slots=True)
