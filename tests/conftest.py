@@ -149,6 +149,17 @@ class Golden:
         else:
             pytest.fail(f"{path} is missing; read the text below, then run with --update-golden:\n{kept}")
 
+    def message(self, message: str) -> None:
+        """Compare an error message without ``:12`` in its place, and with carets as many columns further left."""
+        found = re.search(r"(?<=\.py)(:\d+):", message)
+        if found is not None:
+            before, after = message[: found.start()], message[found.end(1) :]
+            line, _, rest = after.partition("\n")
+            if rest.lstrip().startswith("^"):
+                rest = rest.removeprefix(" " * len(found[1]))
+            message = f"{before}{line}\n{rest}".rstrip("\n")
+        self(message)
+
 
 @pytest.fixture
 def golden(request: pytest.FixtureRequest) -> Golden:

@@ -30,11 +30,19 @@ class GradcError(Exception):
     def __str__(self) -> str:
         parts = [f"{self.what} [{self.code}]" if self.code else self.what]
         parts += [
-            f"  {label}: {text}"
+            _labelled(f"  {label}: ", text)
             for label, text in (("where", self.where), ("why", self.why), ("do", self.do))
             if text
         ]
         return "\n".join(parts)
+
+
+def _labelled(label: str, text: str) -> str:
+    """Put a label before a text; carets below its first line move to the right with that line."""
+    first, _, below = text.partition("\n")
+    if below and not below.strip(" ^"):
+        return f"{label}{first}\n{' ' * len(label)}{below}"
+    return label + text
 
 
 class InputRefused(GradcError):

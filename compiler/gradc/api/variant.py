@@ -19,6 +19,7 @@ from gradc.ir.index.show import show_type
 from gradc.ir.stages import Stages
 from gradc.ir.types import DType
 from gradc.lang.signature import Flat
+from gradc.lang.source import side_by_side
 from gradc.pipeline import Derivation, Options, artifact_of, compile_program, derive, into_arguments
 from gradc_runtime import backends
 
@@ -113,11 +114,12 @@ class Variant:
         try:
             bind_extents(program, {name: np.shape(value) for name, value in inputs.items()})
         except GuardFailed as failed:
-            shown = "; ".join(
-                f"{n}: {show_type(program.types[n])} given {np.shape(v)}" for n, v in inputs.items()
-            )
+            rows = [(f"{n}:", show_type(program.types[n]), f"given {np.shape(v)}") for n, v in inputs.items()]
             return GuardFailed(
-                failed.what, where=f"call of {program.name}", why=shown, do="make the shapes agree"
+                failed.what,
+                where=f"call of {program.name}",
+                why=(failed.why or "the extents of one name must be equal") + side_by_side(rows),
+                do="make the shapes agree",
             )
         return None
 

@@ -42,7 +42,7 @@ class Calls(Items):
                 raise self.poisoned(refusals.unsupported(ufunc, self.where(), method=method))
             return self.invoke(Operation(ufunc, concrete, self.handler(ufunc, method)), inputs, options)
         except GradcError as error:
-            raise self.located(error) from None
+            raise self.located(error, *inputs, options) from None
 
     def function(
         self, function: Callable[..., object], args: Arguments, kwargs: Options, frame: FrameType
@@ -63,7 +63,7 @@ class Calls(Items):
                 return self._split(operation, first, rest, options)
             return self.invoke(operation, args, kwargs)
         except GradcError as error:
-            raise self.located(error) from None
+            raise self.located(error, *args, kwargs) from None
 
     def method(self, name: str, value: Traced, args: Arguments, kwargs: Options, frame: FrameType) -> Any:
         """Call an array method."""
@@ -77,7 +77,7 @@ class Calls(Items):
                 return self.view(operation, value, args, kwargs, undo)
             return self.invoke(operation, (value, *args), kwargs)
         except GradcError as error:
-            raise self.located(error) from None
+            raise self.located(error, value, *args, kwargs) from None
 
     def _keeps(self, value: Traced, args: Arguments, kwargs: Options) -> bool:
         """Whether ``np.asarray(value, dtype)`` and its like give the array itself."""

@@ -12,7 +12,7 @@ import dis
 import functools
 import re
 import types
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -99,7 +99,7 @@ def scan(code: types.CodeType) -> Scan:
     pending = [(code, frozenset(code.co_freevars))]
     while pending:
         current, outer = pending.pop()
-        for opcode, name in _named_instructions(current):
+        for _, opcode, name in _named_instructions(current):
             if opcode in _LOADS:
                 loads[name] = None
             elif opcode in _GLOBAL_WRITES:
@@ -113,18 +113,18 @@ def scan(code: types.CodeType) -> Scan:
     return Scan(tuple(loads), tuple(global_writes), tuple(outer_writes))
 
 
-def _named_instructions(code: types.CodeType) -> Iterator[tuple[int, str]]:
-    """Instructions on globals and cells with their names; ten times as fast as `dis.get_instructions`."""
+def _named_instructions(code: types.CodeType) -> Iterator[tuple[int, int, str]]:
+    """Instructions on globals and cells, by offset, with their names; ten times as fast as `dis.get_instructions`."""
     raw, variables = code.co_code, variable_names(code)
     extended = 0
     for at in range(0, len(raw), 2):
         opcode, argument = raw[at], raw[at + 1] | extended
         extended = argument << 8 if opcode == dis.EXTENDED_ARG else 0
         if opcode in _CELL_WRITES:
-            yield opcode, variables[argument]
+            yield at, opcode, variables[argument]
         elif opcode in _NAMED:
             # The lowest bit of LOAD_GLOBAL says whether a NULL is pushed beside the value.
-            yield opcode, code.co_names[argument >> 1 if opcode == _LOAD_GLOBAL else argument]
+            yield at, opcode, code.co_names[argument >> 1 if opcode == _LOAD_GLOBAL else argument]
 
 
 class ClonedFunction:
@@ -180,9 +180,21 @@ def clone(stand_ins: Replacer, function: types.FunctionType) -> types.FunctionTy
 def _check_writes(stand_ins: Replacer, function: types.FunctionType, found: Scan) -> None:
     for names, kind in ((found.global_writes, "global"), (found.outer_writes, "outer variable")):
         if names:
-            file = stand_ins.trace.places.relative(function.__code__.co_filename)
-            where = f"{file}:{function.__code__.co_firstlineno}: {function.__qualname__}"
+            code, at = _write(function.__code__, names)
+            where = stand_ins.trace.places.at(code, at, function.__globals__).show()
             raise stand_ins.trace.poisoned(refusals.outer_write(function, list(names), kind, where))
+
+
+def _write(code: types.CodeType, names: Collection[str]) -> tuple[types.CodeType, int]:
+    """Return the code, nested in `code`, and the offset of the first instruction there that assigns a name."""
+    pending = [code]
+    while pending:
+        current = pending.pop()
+        for at, opcode, name in _named_instructions(current):
+            if name in names and opcode not in _LOADS:
+                return current, at
+        pending += (constant for constant in current.co_consts[::-1] if isinstance(constant, types.CodeType))
+    return code, 0
 
 
 def _globals(stand_ins: Replacer, function: types.FunctionType, loads: tuple[str, ...]) -> dict[str, Any]:

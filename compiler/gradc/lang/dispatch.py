@@ -13,13 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from gradc.errors import GradcError, TraceError
+from gradc.errors import GradcError, ShapeError, TraceError
 from gradc.ir import extents
 from gradc.ir.extents import Size
 from gradc.ir.index.nodes import Access, Const, Operand
 from gradc.ir.types import DType, dtype_of
 from gradc.lang import operations, refusals
 from gradc.lang.emit import Arg, Emitter, SizeValue, Value
+from gradc.lang.operand_shapes import with_shapes
 from gradc.lang.operands import (
     COMPARISONS,
     DIRECT,
@@ -36,6 +37,7 @@ from gradc.lang.operands import (
 from gradc.lang.operations import masked
 from gradc.lang.operations.lift import Handler
 from gradc.lang.operations.masked import MaskedValue
+from gradc.lang.pieces import show_origin
 from gradc.lang.provenance import Place, Places
 from gradc.lang.sizes import (
     Extent,
@@ -69,9 +71,12 @@ class Dispatch:
         self.place = self.places.of(frame)
 
     def where(self) -> str:
-        """Return the user's place as text."""
-        origin = self.place.origin
-        return f"{origin.file}:{origin.line}: {origin.text}" if origin.file else ""
+        """Return the user's place for a message: the line, and carets below the expression."""
+        return self.place.show()
+
+    def line(self) -> str:
+        """Return the user's place as one line: the reason of a guard."""
+        return show_origin(self.place.origin)
 
     def poisoned(self, error: TraceError) -> TraceError:
         """Remember an error that user code may swallow, so that the end of the trace raises it again."""
@@ -92,7 +97,7 @@ class Dispatch:
 
     def pin(self, known: Known) -> Number:
         """Rely on a known number from here on."""
-        reason = self.where()
+        reason = self.line()
         for size in known.sizes:
             self.emit.solver.specialise(size, reason)
         if known.arguments:
@@ -108,7 +113,7 @@ class Dispatch:
     def specialise(self, size: Size, frame: FrameType) -> int:
         """Return the number behind a size, with a guard."""
         self.enter(frame)
-        return self.emit.solver.specialise(size, self.where())
+        return self.emit.solver.specialise(size, self.line())
 
     def compare_sizes(self, name: str, left: Size, right: Size, frame: FrameType) -> bool:
         """Compare two sizes; the outcome becomes a guard."""
@@ -116,7 +121,7 @@ class Dispatch:
         solver = self.emit.solver
         outcome = bool(OPERATORS[name][1](solver.value(left), solver.value(right)))
         how, shift = relation(name, outcome)
-        solver.require(left, how, extents.add(right, shift), self.where())
+        solver.require(left, how, extents.add(right, shift), self.line())
         return outcome
 
     def shape_of(self, value: Traced) -> tuple[Size, ...]:
@@ -254,7 +259,7 @@ class Dispatch:
                 return self.wrap(self.binary(name, a, b))
             return self._weak(name, left, right, a, b)
         except GradcError as error:
-            raise self.located(error) from None
+            raise self.located(error, left, right) from None
 
     def binary(self, name: str, a: Any, b: Any) -> object:
         """Emit the equations of a binary operator on lifted operands."""
@@ -359,12 +364,15 @@ class Dispatch:
         try:
             result = self.called(self.handler(ufunc), (operand,))
         except GradcError as error:
-            raise self.located(error) from None
+            raise self.located(error, value) from None
         if name in ("trunc", "floor", "ceil"):
             return self.wrap(result, weak=weak)
         return self.wrap(result, weak=weak, known=combine(python, known) if known else None)
 
-    def located(self, error: GradcError) -> GradcError:
-        """`error` with the user's place, unless it names one already."""
-        error.where = error.where or self.where()
+    def located(self, error: GradcError, *operands: object) -> GradcError:
+        """`error` with the user's place and the shapes of the operands, unless it names a place already."""
+        if not error.where:
+            error.where = self.where()
+            if isinstance(error, ShapeError):
+                error.why = with_shapes(error.why, operands, self.emit.solver)
         return error

@@ -32,6 +32,7 @@ from gradc.ir.index.nodes import (
 )
 from gradc.ir.index.templates import Template, integer_power, template
 from gradc.ir.types import DType, float_result, promote, promote_weak
+from gradc.lang.notation import index_names, with_equation
 from gradc.lang.unify import ExtentSolver, is_one, substituted
 from gradc.lang.written import with_extents
 
@@ -239,7 +240,12 @@ class Emitter:
         for value, labels in operands:
             dtype = promote(dtype, value.dtype)
             for label, size in zip(labels, self.shape(value), strict=True):
-                sizes[label] = self._joined(sizes.get(label, 1), size, label)
+                try:
+                    sizes[label] = self._joined(sizes.get(label, 1), size, label)
+                except ShapeError as error:
+                    terms = [(value.name, labels) for value, labels in operands]
+                    error.why = f"index {index_names(terms, output)[label]} of a contraction"
+                    raise with_equation(error, terms, output) from None
         order = output + "".join(label for label in sizes if label not in output)
         space = tuple(self.solver.resolve(sizes[label]) for label in order)
         accesses = tuple(

@@ -202,7 +202,7 @@ class Items(Dispatch):
         try:
             return self.get_at(array, index)
         except GradcError as error:
-            raise self.located(error) from None
+            raise self.located(error, array, index) from None
 
     def get_at(self, array: TracedArray, index: Any) -> Any:
         """``array[index]`` at the present place."""
@@ -274,7 +274,7 @@ class Items(Dispatch):
                 return  # ``array[index] += ...`` has written through the view already
             self.store_at(array, index, new)
         except GradcError as error:
-            raise self.located(error) from None
+            raise self.located(error, array, index, new) from None
 
     def store_at(self, array: TracedArray, index: Any, new: object) -> None:
         """``array[index] = new`` at the present place."""
@@ -315,7 +315,7 @@ class Items(Dispatch):
             target._replace(self._fitted(target, result))
             return target
         except GradcError as error:
-            raise self.located(error) from None
+            raise self.located(error, target, other) from None
 
     def _fitted(self, target: TracedArray, result: Any) -> Content:
         """Return the result of an augmented assignment in the dtype and shape of its target."""

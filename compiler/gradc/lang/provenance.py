@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ast
 import dis
-import itertools
 import linecache
 import os
 import sys
@@ -22,6 +21,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from gradc.ir.index.nodes import Origin
+from gradc.lang.pieces import characters, piece_of_line, positions, show_origin
 
 _CACHE = dis.opmap.get("CACHE", -1)
 _STORES = frozenset(dis.opmap[name] for name in ("STORE_FAST", "STORE_DEREF"))
@@ -34,10 +34,21 @@ _FUSED = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A place in the user's source; `hint` is the variable that takes the result, or empty."""
+    """A place in the user's source; `hint` is the variable that takes the result, or empty.
+
+    `at` is the offset of the instruction in `code`: what it computes is looked up for messages only.
+    """
 
     origin: Origin
     hint: str
+    code: _Code | None = None
+    at: int = 0
+
+    def show(self) -> str:
+        """Show the line, with carets below the expression where Python knows which part of the line it is."""
+        known = self.code
+        piece = piece_of_line(known.code, self.at, self.origin, known.source) if known is not None else None
+        return show_origin(self.origin, piece)
 
 
 @dataclass(slots=True)
@@ -54,12 +65,11 @@ class _Code:
     places: dict[int, Place] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, frame: types.FrameType, file: str) -> _Code:
-        """Read what the decoding needs off the code object of a frame."""
-        code = frame.f_code
+    def of(cls, code: types.CodeType, context: dict[str, Any], file: str) -> _Code:
+        """Read what the decoding needs off a code object; `context` is its globals."""
         table = [(start, line) for start, _, line in code.co_lines() if line is not None]
         starts, lines = [start for start, _ in table], [line for _, line in table]
-        source = linecache.getlines(code.co_filename, frame.f_globals)
+        source = linecache.getlines(code.co_filename, context)
         return cls(code, code.co_code, variable_names(code), file, starts, lines, source)
 
     def origin(self, at: int) -> Origin:
@@ -83,12 +93,20 @@ class Places:
         code = frame.f_code
         known = self._codes.get(id(code))
         if known is None:
-            known = self._codes[id(code)] = _Code.of(frame, self.relative(code.co_filename))
+            known = self._codes[id(code)] = self._code(code, frame.f_globals)
         at = frame.f_lasti
         found = known.places.get(at)
         if found is None:
-            found = known.places[at] = Place(known.origin(at), _stored_next(known, at))
+            found = known.places[at] = Place(known.origin(at), _stored_next(known, at), known, at)
         return found
+
+    def _code(self, code: types.CodeType, context: dict[str, Any]) -> _Code:
+        return _Code.of(code, context, self.relative(code.co_filename))
+
+    def at(self, code: types.CodeType, at: int, context: dict[str, Any]) -> Place:
+        """Return the place of the instruction at an offset of code that is not running; `context` is its globals."""
+        known = self._code(code, context)
+        return Place(known.origin(at), "", known, at)
 
     def unpacked(self, frame: types.FrameType | None) -> tuple[str, ...]:
         """Return the variables of ``a, b, c = ...`` where `frame` is unpacking into plain ones."""
@@ -107,7 +125,7 @@ class Places:
     @staticmethod
     def named(place: Place, hint: str) -> Place:
         """`place` with another variable to take the result."""
-        return Place(place.origin, hint)
+        return Place(place.origin, hint, place.code, place.at)
 
     def relative(self, path: str) -> str:
         """`path` as messages and programs show it."""
@@ -249,19 +267,16 @@ def running_call(frame: types.FrameType) -> ast.Call | None:
 
 def running_expression(frame: types.FrameType) -> str | None:
     """Return the source text of the expression that `frame` is executing."""
-    positions = next(itertools.islice(frame.f_code.co_positions(), frame.f_lasti // 2, None), None)
-    if positions is None:
+    found = positions(frame.f_code, frame.f_lasti)
+    if found is None:
         return None
-    first, last, start, end = positions
-    if first is None or last is None or start is None or end is None:
-        return None
+    first, last, start, end = found
     path, context = frame.f_code.co_filename, frame.f_globals
     lines = [linecache.getline(path, number, context) for number in range(first, last + 1)]
     if not lines or not all(lines):
         return None
-    # Columns count bytes of UTF-8.
-    lines[-1] = lines[-1].encode()[:end].decode(errors="ignore")
-    lines[0] = lines[0].encode()[start:].decode(errors="ignore")
+    lines[-1] = lines[-1][: characters(lines[-1], end)]
+    lines[0] = lines[0][characters(lines[0], start) :]
     return "".join(lines)
 
 

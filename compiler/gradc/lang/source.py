@@ -2,12 +2,15 @@ r"""Untrusted text: its limits, positions in it, and refusals that show the plac
 
 Everything quoted in a message is printable ASCII: a terminal escape, a bidi mark or a look-alike letter is
 shown as ``\x1b``, ``\u202e`` or ``\u0430``, so a message can neither steer a terminal nor hide what it says.
+Lines of a user's own Python file keep their letters (`readable`); all carets are drawn here (`underlined`).
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from bisect import bisect_right
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import NamedTuple
 
@@ -94,14 +97,10 @@ class Source:
         """Show the place in words, the line, and carets under the offending part; printable ASCII only."""
         begin = self.lines[span.line - 1]
         end = self.lines[span.line] if span.line < len(self.lines) else len(self.text)
-        end = begin + len(self.text[begin:end].rstrip("\r\n"))
-        first, last = max(begin, span.start - _BEFORE), min(end, span.start + _AFTER)
-        before = ("..." if first > begin else "") + escape(self.text[first : span.start])
-        marked = escape(self.text[span.start : min(last, span.start + span.length)])
-        after = escape(self.text[span.start + span.length : last]) + ("..." if last < end else "")
-        carets = " " * len(before) + "^" * max(1, len(marked))
+        line, at = self.text[begin:end].rstrip("\r\n"), span.start - begin
+        shown, carets = underlined(line, at, at + span.length, escape)
         place = f"{self.label}, line {span.line}, column {span.column}"
-        return f"{place}\n    {before}{marked}{after}\n    {carets}"
+        return f"{place}\n    {shown}\n    {carets}"
 
     def refuse(self, span: Span, what: str, *, code: str, why: str = "", do: str = "") -> InputRefused:
         """Build (not raise) the refusal of the piece `span`."""
@@ -110,6 +109,93 @@ class Source:
     def over(self, span: Span, what: str, limit: str, value: float, code: str) -> InputRefused:
         """Build the refusal of something that exceeds the field `limit` of `Limits`."""
         return self.refuse(span, what, code=code, why=limit_reason(limit, value), do=limit_remedy(limit))
+
+
+def underlined(line: str, start: int, end: int, show: Callable[[str], str]) -> tuple[str, str]:
+    r"""Show a line, cut to about 100 characters around a piece of it, and the carets to print below it.
+
+    Parameters
+    ----------
+    line : str
+        The line, without its end.
+    start, end : int
+        Where the piece begins and ends, in characters.
+    show : callable
+        Makes text safe to print: `escape` or `readable`.
+
+    Returns
+    -------
+    tuple of str
+        The line and its carets; both have the same width up to the end of the piece.
+
+    Examples
+    --------
+    >>> print(*underlined("y = x @ w + b", 4, 9, readable), sep="\n")
+    y = x @ w + b
+        ^^^^^
+    """
+    first, last = 0, len(line)
+    if last > _BEFORE + _AFTER:
+        first, last = max(0, start - _BEFORE), min(last, start + _AFTER)
+    before = ("..." if first else "") + show(line[first:start])
+    marked = show(line[start : min(last, end)])
+    after = show(line[end:last]) + ("..." if last < len(line) else "")
+    return before + marked + after, " " * columns(before) + "^" * max(1, columns(marked))
+
+
+def side_by_side(rows: Sequence[tuple[str, ...]]) -> str:
+    """Align texts in columns, one row a line, indented as continuation lines of messages are.
+
+    Parameters
+    ----------
+    rows : sequence of tuple of str
+        The texts; all rows have as many.
+
+    Returns
+    -------
+    str
+        The lines; each begins with a line break.
+
+    Examples
+    --------
+    >>> print("shapes:" + side_by_side([("x:", "f64[n, 3]", "(5, 3)"), ("bias:", "f64[m]", "(4,)")]))
+    shapes:
+        x:    f64[n, 3] (5, 3)
+        bias: f64[m]    (4,)
+    """
+    widths = [max(map(columns, column)) for column in zip(*rows, strict=True)]
+    lines = (
+        " ".join(text + " " * (width - columns(text)) for text, width in zip(row, widths, strict=True))
+        for row in rows
+    )
+    return "".join(f"\n    {line.rstrip()}" for line in lines)
+
+
+def columns(text: str) -> int:
+    """Count the columns that printable text takes on a screen: two for wide letters, none for accents.
+
+    Examples
+    --------
+    >>> columns("x漢字")
+    5
+    """
+    if text.isascii():
+        return len(text)
+    marks = sum(unicodedata.category(char) in ("Mn", "Me") for char in text)
+    return len(text) - marks + sum(unicodedata.east_asian_width(char) in "WF" for char in text)
+
+
+def readable(text: str) -> str:
+    r"""Show a user's own text: letters of all alphabets, a blank for a tab, all that does not print escaped.
+
+    Examples
+    --------
+    >>> print(readable("é\t漢\x1b[2J"))
+    é 漢\x1b[2J
+    """
+    if text.isprintable():
+        return text
+    return "".join(" " if char == "\t" else char if char.isprintable() else escape(char) for char in text)
 
 
 def limit_reason(limit: str, value: float) -> str:

@@ -13,6 +13,7 @@ from gradc.ir.index.nodes import Program
 from gradc.ir.index.show import show_equation
 from gradc.ir.types import DType, dtype_of
 from gradc.lang.outside import Captured, Hidden
+from gradc.lang.pieces import show_origin
 from gradc.lang.session import Trace, UnrolledWarning
 from gradc.lang.sizes import ScalarGuard
 from gradc.lang.traced import is_traced
@@ -61,9 +62,9 @@ def _difference(first: TraceResult, second: TraceResult) -> str:
     a, b = first.program, second.program
     for one, other in zip(a.equations, b.equations, strict=False):
         if one is not other and one != other and show_equation(one) != show_equation(other):
-            origin = one.origin
-            place = f"{origin.file}:{origin.line}: {origin.text}; " if origin and origin.file else ""
-            return f"{place}{show_equation(one)} and then {show_equation(other)}"
+            place = show_origin(one.origin) if one.origin else ""
+            equations = f"{show_equation(one)}\n    {show_equation(other)}"
+            return f"{place}\n    {equations}" if place else equations
     if len(a.equations) != len(b.equations):
         return f"{len(a.equations)} equations and then {len(b.equations)}"
     if (a.inputs, a.outputs, a.guards) != (b.inputs, b.outputs, b.guards):

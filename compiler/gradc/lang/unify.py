@@ -82,7 +82,10 @@ class ExtentSolver:
     def _check_hints(self, first: Size, second: Size, reason: str) -> None:
         known = all(name in self.hints for size in (first, second) for name in extents.symbols(size))
         if known and self.value(first) != self.value(second):
-            left, right = (f"{extents.show(size)} = {self.value(size)}" for size in (first, second))
+            left, right = (
+                str(size) if isinstance(size, int) else f"{extents.show(size)} = {self.value(size)}"
+                for size in (first, second)
+            )
             raise ShapeError(f"extents {left} and {right} do not agree", why=reason)
 
     def specialise(self, size: Size, reason: str = "") -> int:

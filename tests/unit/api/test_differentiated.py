@@ -291,6 +291,7 @@ _count.__name__ = "f"
 
 
 def test_shapes_that_do_not_agree():
+    weighted(X, X)
     with pytest.raises(GuardFailed) as caught:
         weighted(X, np.ones(4))
     assert "w: f64[w_n0] given (3,)" in caught.value.why

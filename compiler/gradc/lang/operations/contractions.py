@@ -11,6 +11,7 @@ from gradc.ir import extents
 from gradc.ir.extents import Size
 from gradc.ir.index.nodes import affine
 from gradc.lang.emit import Emitter, Value
+from gradc.lang.notation import with_equation
 from gradc.lang.operations import lift
 from gradc.lang.operations.einsum import einsum
 from gradc.lang.operations.joining import joined
@@ -32,20 +33,27 @@ def matmul(emit: Emitter, x1: ArrayLike, x2: ArrayLike, /, out: None = None, **o
     left, right = len(emit.shape(a)), len(emit.shape(b))
     if left == 0 or right == 0:
         raise ShapeError("a matrix product with a 0-d array", do="use * for a scalar factor")
-    _join(
-        emit, a, left - 1, b, max(right - 2, 0), "matmul contracts the last axis with the second to last one"
-    )
     batch = max(left, right, 2) - 2
     lead = _LABELS[:batch]
     a_labels = lead[batch - max(left - 2, 0) :] + ("ik" if left > 1 else "k")
     b_labels = lead[batch - max(right - 2, 0) :] + ("kj" if right > 1 else "k")
     kept = ("i" if left > 1 else "") + ("j" if right > 1 else "")
-    return emit.contract([(a, a_labels), (b, b_labels)], lead + kept)
+    reason = "matmul contracts the last axis with the second to last one"
+    return _contracted(emit, (a, a_labels), (b, b_labels), lead + kept, reason)
 
 
-def _join(emit: Emitter, a: Value, at: int, b: Value, to: int, reason: str) -> None:
-    """Two extents that are contracted must agree: there is no broadcasting along them."""
-    emit.solver.unify(emit.shape(a)[at], emit.shape(b)[to], reason)
+def _contracted(
+    emit: Emitter, first: tuple[Value, str], second: tuple[Value, str], output: str, reason: str
+) -> Value:
+    """Sum the products over the labels that `output` lacks: there is no broadcasting along those."""
+    (a, own), (b, its) = first, second
+    try:
+        for at, label in enumerate(own):
+            if label not in output:
+                emit.solver.unify(emit.shape(a)[at], emit.shape(b)[its.index(label)], reason)
+    except ShapeError as error:
+        raise with_equation(error, [(a.name, own), (b.name, its)], output) from None
+    return emit.contract([first, second], output)
 
 
 def dot(emit: Emitter, a: ArrayLike, b: ArrayLike, out: None = None) -> Value:
@@ -85,9 +93,9 @@ def vecdot(emit: Emitter, x1: ArrayLike, x2: ArrayLike, /, out: None = None, *, 
     at, to = lift.axis(axis, len(emit.shape(a))), lift.axis(axis, len(emit.shape(b)))
     a, b = moveaxis(emit, a, at, -1), moveaxis(emit, b, to, -1)
     left, right = len(emit.shape(a)), len(emit.shape(b))
-    _join(emit, a, left - 1, b, right - 1, "vecdot contracts one axis of each operand")
     labels = _LABELS[: max(left, right)]
-    return emit.contract([(a, labels[-left:]), (b, labels[-right:])], labels[:-1])
+    reason = "vecdot contracts one axis of each operand"
+    return _contracted(emit, (a, labels[-left:]), (b, labels[-right:]), labels[:-1], reason)
 
 
 def matvec(emit: Emitter, x1: ArrayLike, x2: ArrayLike, /, out: None = None) -> Value:
@@ -120,14 +128,13 @@ def tensordot(
         first, second = tuple(range(rank - count, rank)), tuple(range(count))
     if len(first) != len(second):
         raise ShapeError(f"tensordot over {len(first)} axes of one array and {len(second)} of the other")
-    for at, to in zip(first, second, strict=True):
-        _join(emit, left, at, right, to, "tensordot contracts pairs of axes")
     own, its = _LABELS[:rank], list(_LABELS[rank : rank + other])
     for at, to in zip(first, second, strict=True):
         its[to] = own[at]
     kept = [own[at] for at in range(rank) if at not in first]
     kept += [its[to] for to in range(other) if to not in second]
-    return emit.contract([(left, own), (right, "".join(its))], "".join(kept))
+    reason = "tensordot contracts pairs of axes"
+    return _contracted(emit, (left, own), (right, "".join(its)), "".join(kept), reason)
 
 
 def multi_dot(emit: Emitter, arrays: Sequence[ArrayLike], *, out: None = None) -> Value:
