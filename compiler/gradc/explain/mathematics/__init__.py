@@ -1,0 +1,1 @@
+"""Programs and their derivatives as mathematics: LaTeX, plain text, and derivations with numbers."""
