@@ -73,6 +73,11 @@ class Task:
         self.name = function.__name__
         self._compiled: dict[tuple[Any, ...], TaskCode] = {}
 
+    @property
+    def signatures(self) -> tuple[tuple[Any, ...], ...]:
+        """The types of arguments that it was compiled for."""
+        return tuple(self._compiled)
+
     def __call__(self, *arguments: Any) -> None:
         """Run one part."""
         self.function(*arguments)
