@@ -77,7 +77,7 @@ class GradientCheckError(AssertionError):
     """A gradient check found something other than PASS, KINK-OK or EDGE; the message is its report."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Report:
     """The outcome of a gradient check; true only if every verdict is PASS, KINK-OK or EDGE.
 
@@ -129,6 +129,9 @@ class Report:
     def to_json(self, *, indent: int | None = None) -> str:
         """Return the report as strict JSON; nan and inf become the strings "nan", "inf" and "-inf"."""
         return json.dumps(_jsonable(self.to_dict()), indent=indent, allow_nan=False)
+
+    def __repr__(self) -> str:
+        return f"<gradient check: {self._summary()}>"
 
     def __str__(self) -> str:
         rows, hidden = self._worst()

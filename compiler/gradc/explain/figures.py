@@ -50,3 +50,21 @@ def columns(rows: Sequence[Sequence[str]]) -> list[str]:
         )
         for row in rows
     ]
+
+
+MOST_ROWS = 400
+
+
+def abridged(rows: Sequence[str], what: str, most: int = MOST_ROWS) -> list[str]:
+    """Leave out the middle of too many rows, and say how many.
+
+    Examples
+    --------
+    >>> abridged(["a", "b", "c", "d", "e"], "letters", 2)
+    ['a', '  ... 3 letters left out ...', 'e']
+    """
+    left_out = len(rows) - most
+    if left_out <= 0:
+        return list(rows)
+    head = most // 2
+    return [*rows[:head], f"  ... {left_out} {what} left out ...", *rows[head + left_out :]]

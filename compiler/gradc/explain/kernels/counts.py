@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from gradc.explain.costs import Cost, costs
-from gradc.explain.figures import amount
+from gradc.explain.figures import abridged, amount
 from gradc.explain.kernels.fusion import Group, fusion, title
 from gradc.ir import extents
 from gradc.ir.extents import Size
@@ -142,7 +142,8 @@ def _equations(alone: Sequence[EquationCost], numbers: Mapping[str, int]) -> lis
         )
     operations, moved = _totals(alone, numbers)
     rows.append(("together", _number(operations), "", _number(moved), ""))
-    return _aligned(rows)
+    head, *body, together = _aligned(rows)
+    return [head, *abridged(body, "equations"), together]
 
 
 def _totals(alone: Sequence[EquationCost], numbers: Mapping[str, int]) -> tuple[int, int]:

@@ -20,6 +20,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from gradc.explain.figures import abridged
 from gradc.explain.kernels.contents import arrays_of_tensors, in_tasks
 from gradc.ir import extents
 from gradc.ir.extents import Size
@@ -220,7 +221,8 @@ def show_residuals(stages: Stages, found: Sequence[Residual] | None = None) -> s
         array = f" {row.array}" if row.array not in ("", row.name) else ""
         table.append((row.name, row.type, _HOW[row.how] + array, row.bytes, ", ".join(row.readers)))
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    body = ["  " + "  ".join(map(str.ljust, line, widths)).rstrip() for line in table]
+    lines = ["  " + "  ".join(map(str.ljust, line, widths)).rstrip() for line in table]
+    body = [lines[0], *abridged(lines[1:], "values")]
     head = f"{name}: what the derivatives read of the function's own values"
     chosen = _chosen_sizes(stages, rows)
     return "\n".join([head, "", *body, "", _total(rows), *chosen, *arguments]) + "\n"

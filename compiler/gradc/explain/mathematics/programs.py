@@ -190,9 +190,11 @@ def _aligned(shown: _Shown) -> str:
 
 
 def _program_lines(program: Program, style: str, *, full: bool) -> _Shown:
+    one = len(program.outputs) == 1
+    names = symbols(program, {program.outputs[0]: Symbol(output_symbol(program))} if one else None)
     if full:
-        return _shown(full_lines(program), symbols(program), style)
-    return _shown(compact_lines(program, _roles(program)), symbols(program), style)
+        return _shown(full_lines(program), names, style)
+    return _shown(compact_lines(program, _roles(program)), names, style)
 
 
 def _roles(program: Program) -> Roles:

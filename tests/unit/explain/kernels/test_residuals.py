@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import gradc
+from gradc.explain.figures import MOST_ROWS
 from gradc.explain.kernels.residuals import Residual, derivative_tensors, residuals, show_residuals
 from gradc.ir.loop.nodes import Allocate
 from gradc.ir.loop.walk import every
@@ -145,3 +146,17 @@ def test_a_copy_of_an_argument_in_another_order_is_no_derivative():
         lambda w, x: np.tanh(convolution(w=w, x=x)).sum(), vector(8, 4, 3, 3), vector(6, 4, 20, 20)
     )
     assert found(stages)["x_last"].how == "array"
+
+
+def test_of_very_many_residuals_the_middle_is_left_out():
+    def chain(x):
+        for _ in range(MOST_ROWS + 50):
+            x = np.sin(x)
+        return x
+
+    stages = gradc.differentiate(chain).at(0.5).inspect().stages
+    left_out = len(residuals(stages)) - MOST_ROWS
+    assert left_out > 0
+    lines = show_residuals(stages).splitlines()
+    assert f"  ... {left_out} values left out ..." in lines
+    assert len(lines) < MOST_ROWS + 20

@@ -105,7 +105,7 @@ def test_the_full_form_has_a_line_per_equation():
         "v5 = -v4",
         "v6 = exp(v5)",
         "v7 = 1 + v6",
-        "v8 = 1 / v7",
+        "L = 1 / v7",
     ]
 
 
