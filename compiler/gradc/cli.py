@@ -14,6 +14,7 @@ import typer
 
 from gradc.command.documents import error_json, for_stream, printable
 from gradc.command.failures import Interrupted, explained
+from gradc.command.parameters import At, Expr, InputFile, Json, Of, Seed, Shape, Spec, Target
 from gradc.command.request import Answer, Request, Writing
 from gradc.command.words import refuse_stray_assignment, split_words
 from gradc.errors import InputRefused
@@ -27,11 +28,6 @@ should not run then under `if __name__ == "__main__":`.
 
 Exit codes: 0 fine, 1 a check failed, 2 input refused, 3 inconclusive, 70 a fault of gradc, 130 interrupted.
 """
-AT_HELP = (
-    "Values: x=-2, x=1,2, w=1,2;3,4, w=@file.npy, 'w=normal(64,10)', params.w1=0.5 for an entry. "
-    "Whole numbers are floats unless the function is annotated otherwise."
-)
-
 app = typer.Typer(
     name="gradc",
     help="A differentiation compiler: gradients of formulas and NumPy functions as fused Numba kernels.",
@@ -45,34 +41,6 @@ cache_app = typer.Typer(
     help="The directory of generated kernels and their machine code.", rich_markup_mode=None
 )
 app.add_typer(cache_app, name="cache")
-
-Spec = Annotated[
-    str | None, typer.Argument(metavar="SPEC", help="file.py:function or package.module:function")
-]
-Expr = Annotated[str | None, typer.Option("--expr", metavar="TEXT", help='A formula such as "(x + y) * z".')]
-At = Annotated[list[str] | None, typer.Option("--at", metavar="NAME=VALUE...", help=AT_HELP)]
-Shape = Annotated[
-    list[str] | None,
-    typer.Option("--shape", metavar="NAME=SIZES...", help="Draw an array at random: w=10,3"),
-]
-InputFile = Annotated[
-    Path | None,
-    typer.Option("--inputs", metavar="FILE", help="Values from an .npz file; its names are those of --at."),
-]
-Seed = Annotated[int, typer.Option("--seed", min=0, metavar="N", help="Seed of drawn inputs and directions.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
-Target = Annotated[
-    str,
-    typer.Option(
-        "--target", metavar="NAME", help="cpu: compiled by Numba; interpret: slow, needs no compiler."
-    ),
-]
-Of = Annotated[
-    str,
-    typer.Option(
-        "--of", metavar="NAME", help="value, grad, value_and_grad, vjp, jvp, jacobian, hessian or hvp."
-    ),
-]
 
 
 def _examples(*lines: str) -> str:
@@ -159,8 +127,41 @@ def check(
 
 @app.command(
     epilog=_examples(
+        'gradc explain --expr "1/(1+exp(-(w0*x0+w1*x1+w2)))" --at w0=2 x0=-1 w1=-3 x1=-2 w2=-3',
+        "gradc explain model.py:loss --inputs batch.npz --style latex",
+    )
+)
+def explain(
+    spec: Spec = None,
+    expr: Expr = None,
+    at: At = None,
+    shape: Shape = None,
+    inputs: InputFile = None,
+    seed: Seed = 0,
+    style: Annotated[str, typer.Option("--style", metavar="NAME", help="plain or latex.")] = "plain",
+    json: Json = False,
+) -> Answer:
+    """Derive the gradient step by step, with numbers.
+
+    From the output back to the inputs: the local gradient of every gate, times the gradient that arrives, and
+    sums where a tensor goes to several gates. Nothing is compiled.
+    """
+    request = _request(spec=spec, expr=expr, at=at, shape=shape, inputs=inputs, seed=seed, target="cpu")
+
+    def verb() -> Answer:
+        from gradc.command.explain import explain as derive  # noqa: PLC0415
+
+        return derive(request, style, json)
+
+    return _quietly(verb)
+
+
+@app.command(
+    epilog=_examples(
         'gradc inspect --expr "1 / (1 + exp(-x))" --stage stable',
+        'gradc inspect --expr "(x + y) * z" --at x=-2 y=5 z=-4 --stage graph -o graph.svg',
         "gradc inspect model.py:loss --shape w=784,10 x=32,784 --stage source",
+        "gradc inspect model.py:loss --inputs batch.npz --stage source --against stabilise=false",
     )
 )
 def inspect(
@@ -171,19 +172,84 @@ def inspect(
         typer.Option(
             "--stage",
             metavar="NAME",
-            help="program, stable, adjoint, optimised, schedule, kernels, source, llvm, asm or timings.",
+            help="program, mathematics, latex, graph, stable, adjoint, optimised, schedule, fusion, residuals, "
+            "kernels, source, llvm, asm, counts, workspace or timings.",
         ),
     ] = "source",
     of: Of = "value_and_grad",
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="FILE", help="Write it; a graph as .svg, .png, .dot or .gv."),
+    ] = None,
+    by: Annotated[
+        str,
+        typer.Option("--by", metavar="NAME", help="Nodes of a graph: auto, gates, lines, layers or kernels."),
+    ] = "auto",
+    shown: Annotated[
+        str, typer.Option("--show", metavar="NAME", help="Numbers of a graph: both, forward or adjoint.")
+    ] = "both",
+    limit: Annotated[int, typer.Option("--limit", min=1, metavar="N", help="Nodes of a graph.")] = 300,
+    against: Annotated[
+        str,
+        typer.Option(
+            "--against",
+            metavar="CHOICE",
+            help="Show the difference to stabilise=false, or to another --of.",
+        ),
+    ] = "",
     at: At = None,
     shape: Shape = None,
     inputs: InputFile = None,
     seed: Seed = 0,
     json: Json = False,
 ) -> Answer:
-    """Print one stage of the compilation."""
+    """Print or draw one stage of the compilation.
+
+    Without -o a graph is printed in Graphviz's language.
+    """
     request = _request(spec=spec, expr=expr, at=at, shape=shape, inputs=inputs, seed=seed, target="cpu")
-    return _quietly(lambda: _verbs().inspect(request, stage, of, json))
+
+    def verb() -> Answer:
+        from gradc.command import inspection  # noqa: PLC0415
+
+        view = inspection.View(stage, of, out, by, shown, limit, against)
+        return inspection.inspect(request, view, json)
+
+    return _quietly(verb)
+
+
+@app.command(
+    epilog=_examples(
+        "gradc report model.py:loss --inputs batch.npz -o report.html",
+        'gradc report --expr "(x + y) * z" --at x=-2 y=5 z=-4 -o report.html',
+    )
+)
+def report(
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Where to write: an .html file.")],
+    spec: Spec = None,
+    expr: Expr = None,
+    at: At = None,
+    shape: Shape = None,
+    inputs: InputFile = None,
+    seed: Seed = 0,
+    rounds: Annotated[
+        int, typer.Option("--rounds", min=1, metavar="N", help="Of timing; medians count.")
+    ] = 9,
+    json: Json = False,
+) -> Answer:
+    """Write one page: graph, mathematics, kernels, timings, memory and the gradient check.
+
+    The page is a single file that needs no network. The function is compiled, timed and checked. Exit code 0: the
+    gradient is right, 1: it is wrong, 3: inconclusive; the page is written in any case.
+    """
+    request = _request(spec=spec, expr=expr, at=at, shape=shape, inputs=inputs, seed=seed, target="cpu")
+
+    def verb() -> Answer:
+        from gradc.command import inspection  # noqa: PLC0415
+
+        return inspection.report(request, out, rounds, json)
+
+    return _quietly(verb)
 
 
 @app.command(

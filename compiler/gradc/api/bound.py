@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import inspect
+from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gradc.api.bindable import Bindable
-from gradc.api.variant import Variant
+from gradc.api.variant import Variant, require_scalar
 from gradc.errors import ArgumentError
 from gradc.explain.inspection import Inspection
 from gradc.ir import extents
@@ -19,6 +20,7 @@ from gradc.pipeline import Derivation
 from gradc_runtime import backends
 
 if TYPE_CHECKING:
+    from gradc.api.report import ReportPage
     from gradc.explain.profile import Profile
     from gradc.lang.session import Trace
     from gradc_runtime.gradcheck import Report
@@ -88,7 +90,7 @@ class At:
             variant.dispatcher(derivation)
             return variant.loaded[derivation].path
 
-        return Inspection(stages, arguments, dispatcher, path)
+        return Inspection(stages, derivation.wrt, arguments, dispatcher, path)
 
     def kernel(self, of: str = "value_and_grad") -> Any:
         """Return the Numba dispatcher of `of`: takes the flattened leaves in signature order.
@@ -157,6 +159,42 @@ class At:
         _, derivation = self.derivation(of)
         run = variant.dispatcher(derivation)
         return profile(variant.compiled(derivation), variant.inputs(values), run, rounds)
+
+    def report(
+        self, path: str | PathLike[str] | None = None, *, rounds: int = 9, seed: int = 0
+    ) -> ReportPage:
+        """Make one page of everything: graph, mathematics, kernels, timings, memory and the gradient check.
+
+        The function is compiled, timed and checked at these arguments.
+
+        Parameters
+        ----------
+        path : str or path, optional
+            Also write the page there: an .html file that needs no network.
+        rounds : int
+            How often the kernel is run at least.
+        seed : int
+            Seed of the directions of the check.
+
+        Raises
+        ------
+        ShapeError
+            The value is no number.
+        InputRefused
+            A name that does not end in .html, a place that cannot be written, or a package that is missing.
+        """
+        from gradc.api.report import report, require_page  # noqa: PLC0415  (half of gradc)
+
+        if path is not None:
+            require_page(path)
+        variant, derivation = self.derivation("value_and_grad")
+        require_scalar(variant.built, "report")
+        inspection, profile = self.inspect(), self.profile(rounds=rounds)
+        checked = self.check(seed=seed)
+        found = report(inspection, *self.program_and_inputs(), derivation.wrt, profile, checked)
+        if path is not None:
+            found.save(path)
+        return found
 
     def find_nan(self, of: str = "value_and_grad") -> str:
         """Find the first equation that yields NaN or an infinity, with its line; empty if none does."""

@@ -26,6 +26,7 @@ from gradc_runtime import backends
 if TYPE_CHECKING:
     from gradc.api.core import AnyVariant
     from gradc.explain.inspection import Inspection
+    from gradc.explain.profile import Profile
     from gradc.lang.session import Trace
     from gradc_runtime.gradcheck import Report
 
@@ -52,6 +53,15 @@ class Differentiated(Core, Generic[P, R]):
         made = getattr(self.source, "made_by", None) is not None
         text = f": {'; '.join((self.__wrapped__.__doc__ or '').split(chr(10)))}" if made else ""
         return f"<differentiated {self.signature.name}{self.signature.python}{text}>"
+
+    def _repr_latex_(self) -> str | None:
+        """Show the program last traced; before the first call there is none."""
+        from gradc.explain.mathematics.programs import latex  # noqa: PLC0415
+
+        variants = [variant for found in self._variants.values() for variant in found]
+        if not variants:
+            return None
+        return f"$\\displaystyle {latex(variants[-1].built.program).strip()}$"
 
     # --- first derivatives --------------------------------------------------------------------------------
 
@@ -257,6 +267,10 @@ class Differentiated(Core, Generic[P, R]):
     def inspect(self, *args: P.args, **kwargs: P.kwargs) -> Inspection:
         """Every stage of the compilation for these arguments."""
         return self.at(*args, **kwargs).inspect()
+
+    def profile(self, *args: P.args, **kwargs: P.kwargs) -> Profile:
+        """Time every loop of the kernel for value and gradient beside what this machine allows; see `At.profile`."""
+        return self.at(*args, **kwargs).profile()
 
     def kernel(self, *args: P.args, **kwargs: P.kwargs) -> Any:
         """Return the Numba dispatcher that returns ``(value, grads)``, for your own ``@njit`` code."""

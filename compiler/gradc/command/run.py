@@ -23,7 +23,6 @@ from gradc.command.inputs import Function, Inputs, gather
 from gradc.command.request import Answer, Request, Writing
 from gradc.errors import InputRefused
 from gradc.explain.gates import Gate, gates, show_circuit, show_table
-from gradc.explain.inspection import STAGES
 from gradc.explain.timings import Timings, timings
 from gradc.ir.index.nodes import Program
 from gradc.pipeline import DERIVATIONS, VERSION, Derivation, Options
@@ -36,21 +35,22 @@ REFUTED = ("WRONG", "KINK-WRONG", "NONDETERMINISTIC")
 TARGETS = ("cpu", "interpret")
 
 
-def _prepared(request: Request, *, draw: bool) -> tuple[Differentiated[..., Any], Inputs]:
+def prepared(request: Request, *, draw: bool) -> tuple[Differentiated[..., Any], Inputs]:
     """Return the function and its arguments; `draw` allows to draw the variables of an expression."""
-    _one_of("--target", request.target, TARGETS)
+    one_of("--target", request.target, TARGETS)
     function = spec.load(request.spec, request.expr, Options(target=request.target))
     return function, gather(Function(function), request, scalars=draw and request.expr is not None)
 
 
-def _one_of(option: str, value: str, known: tuple[str, ...]) -> None:
+def one_of(option: str, value: str, known: tuple[str, ...]) -> None:
+    """Refuse what is not among the known values of an option."""
     if value not in known:
         raise InputRefused(f"{option} {value!r} is unknown", do=f"use one of {', '.join(known)}")
 
 
 def grad(request: Request, as_json: bool) -> Answer:
     """Value, gradient and gates."""
-    function, found = _prepared(request, draw=False)
+    function, found = prepared(request, draw=False)
     value, gradient = function.value_and_grad(**found.arguments)
     names = function.signature.wrt
     by_name = {names[0]: gradient} if function.signature.bare else dict(zip(names, gradient, strict=True))
@@ -79,7 +79,7 @@ def check(request: Request, as_json: bool) -> Answer:
     """Return the gradient check."""
     if exported.is_exported(request.spec):
         return _check_exported(request, as_json)
-    function, found = _prepared(request, draw=True)
+    function, found = prepared(request, draw=True)
     value = np.asarray(function(**found.arguments))
     if not np.isfinite(value).all():
         return _undefined(value, request, found, as_json)
@@ -121,29 +121,25 @@ def _undefined(value: np.ndarray, request: Request, found: Inputs, as_json: bool
     return Answer(f"{found.note()}inconclusive: {what}\n  do: {do}", INCONCLUSIVE)
 
 
-def _reported(report: Report, found: Inputs, as_json: bool) -> Answer:
+def verdict_code(report: Report) -> int:
+    """Return the exit code of a gradient check."""
     wrong = any(str(entry.verdict) in REFUTED for entry in report.entries)
-    code = 0 if report else CHECK_FAILED if wrong else INCONCLUSIVE
+    return 0 if report else CHECK_FAILED if wrong else INCONCLUSIVE
+
+
+def _reported(report: Report, found: Inputs, as_json: bool) -> Answer:
+    code = verdict_code(report)
     if as_json:
         return Answer(to_json({**report.to_dict(), **_drawn_json(found)}), code)
     hint = "\n  do: try another point with --at, or another --seed" if code == INCONCLUSIVE else ""
     return Answer(f"{found.note()}{report}{hint}", code)
 
 
-def inspect(request: Request, stage: str, of: str, as_json: bool) -> Answer:
-    """One stage as text."""
-    _one_of("--of", of, tuple(DERIVATIONS))
-    _one_of("--stage", stage, STAGES)
-    function, found = _prepared(request, draw=True)
-    text = function.at(**found.arguments).inspect(of).stage(stage)
-    return Answer(to_json({"stage": stage, "of": of, "text": text}) if as_json else text)
-
-
 def compile_to(request: Request, of: str, out: Path, writing: Writing, as_json: bool) -> Answer:
     """Write a kernel and what it needs to a directory."""
-    _one_of("--of", of, tuple(DERIVATIONS))
+    one_of("--of", of, tuple(DERIVATIONS))
     export.require_writable(out, force=writing.force)
-    function, found = _prepared(request, draw=True)
+    function, found = prepared(request, draw=True)
     at = function.at(**found.arguments)
     begin = time.perf_counter()
     variant, derivation = at.derivation(of)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from pathlib import PurePath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,6 +21,9 @@ from gradc.ir.stages import Stages
 from gradc.passes.loops.clocks import with_clocks
 from gradc_runtime import backends, thread_count
 from gradc_runtime.artifact import KernelArtifact
+
+if TYPE_CHECKING:
+    from gradc.explain.drawing.image import Image
 
 BUDGET = 0.05  # seconds that a kernel runs before the other one does
 MOST_RUNS = 200
@@ -82,6 +86,30 @@ class Profile:
     def predicted(self) -> float:
         """Seconds of a call."""
         return sum(line.prediction.seconds for line in self.lines)
+
+    def chart(self) -> Image:
+        """Draw the measured time of each piece beside its floor."""
+        from gradc.explain.drawing.image import Image  # noqa: PLC0415
+        from gradc.explain.profile_chart import Row, chart  # noqa: PLC0415
+
+        rows = [
+            Row(
+                f"{place_of(line.cost)}  {text_of(line.cost.equations)}",
+                line.measured,
+                line.prediction.seconds,
+                line.prediction.bound,
+            )
+            for line in self.lines
+        ]
+        whole = Row("the whole kernel", self.measured, self.predicted)
+        title = f"{self.name}, {self.together.threads} threads"
+        return Image(lambda: chart(title, rows, whole))
+
+    def _repr_html_(self) -> str:
+        return f"{self.chart().svg}<pre>{escape(str(self))}</pre>"
+
+    def __repr__(self) -> str:
+        return f"<profile of {self.name}: {len(self.lines)} pieces, {seconds(self.measured)}>"
 
     def __str__(self) -> str:
         return shown(self)

@@ -37,6 +37,7 @@ from gradc.ir.tensors import TensorType
 
 LARGEST = 14  # names, numbers and functions of what is written into its only reader
 SMALL = 3  # of what is written into each of several readers
+FEW = 400  # lines that are written a second time, more compactly
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,13 @@ def compact_lines(program: Program, roles: Roles) -> list[Line]:
     Requires: equations are in order of execution.  Ensures: time linear in equations.
     """
     writer = _Writer(Reading(program.types), roles, _uses(program.equations))
+    lines = _needed(writer.lines(program.equations), roles.kept)
+    if len(lines) > FEW:
+        return lines
+    # Simplified lines read less than the equations do: what one of them alone still reads can stand in it.
+    reads = Counter(tree.tensors(expression for line in lines for expression in (line.right, *line.left)))
+    reads.subtract(tensor.name for line in lines for tensor in line.left)
+    writer = _Writer(Reading(program.types), roles, reads)
     return _needed(writer.lines(program.equations), roles.kept)
 
 
@@ -149,7 +157,7 @@ class _Writer:
         whole = any(isinstance(node, tree.Reduction) for node in tree.nodes(right))
         if size <= SMALL and not whole:
             return True
-        return name not in self.roles.named and self.uses[name] == 1 and size <= LARGEST
+        return name not in self.roles.named and self.uses[name] <= 1 and size <= LARGEST
 
     def _inlined(self, expression: Expression) -> Expression:
         """Return what an operand stands for."""

@@ -132,7 +132,7 @@ def test_gradients_of_named_variables_have_lines_of_their_own():
         gradc.differentiate(loss).at(np.ones((2, 3)), np.ones((3, 4)), np.ones((4, 5))).program_and_inputs()
     )
     lines = gradient_plain(program, ["V"]).splitlines()
-    assert lines[0] == "v1_ik = Σ_j x_ij V_jk"
+    assert lines[0] == "h_ik = tanh(Σ_j x_ij V_jk)"
     assert "∂L/∂h_ik = Σ_l 2 v2_il W_kl" in lines
     assert lines[-1] == "∂L/∂V_jk = Σ_i (∂L/∂h_ik) (1 - h_ik²) x_ij"
 

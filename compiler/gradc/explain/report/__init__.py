@@ -1,0 +1,1 @@
+"""One page that shows a compilation: graph, mathematics, kernels, timings, memory and the gradient check."""
