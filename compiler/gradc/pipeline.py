@@ -31,6 +31,7 @@ from gradc.passes.equations.simplify import simplify
 from gradc.passes.equations.stabilise import stabilise
 from gradc.passes.equations.transposes import in_order_of_operands, without_transposes
 from gradc.passes.equations.unit_axes import without_unit_axes
+from gradc.passes.loops.in_place import in_place
 from gradc.passes.loops.into import into
 from gradc.passes.loops.join import join_contractions
 from gradc.passes.loops.masked import without_masked_columns
@@ -72,12 +73,14 @@ class Derivation:
     """Which program to derive: `of` is ``"value"``, ``"grad"``, ``"value_and_grad"``, ``"vjp"``, ...
 
     With `into`, a kernel for ``"value_and_grad"`` writes gradients to arrays that it is given after its arguments;
-    it returns what is a number.
+    it returns what is a number.  With `updates`, pairs of an output's position and an input, a kernel for ``"value"``
+    makes outputs the new contents of arguments, and returns the others.
     """
 
     of: str
     wrt: tuple[str, ...] = ()
     into: bool = False
+    updates: tuple[tuple[int, str], ...] = ()
 
 
 Deriver = Callable[[Program, Sequence[str]], Program]
@@ -167,6 +170,16 @@ def into_arguments(stages: Stages) -> Stages:
     kernel = stages.kernel
     gradients = [Parameter(n, types[n].dtype, len(types[n].shape)) for n in kernel.results[-kernel.nested :]]
     kernel = into(kernel, [gradient for gradient in gradients if gradient.rank])
+    return replace(stages, kernel=kernel, source=module_text(kernel))
+
+
+def updating(stages: Stages, updates: Sequence[tuple[int, str]]) -> Stages:
+    """The stages of the same compilation for a kernel that makes results the new contents of arguments.
+
+    Requires: of each pair, the output and the input are arrays of one dtype and shape.
+    """
+    outputs = stages.optimised.outputs
+    kernel = in_place(stages.kernel, {outputs[position]: name for position, name in updates})
     return replace(stages, kernel=kernel, source=module_text(kernel))
 
 

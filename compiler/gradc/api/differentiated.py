@@ -25,6 +25,7 @@ from gradc_runtime import backends
 
 if TYPE_CHECKING:
     from gradc.api.core import AnyVariant
+    from gradc.api.updating import Update
     from gradc.explain.inspection import Inspection
     from gradc.explain.profile import Profile
     from gradc.lang.session import Trace
@@ -313,6 +314,50 @@ class Differentiated(Core, Generic[P, R]):
         if trace is not None:
             raise refuse_inside(trace, self.signature.name)
         return bind(self, args, kwargs, out)
+
+    def bind_update(self, *args: Any, updates: Sequence[str], **kwargs: Any) -> Update:
+        """Fix the arguments, some of which every call updates: a training step, an integrator, a sampler.
+
+        The function returns its value and then new contents, in the order and the containers of the arguments in
+        `updates`.  Where nothing reads an argument after its element is computed, the kernel writes it there at once.
+
+        Parameters
+        ----------
+        *args, **kwargs
+            The arguments: arrays, C-contiguous, which each call reads where they are, and numbers, which stay.
+        updates : sequence of str
+            The arguments that are updated.
+
+        Returns
+        -------
+        Update
+            ``step()`` returns the first result; further numbers are in ``step.numbers``.
+
+        Raises
+        ------
+        ArgumentError
+            What the function returns does not fit, or an array cannot be updated where it is.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from gradc import differentiate
+        >>> loss = differentiate(lambda w: np.sum(np.square(w)))
+        >>> @differentiate
+        ... def descend(w, rate):
+        ...     value, gradient = loss.value_and_grad(w)
+        ...     return value, w - rate * gradient
+        >>> w = np.array([1.0, 2.0])
+        >>> step = descend.bind_update(w, 0.25, updates=("w",))
+        >>> step(), step(), w
+        (5.0, 1.25, array([0.25, 0.5 ]))
+        """
+        from gradc.api.updating import bind_update  # noqa: PLC0415
+
+        trace = self._tracing(args, kwargs)
+        if trace is not None:
+            raise refuse_inside(trace, self.signature.name)
+        return bind_update(self, args, kwargs, updates)
 
     def compile(self, *types: Any, of: str = "value_and_grad", **named: Any) -> Differentiated[P, R]:
         """Compile without calling.

@@ -20,7 +20,7 @@ from gradc.ir.stages import Stages
 from gradc.ir.types import DType
 from gradc.lang.signature import Flat
 from gradc.lang.source import side_by_side
-from gradc.pipeline import Derivation, Options, artifact_of, compile_program, derive, into_arguments
+from gradc.pipeline import Derivation, Options, artifact_of, compile_program, derive, into_arguments, updating
 from gradc_runtime import backends
 
 Kernel = Callable[..., tuple[Any, ...]]
@@ -180,6 +180,9 @@ class Variant:
         with self._lock:
             if derivation not in self.stages and derivation.into:
                 self.stages[derivation] = into_arguments(self.compiled(replace(derivation, into=False)))
+            elif derivation not in self.stages and derivation.updates:
+                plain = self.compiled(replace(derivation, updates=()))
+                self.stages[derivation] = updating(plain, derivation.updates)
             elif derivation not in self.stages:
                 program = self.program_of(derivation)
                 with collector_resting():

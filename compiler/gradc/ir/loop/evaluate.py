@@ -92,7 +92,7 @@ def evaluate(kernel: Kernel, inputs: Mapping[str, Array], *, limit: int = LIMIT)
             )
         machine.values[parameter.name] = value[()]
         if parameter.written:
-            machine.written[parameter.name] = np.zeros(value.shape, bool)
+            machine.written[parameter.name] = np.full(value.shape, parameter.updated)
     with np.errstate(all="ignore"):
         machine.run(kernel.body)
     for parameter in kernel.parameters:

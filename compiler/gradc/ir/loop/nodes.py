@@ -422,13 +422,15 @@ class Parameter:
     """An argument of a kernel: a scalar where `rank` is 0.
 
     One that is `written` is an array of the caller's for a result: the kernel writes every element of it, and reads
-    none that it has not written.  It shares memory with no other argument.
+    none that it has not written, unless it is `updated`: then its content is an argument as well.  It shares memory
+    with no other argument.
     """
 
     name: str
     dtype: DType
     rank: int
     written: bool = False
+    updated: bool = False
 
 
 @dataclass(frozen=True, slots=True)

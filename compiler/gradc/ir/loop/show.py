@@ -175,9 +175,10 @@ def _attribute(value: bool | int | str | tuple[Expr, ...]) -> str:
 
 
 def show_parameter(parameter: Parameter) -> str:
-    """``x: f64[:, :]``; a scalar is ``x: f64``, an array for a result ``out x: f64[:, :]``."""
+    """``x: f64[:, :]``; a scalar is ``x: f64``, an array for a result ``out x: f64[:, :]``, one updated ``inout x``."""
     axes = f"[{', '.join(':' * parameter.rank)}]" if parameter.rank else ""
-    return f"{'out ' if parameter.written else ''}{parameter.name}: {parameter.dtype.short}{axes}"
+    how = "inout " if parameter.updated else "out " if parameter.written else ""
+    return f"{how}{parameter.name}: {parameter.dtype.short}{axes}"
 
 
 def _lines(statements: Sequence[Statement], depth: int) -> Iterator[str]:
