@@ -10,7 +10,8 @@ from __future__ import annotations
 import dataclasses
 import enum
 import inspect
-from collections.abc import Callable, Hashable, Mapping, Sequence
+import re
+from collections.abc import Callable, Container, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,7 @@ from gradc.ir.types import FROM_NUMPY, DType, dtype_of
 NAMESPACE = "gradc"
 _trees: Any = optree  # its types describe trees whose leaves all have one type
 MAX_SCALARS = 64
+_OTHER = re.compile(r"[^A-Za-z0-9_]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,17 +219,28 @@ def flatten(signature: Signature, values: tuple[Any, ...]) -> Flat:
     register_dataclasses(values)
     leaves, spec = _trees.tree_flatten(values, namespace=NAMESPACE)
     paths = _trees.tree_paths(values, namespace=NAMESPACE)
-    kinds, converted, owners, names = [], [], [], []
+    kinds, converted, owners, names = [], [], [], dict[str, None]()
     for leaf, path in zip(leaves, paths, strict=True):
         owner = signature.parameters[path[0]]
-        name = "_".join((owner, *(str(part) for part in path[1:])))
+        name = _own_name("_".join((owner, *(str(part) for part in path[1:]))), names)
         kind, value = kind_of(leaf, name, as_float=owner in signature.named, static=owner in signature.static)
         kinds.append(kind)
         converted.append(value)
         owners.append(path[0])
-        names.append(name)
+        names[name] = None
     _refuse_long_lists(signature, kinds, owners)
     return Flat(tuple(kinds), tuple(converted), tuple(owners), tuple(names), spec)
+
+
+def _own_name(path: str, taken: Container[str]) -> str:
+    """Return a name for a leaf that no other has, fit for generated code: keys of dictionaries may be any text."""
+    plain = _OTHER.sub("_", path)
+    name = plain = plain if plain[:1].isalpha() else f"argument{plain}"
+    number = 1
+    while name in taken:
+        number += 1
+        name = f"{plain}_{number}"
+    return name
 
 
 def _refuse_long_lists(signature: Signature, kinds: Sequence[LeafKind], owners: Sequence[int]) -> None:
