@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -72,6 +72,11 @@ class Built:
         """The program without the auxiliary results."""
         count = len(self.value_outputs)
         return replace(self.program, outputs=self.program.outputs[:count]) if self.has_aux else self.program
+
+    def at_outputs(self, tangents: Iterable[Any]) -> list[Any]:
+        """Tangents of the floating-point outputs of the value, at the positions of all of them."""
+        program, given = self.value_program, iter(tangents)
+        return [next(given) if program.types[name].dtype.is_float else None for name in program.outputs]
 
     def with_aux(self) -> Built:
         """Return the same for a function that returns ``(value, aux)``."""

@@ -9,7 +9,6 @@ in both modes and at any order, because ``P^T`` reads what the pullback depends 
 from __future__ import annotations
 
 import functools
-import importlib
 import inspect
 import types
 from collections.abc import Callable, Sequence
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import optree
 
+from gradc.api.pickling import by_name
 from gradc.errors import ArgumentError, NoDerivativeRule, ShapeError
 from gradc.lang.signature import NAMESPACE
 
@@ -61,7 +61,7 @@ class CustomGradient:
         return self if instance is None else types.MethodType(self, instance)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _by_name, (self._function.__module__, self._function.__qualname__)
+        return by_name, (self._function.__module__, self._function.__qualname__)
 
 
 def custom_gradient(function: Callable[..., tuple[Any, Callable[[Any], Any]]]) -> CustomGradient:
@@ -100,13 +100,6 @@ def custom_gradient(function: Callable[..., tuple[Any, Callable[[Any], Any]]]) -
     (np.float64(4.0), 4.0)
     """
     return CustomGradient(function)
-
-
-def _by_name(module: str, qualname: str) -> Any:
-    found: Any = importlib.import_module(module)
-    for part in qualname.split("."):
-        found = getattr(found, part)
-    return found
 
 
 def _pair(result: Any, name: str) -> tuple[Any, Callable[[Any], Any]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -16,16 +15,16 @@ from gradc.api.built import LEAF, Source
 from gradc.api.core import MAX_VARIANTS, Core, fast_key, matching, outputs_tree
 from gradc.api.examples import examples
 from gradc.api.outputs import written
+from gradc.api.pickling import by_name
 from gradc.api.prebound import Prebound, bind
+from gradc.api.updating import Update, bind_update
 from gradc.api.variant import Variant, require_scalar
-from gradc.errors import GradcError
 from gradc.lang.signature import Signature
 from gradc.pipeline import Derivation, Options
 from gradc_runtime import backends
 
 if TYPE_CHECKING:
     from gradc.api.core import AnyVariant
-    from gradc.api.updating import Update
     from gradc.explain.inspection import Inspection
     from gradc.explain.profile import Profile
     from gradc.lang.session import Trace
@@ -191,7 +190,7 @@ class Differentiated(Core, Generic[P, R]):
         results = self._run(variant, derivation, values, directions)
         count = len(variant.built.value_outputs)
         own = self._run(variant, Derivation("value"), values) if self.has_aux else results[:count]
-        change = outputs_tree(variant, _spread(variant, results[count:]), value_only=True)
+        change = outputs_tree(variant, variant.built.at_outputs(results[count:]), value_only=True)
         return outputs_tree(variant, own), change
 
     # --- whole matrices and second derivatives -------------------------------------------------------------
@@ -310,9 +309,7 @@ class Differentiated(Core, Generic[P, R]):
         >>> value < 1e-20
         True
         """
-        trace = self._tracing(args, kwargs)
-        if trace is not None:
-            raise refuse_inside(trace, self.signature.name)
+        self._refuse_inside(args, kwargs)
         return bind(self, args, kwargs, out)
 
     def bind_update(self, *args: Any, updates: Sequence[str], **kwargs: Any) -> Update:
@@ -342,21 +339,13 @@ class Differentiated(Core, Generic[P, R]):
         --------
         >>> import numpy as np
         >>> from gradc import differentiate
-        >>> loss = differentiate(lambda w: np.sum(np.square(w)))
-        >>> @differentiate
-        ... def descend(w, rate):
-        ...     value, gradient = loss.value_and_grad(w)
-        ...     return value, w - rate * gradient
-        >>> w = np.array([1.0, 2.0])
-        >>> step = descend.bind_update(w, 0.25, updates=("w",))
+        >>> loss, w = differentiate(lambda w: np.sum(np.square(w))), np.array([1.0, 2.0])
+        >>> descend = differentiate(lambda w: (loss(w), w - 0.25 * loss.grad(w)))
+        >>> step = descend.bind_update(w, updates=("w",))
         >>> step(), step(), w
         (5.0, 1.25, array([0.25, 0.5 ]))
         """
-        from gradc.api.updating import bind_update  # noqa: PLC0415
-
-        trace = self._tracing(args, kwargs)
-        if trace is not None:
-            raise refuse_inside(trace, self.signature.name)
+        self._refuse_inside(args, kwargs)
         return bind_update(self, args, kwargs, updates)
 
     def compile(self, *types: Any, of: str = "value_and_grad", **named: Any) -> Differentiated[P, R]:
@@ -384,9 +373,7 @@ class Differentiated(Core, Generic[P, R]):
 
     def at(self, *args: P.args, **kwargs: P.kwargs) -> At:
         """Return the function bound to arguments; its methods take options."""
-        trace = self._tracing(args, kwargs)
-        if trace is not None:
-            raise refuse_inside(trace, self.signature.name)
+        self._refuse_inside(args, kwargs)
         return At(self, args, kwargs)
 
     def with_options(self, **changes: Any) -> Differentiated[P, R]:
@@ -412,6 +399,14 @@ class Differentiated(Core, Generic[P, R]):
         for method in ("value_and_grad", "grad", "_value_and_grad", "_grad"):
             twin.__dict__.pop(method, None)  # machine code that serves calls from outside
         return twin
+
+    def _refuse_inside(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Refuse what is about a kernel where a function is being traced."""
+        trace = self._tracing(args, kwargs)
+        if trace is not None:
+            from gradc.lang.refusals import kernel_inside  # noqa: PLC0415  (tracing loads SciPy)
+
+            raise trace.poisoned(kernel_inside(self.signature.name, trace.where()))
 
     def __gradc_inline__(self, trace: Trace, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return self.__gradc_inside__(trace)(*args, **kwargs)  # pyright: ignore[reportCallIssue]
@@ -439,20 +434,6 @@ class Differentiated(Core, Generic[P, R]):
         return made_again, (*made_by, *chosen)
 
 
-def refuse_inside(trace: Trace, name: str) -> GradcError:
-    """Return the error for a method that is about a kernel."""
-    from gradc.lang.refusals import kernel_inside  # noqa: PLC0415  (tracing loads SciPy)
-
-    return trace.poisoned(kernel_inside(name, trace.where()))
-
-
-def _spread(variant: AnyVariant, tangents: Sequence[Any]) -> list[Any]:
-    """Tangents of the floating-point outputs, at the positions of all outputs."""
-    program = variant.built.value_program
-    given = iter(tangents)
-    return [next(given) if program.types[name].dtype.is_float else None for name in program.outputs]
-
-
 def made_again(
     maker: Callable[..., tuple[Callable[..., Any], Source]],
     arguments: tuple[Any, ...],
@@ -465,12 +446,4 @@ def made_again(
     function, source = maker(*arguments)
     found = Differentiated(source, Signature(function, wrt, static), function, options)
     found.has_aux = has_aux
-    return found
-
-
-def by_name(module: str, qualname: str) -> Any:
-    """Find a decorated function again (pickling refers to it by name, like to any function)."""
-    found: Any = importlib.import_module(module)
-    for part in qualname.split("."):
-        found = getattr(found, part)
     return found
