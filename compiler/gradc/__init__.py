@@ -13,6 +13,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gradc import random as random
     from gradc.api.custom_gradient import custom_gradient as custom_gradient
     from gradc.api.decorator import differentiate as differentiate
     from gradc.api.differentiated import Differentiated as Differentiated
@@ -64,6 +65,7 @@ __all__ = [
     "i32",
     "i64",
     "num_threads",
+    "random",
     "set_num_threads",
     "stop_gradient",
     "vmap",
@@ -71,6 +73,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "random":
+        return importlib.import_module("gradc.random")
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -19,6 +19,7 @@ from numba.core import types
 from numba.extending import overload
 
 from gradc_runtime import vecmath
+from gradc_runtime.random_bits import random_bits as random_bits
 
 Number = Any  # a NumPy scalar here, a machine number in a kernel
 

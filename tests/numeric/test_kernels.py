@@ -76,7 +76,7 @@ def of_every_function(dtype: DType) -> tuple[Program, dict[str, np.ndarray]]:
         build.input(name, dtype, (N,))
     outs = []
     for name, function in FUNCTIONS.items():
-        if function.result is Result.LOGICAL or name in (
+        if function.result in (Result.LOGICAL, Result.INTEGER) or name in (
             "select",
             "copy",
             "stop_gradient",

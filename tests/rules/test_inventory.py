@@ -16,6 +16,7 @@ from gradc.ir.functions import (
     FUNCTIONS,
     MARKERS,
     SPECIAL,
+    Result,
     imports_of,
     operand_dtype,
     result_dtype,
@@ -24,7 +25,12 @@ from gradc.ir.index.numbers import HighPrecision, MachineNumbers
 from gradc.ir.index.templates import operation_count, template
 from gradc.ir.types import FROM_NUMPY, DType
 
-NUMERIC = [name for name, f in FUNCTIONS.items() if not name.startswith("logical_") and name != "select"]
+INTEGER = [name for name, f in FUNCTIONS.items() if f.result is Result.INTEGER]
+NUMERIC = [
+    name
+    for name, f in FUNCTIONS.items()
+    if not name.startswith("logical_") and name != "select" and name not in INTEGER
+]
 ORDERED = ("polygamma", "sinc_derivative")  # the first operand is the order of a derivative
 POINTS = [np.nan, np.inf, -np.inf, 0.0, 0.25, 1.0, -1.0, 2.0, -2.0, 3.5, -3.5, -0.75, 12.0, 1e200, -40.0]
 
@@ -85,6 +91,20 @@ def test_mpmath_means_what_numpy_means(name: str):
                 tolerance += 1e-13
             agree = wanted == found[at] or (np.isnan(wanted) and np.isnan(found[at]))
             assert agree or abs(wanted - found[at]) <= tolerance, (point, wanted, found[at])
+
+
+@pytest.mark.parametrize("name", INTEGER)
+def test_functions_of_integers_are_exact_and_stay_integers(name: str):
+    assert name == "random_bits"
+    operands = [
+        axis.ravel()
+        for axis in np.meshgrid([0, 1, -1, 2**40, -(2**63)], [0, 1, 2**63 - 1, -5], [1, 24, 53, 64])
+    ]
+    found = numpy_value(name, *operands)
+    exact = HighPrecision(50).function(template(name))(*operands)
+    assert found.dtype == np.int64
+    assert found.tolist() == exact.tolist()
+    assert result_dtype(FUNCTIONS[name], operand_dtype(FUNCTIONS[name], (DType.INT32,) * 3)) is DType.INT64
 
 
 FLOATS, INTEGERS = (DType.F32, DType.F64), (DType.INT8, DType.INT32, DType.INT64, DType.UINT8, DType.UINT32)

@@ -370,6 +370,8 @@ def _rows() -> tuple[ScalarRule, ...]:
             bounded=True,
         ),
         *(row(name, None, PAIR, (), bounded=True) for name in PREDICATES),
+        # integers have no derivative: what is drawn is a constant
+        row("random_bits", None, (), (), bounded=True),
     )
 
 

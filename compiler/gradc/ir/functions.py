@@ -25,6 +25,7 @@ class Result(Enum):
     WIDE = "wide"  # as FLOAT, but every integer becomes float64: division, most of SciPy
     BOOL = "bool"
     LOGICAL = "logical"
+    INTEGER = "integer"  # int64 operands, int64 result
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +148,15 @@ def _table() -> dict[str, Function]:
         ("gammaln", 1, wide, "sp.gammaln({0})", "mp_gammaln({0})", "gammaln({0})"),
         ("digamma", 1, wide, "sp.digamma({0})", "mp_digamma({0})", "digamma({0})"),
         ("polygamma", 2, real, "polygamma({0}, {1})", "mp_polygamma({0}, {1})", "polygamma({0}, {1})"),
+        # the highest bits of an element of a random stream: key, element, how many
+        (
+            "random_bits",
+            3,
+            Result.INTEGER,
+            "random_bits({0}, {1}, {2})",
+            "random_bits(int({0}), int({1}), int({2}))",
+            "random_bits({0}, {1}, {2})",
+        ),
         # predicates and choice
         ("lt", 2, predicate, "np.less({0}, {1})", "{0} < {1}", "{0} < {1}"),
         ("le", 2, predicate, "np.less_equal({0}, {1})", "{0} <= {1}", "{0} <= {1}"),
@@ -237,6 +247,8 @@ def operand_dtype(function: Function, dtypes: tuple[DType, ...]) -> DType:
             return shared if shared.is_float else DType.F64
         case Result.LOGICAL:
             return DType.BOOL
+        case Result.INTEGER:
+            return DType.INT64
         case _:
             return shared
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TypeAlias
 
 from gradc.errors import DTypeError, ShapeError
@@ -96,6 +97,17 @@ class Emitter:
     def index_values(self, shape: tuple[Size, ...], axis: int) -> Value:
         """The int64 tensor whose element is its own index along `axis` (``np.arange`` broadcast)."""
         return self._assign("copy", (IndexValue(axis),), shape, DType.INT64)
+
+    def random_bits(self, key: Arg, count: int, shape: tuple[Size, ...]) -> Value:
+        """The int64 tensor of `count` random bits for each element, numbered in C order, of the stream `key`."""
+        operands: list[Operand] = [self._operand(key, (), DType.INT64)]
+        axes = [axis for axis, size in enumerate(shape) if not is_one(size)]
+        for axis in axes:
+            operands += [ExtentValue(shape[axis])] if axis != axes[0] else []
+            operands.append(IndexValue(axis))
+        operands += [] if axes else [Const(0, DType.INT64)]
+        operands.append(Const(count, DType.INT64))
+        return self._assign(_bits_of_element(max(1, len(axes))), tuple(operands), shape, DType.INT64)
 
     def index_predicate(
         self, function: str, left: int | Affine, right: int | Affine, shape: tuple[Size, ...]
@@ -377,6 +389,18 @@ def _product(count: int) -> Template:
     for position in range(1, count):
         body = body * placeholder(position)
     return composite(body, tuple(placeholder(position) for position in range(count)))
+
+
+@cache
+def _bits_of_element(rank: int) -> Template:
+    """``random_bits(key, (i * m + j) * n + k, count)`` over the key, i, m, j, n, k and the count."""
+    from gradc.ir.index.templates import apply, composite, placeholder  # noqa: PLC0415
+
+    operands = tuple(placeholder(position) for position in range(2 * rank + 1))
+    key, element, *rest = operands
+    for extent, index in zip(rest[:-1:2], rest[1:-1:2], strict=True):
+        element = element * extent + index
+    return composite(apply("random_bits", key, element, rest[-1]), operands)
 
 
 def weak_kind(argument: Arg) -> type | None:

@@ -10,7 +10,7 @@ _STACK = "np.stack([a, b, ...])"
 _OUTSIDE = "compute it outside the function and pass the result as an argument"
 _EXTERNAL = "gradc.external(f, result=..., vjp=...), with a derivative of your own"
 _QUADRATURE = "np.trapezoid over a fixed grid, or " + _EXTERNAL
-_RANDOM = "draw outside the function and pass the numbers as an argument"
+_RANDOM = "gradc.random.uniform(key, shape) with the key as an argument, or pass the numbers as an argument"
 _MASK = "np.where(condition, value, 0.0), which keeps the shape"
 _ITEM = "keep the traced value: arithmetic, NumPy functions and the indices of traced arrays take it as it is"
 

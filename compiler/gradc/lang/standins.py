@@ -22,6 +22,7 @@ from gradc.lang.clone import ClonedFunction, Source
 from gradc.lang.inlined import Inlined
 from gradc.lang.objects import Mirrors
 from gradc.lang.operands import contains_traced
+from gradc.lang.operations.randoms import CREATION as DRAWN
 from gradc.lang.provenance import TRACED_MODULES, as_method, is_library
 from gradc.lang.replacements import public_name
 from gradc.lang.sizes import Extent, Tracer
@@ -38,7 +39,7 @@ _INITIALISED: dict[Callable[..., Any], Callable[..., Any]] = {
     np.empty_like: np.zeros_like,
 }
 # Arrays that an equation says as well as a list of numbers does.
-_STRUCTURED = frozenset((np.eye, np.identity, np.tri, np.arange))
+_STRUCTURED = frozenset((np.eye, np.identity, np.tri, np.arange, *DRAWN))
 
 
 class StandIns:

@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 
-from gradc.ir.index.nodes import Access, Accumulate, Assign, Program, accesses_of, reads_of
+from gradc.ir.index.nodes import Access, Accumulate, Affine, Assign, Program, accesses_of, reads_of
 from gradc.ir.schedule import Leaf, Loop, Node, Schedule, Storage
+from gradc.ir.types import DType
 
 # A store and a load of one element take longer than this many vectorised additions or products; a function
 # call or a division does not pay.
@@ -21,8 +22,10 @@ CHEAP = frozenset(
         *("copy", "neg", "add", "sub", "mul", "square", "abs", "select"),
         *("maximum", "minimum", "eq", "ne", "lt", "le", "gt", "ge"),
         *("logical_and", "logical_or", "logical_not"),
+        "random_bits",  # dearer, but a random number need never be in memory
     )
 )
+INDEXING = frozenset(("add", "sub", "mul"))  # of integers: compilers take them out of loops
 LOOPED = frozenset(("compute", "update", "add"))
 
 
@@ -36,10 +39,11 @@ class _Place:
 
 @dataclass(frozen=True, slots=True)
 class _Recipe:
-    """What it takes to compute a tensor again: scalar operations, and the arrays it starts from."""
+    """What it takes to compute a tensor again: scalar operations, the arrays it starts from, and random numbers."""
 
     operations: int
     arrays: frozenset[str]
+    is_drawn: bool = False
 
 
 def recompute(program: Program, schedule: Schedule) -> Schedule:
@@ -108,9 +112,11 @@ class _Choice:
         """Whether every reader can compute the tensor itself, from at most one array that it does not read yet.
 
         What follows from the indices alone, like a mask, is computed as often as it is read: that saves the loads.
+        A random number is drawn once by each reader, not in loops round it as well.
         """
+        often = not recipe.arrays and not recipe.is_drawn
         for place, access in self.readers.get(name, []):
-            if access is None or not _covers(place, access, often=not recipe.arrays):
+            if access is None or not _covers(place, access, often=often):
                 return False
             if len(recipe.arrays - self.read_in.get(place.path, set())) > 1:
                 return False
@@ -132,19 +138,29 @@ class _Choice:
 
     def _composed(self, name: str) -> _Recipe | None:
         equation = self.defining.get(name)
-        if equation is None or any(
-            not isinstance(index, int) for access in accesses_of(equation) for index in access.indices
-        ):
+        functions = [step.function for step in equation.template.tape.instructions] if equation else []
+        if equation is None or not CHEAP.issuperset(functions):
             return None
-        steps = equation.template.tape.instructions
-        if not all(step.function in CHEAP for step in steps):
-            return None
-        parts = [self.recipe(access.tensor) for access in accesses_of(equation)]
-        operations = len(steps) + sum(part.operations for part in parts if part is not None)
-        if operations > MOST_OPERATIONS or any(part is None for part in parts):
-            return None
-        arrays = frozenset(array for part in parts if part is not None for array in part.arrays)
-        return _Recipe(operations, arrays)
+        parts: list[_Recipe] = []
+        for access in accesses_of(equation):
+            part = self._read(access)
+            if part is None:
+                return None
+            parts.append(part)
+        integral = self.program.types[name].dtype is DType.INT64
+        operations = sum(not (integral and function in INDEXING) for function in functions)
+        operations += sum(part.operations for part in parts)
+        arrays = frozenset(array for part in parts for array in part.arrays)
+        drawn = "random_bits" in functions or any(part.is_drawn for part in parts)
+        return _Recipe(operations, arrays, drawn) if operations <= MOST_OPERATIONS else None
+
+    def _read(self, access: Access) -> _Recipe | None:
+        """How to get an operand: an element at a fixed place of an array, such as a key, is there like a scalar."""
+        if all(isinstance(index, int) for index in access.indices):
+            return self.recipe(access.tensor)
+        fixed = all(isinstance(index, Affine) and not index.terms for index in access.indices)
+        there = access.tensor not in self.storage or self._is_kept(access.tensor)
+        return _Recipe(0, frozenset()) if fixed and there else None
 
 
 class _Rebuilding:

@@ -227,6 +227,7 @@ WITHOUT_DERIVATIVE = frozenset(
         *(f"math.{name}" for name in ("floor", "ceil", "trunc", "isnan", "isinf", "isfinite")),
         *("shape", "ndim", "size", "ix_", "diag_indices", "diag_indices_from"),
         *("zeros", "ones", "empty", "arange", "eye", "identity", "tri"),
+        *("uniform", "uniform_like", "normal", "bernoulli", "fold_in", "split"),
     )
 )
 

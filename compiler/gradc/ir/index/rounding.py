@@ -104,6 +104,8 @@ DOUBTS: dict[str, Callable[..., Array]] = {
     "logical_or": _or,
     "logical_xor": lambda a, b: np.where((a[1] > 0) | (b[1] > 0), 1.0, 0.0),
     "logical_not": lambda a: np.where(a[1] > 0, 1.0, 0.0),
+    # other bits of another key: nothing is known where one is in doubt
+    "random_bits": lambda *pairs: np.where(sum(pair[1] for pair in pairs) > 0, np.inf, 0.0),
 }
 
 

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from scipy import special
 
+from gradc.ir.random_bits import exact_random_bits, random_bits
+
 Array = Any  # a NumPy array or scalar; in the second half, one mpmath number
 Functions = dict[str, Callable[..., Any]]
 
@@ -78,6 +80,7 @@ NUMPY: Functions = {
     "polygamma": polygamma,
     "inverse_mills": inverse_mills,
     "ndtr": ndtr,
+    "random_bits": random_bits,
     "sinc_derivative": sinc_derivative,
 }
 
@@ -88,7 +91,8 @@ NUMPY: Functions = {
 def high_precision(mp: Any) -> Functions:
     """Return the mpmath meanings by name."""
     groups = (_division, _powers, _choices, _logarithmic, _normal, _factorial, _sines)
-    return {name: function for group in groups for name, function in group(mp).items()}
+    found = {name: function for group in groups for name, function in group(mp).items()}
+    return found | {"random_bits": exact_random_bits}
 
 
 def _division(mp: Any) -> Functions:

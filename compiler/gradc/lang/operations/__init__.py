@@ -20,6 +20,7 @@ from gradc.lang.operations import (
     mathematics,
     normal,
     padding,
+    randoms,
     reductions,
     scans,
     shapes,
@@ -32,7 +33,7 @@ from gradc.lang.operations.indexing import get_item
 from gradc.lang.operations.lift import Handler, Table, key_of
 
 FAMILIES = (
-    *(elementwise, choices, reductions, statistics, scans, creation, special, normal, mathematics),
+    *(elementwise, choices, reductions, statistics, scans, creation, randoms, special, normal, mathematics),
     *(shapes, joining, padding, triangles, indexing, contractions, linalg),
 )
 
