@@ -48,7 +48,7 @@ def gates(program: Program, inputs: Mapping[str, Any], *, stable: bool = True) -
     """
     wrt = tuple(name for name in program.inputs if program.types[name].dtype.is_float)
     derived, cotangents = gradient_with_cotangents(program, wrt)
-    values = Interpreter().run(derived, inputs)
+    values = Interpreter().run(derived, inputs) | Interpreter().run(program, inputs)  # arms not taken, too
     laws = replaced(program) if stable else {}
 
     def gate(name: str, left: str, formula: str = "", reads: tuple[str, ...] = (), line: int = 0) -> Gate:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import warnings
 from typing import Any, assert_never
 
 from gradc.errors import InputRefused
@@ -42,7 +43,9 @@ def png(scene: Scene) -> bytes:
     for order, mark in enumerate(flat(scene.marks)):
         _draw(axes, mark, order)
     image = io.BytesIO()
-    figure.savefig(image, format="png", dpi=DPI)
+    with warnings.catch_warnings():  # a character that the font lacks is a box
+        warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
+        figure.savefig(image, format="png", dpi=DPI)
     return image.getvalue()
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
-from unicodedata import category, combining, east_asian_width
+from unicodedata import combining, east_asian_width
 
 FONTS = ("DejaVu Sans Mono", "Menlo", "Consolas", "Liberation Mono", "monospace")
 ADVANCE = 0.602  # width of a character over the size of the font: the widest of `FONTS`
@@ -110,10 +110,8 @@ def text_width(text: str, size: float = 11.0) -> float:
     (46.4, 13.2)
     """
     columns = sum(
-        0
-        if combining(character) or category(character) == "Cf"
-        else 1 + (east_asian_width(character) in "WF")
-        for character in text
+        0 if combining(character) else 1 + (east_asian_width(character) in "WF")
+        for character in printable(text)
     )
     return columns * ADVANCE * size
 

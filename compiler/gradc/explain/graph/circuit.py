@@ -125,8 +125,9 @@ def _numbers(program: Program, inputs: Mapping[str, Any]) -> Numbers:
     if type_.shape or not type_.dtype.is_float:
         return Numbers(Interpreter().run(program, inputs), {}, {})
     derived, cotangents = gradient_with_cotangents(program, _floats(program))
-    values = Interpreter().run(derived, inputs)
-    gradients = {name: values[cotangent] for name, cotangent in cotangents.items()}
+    found = Interpreter().run(derived, inputs)
+    gradients = {name: found[cotangent] for name, cotangent in cotangents.items()}
+    values = Interpreter().run(program, inputs)  # as written: without guards on arms that are not taken
     return Numbers(values, gradients, separate.contributions(program, inputs, _floats(program)))
 
 
@@ -134,7 +135,8 @@ def _definitions(program: Program) -> dict[tuple[str, ...], list[tuple[int, Equa
     """Return the numbered equations of each definition; contributions to one tensor belong together."""
     found: dict[tuple[str, ...], list[tuple[int, Equation]]] = {}
     for number, equation in enumerate(program.equations):
-        found.setdefault(outputs_of(equation), []).append((number, equation))
+        outs = outputs_of(equation)
+        found[outs] = [*found.pop(outs, ()), (number, equation)]  # a tensor stands where it is complete
     return found
 
 
@@ -209,12 +211,13 @@ def _with_merged(
     pieces_of: Mapping[str, int], defined: Mapping[tuple[str, ...], Sequence[tuple[int, Equation]]]
 ) -> dict[str, int]:
     """Give gates that a pass merged into one of their readers the piece of that reader."""
-    found = dict(pieces_of)
+    found, gates = dict(pieces_of), {name for outs in defined for name in outs}
     for outs, equations in reversed(list(defined.items())):
         if outs[0] in found:
             for _, equation in equations:
                 for _, name in operands_of(equation):
-                    found.setdefault(name, found[outs[0]])
+                    if name in gates:
+                        found.setdefault(name, found[outs[0]])
     return found
 
 

@@ -148,8 +148,9 @@ def by_kernel(stages: Stages, inputs: Mapping[str, Any] | None) -> Graph:
         )
         nodes.append(node)
         read = dict.fromkeys(name for e in computed for _, name in operands_of(e) if name in home)
+        read |= dict.fromkeys(name for name in group.tensors if name in home)  # what other pieces began
         for name in read:
-            if name not in inside or home[name] != node.id:
+            if home[name] != node.id:
                 wires.append(_between(stages, home[name], node.id, name, values, name in forward))
         home |= dict.fromkeys(inside, node.id)
     for at, name in enumerate(program.outputs):

@@ -24,6 +24,7 @@ STEEP, WIDEST = 0.16, 110.0
 FOLD = 2400.0  # pixels: what is wider is folded, to
 WIDTH = 1800.0  # this width at least, and to the shape of a page
 STUB = 62.0  # of a wire at a fold
+SAME = 0.01  # pixels between two points of a wire
 NEAR = 10.0  # pixels: a wire that rises less may become straight
 SWEEPS = 24  # over all columns, there and back
 MAIN = 12.0  # how much more the rise of a wire between gates counts than that of a wire from an input,
@@ -314,4 +315,11 @@ def _route(chain: Sequence[int], placed: Sequence[Cell], cells: Sequence[Box]) -
         pieces[-1].append((two.left, two.y))
     pieces[-1].append((target.x - cells[chain[-1]].width / 2, target.y))
     through = tuple(placed[at] for at in chain[1:-1])
-    return Route(tuple(tuple(dict.fromkeys(piece)) for piece in pieces), through[-1], through)
+    return Route(tuple(_apart(piece) for piece in pieces), through[-1], through)
+
+
+def _apart(points: Sequence[Point]) -> tuple[Point, ...]:
+    """Leave out points that lie where the one before them does."""
+    found = list(points[:1])
+    found += [two for one, two in pairwise(points) if abs(one[0] - two[0]) + abs(one[1] - two[1]) > SAME]
+    return tuple(found)

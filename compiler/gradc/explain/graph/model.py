@@ -65,8 +65,7 @@ class Node:
 class Wire:
     """A tensor between two nodes, with its value and with what the reader adds to its gradient.
 
-    `position` is the operand of the reader; `index` says that the tensor is read as an index, which has no gradient.
-    `role` is the role of the value's colour.
+    `index` says that the tensor is read as an index, which has no gradient; `role` is that of the value's colour.
     """
 
     source: str

@@ -107,6 +107,6 @@ def _chosen(stages: Stages, inputs: Mapping[str, Any] | None, by: str, limit: in
         return by, views[by]()
     for name in views:
         graph = views[name]()
-        if graph.size <= READABLE or (name == "layers" and graph.size <= limit):
+        if graph.size <= (limit if name == "layers" else min(limit, READABLE)):
             return name, graph
     return "kernels", by_kernel(stages, inputs)

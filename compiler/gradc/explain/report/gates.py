@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from gradc.explain.drawing.svg import svg
@@ -42,10 +42,15 @@ def graph_tab(stages: Stages, picture: Picture, wrt: Sequence[str]) -> tuple[Tab
     gates, details, names = {}, [], names_of(program)
     nodes = [node for node in picture.graph.nodes if node.kind != "output"]
     values = {wire.source: wire.value for wire in picture.graph.wires}
+    computed = {name for equation in stages.optimised.equations for name in outputs_of(equation)}
     for number, node in enumerate(nodes):
         members = _members(node)
         tensors = [*members, *(cotangents[name] for name in members if name in cotangents)]
-        gates[node.id] = {"number": number, "tensors": tensors}
+        gates[node.id] = {
+            "number": number,
+            "tensors": tensors,
+            "kernel": [] if node.kind == "input" else _merged_into(node.id, picture, computed),
+        }
         own = [equation for name in members for equation in equations.get(name, ())]
         rows = _rows(node, own, program, cotangents, values.get(node.id), picture.graph.kernels, names)
         details.append(f'<template id="rule-{number}">{rows}</template>')
@@ -57,6 +62,15 @@ def graph_tab(stages: Stages, picture: Picture, wrt: Sequence[str]) -> tuple[Tab
 <pre tabindex="0" aria-label="kernel">{source_lines(stages.source)}</pre></div>
 {"".join(details)}"""
     return Tab("Graph", content), gates
+
+
+def _merged_into(gate: str, picture: Picture, computed: Collection[str]) -> list[str]:
+    """Return the gate that the kernel computes instead of this one: its reader, or a reader of that."""
+    readers = {wire.source: wire.target for wire in reversed(picture.graph.wires)}
+    found = gate
+    while found in readers and found not in computed:
+        found = readers[found]
+    return [found] if found != gate and found in computed else []
 
 
 def tensor_of(line: str) -> str:

@@ -12,7 +12,7 @@
       document.getElementById(other.getAttribute("aria-controls")).hidden = !chosen;
     }
     if (focus) tab.focus();
-    history.replaceState(null, "", "#tab=" + tab.id);
+    if (location.protocol !== "about:") history.replaceState(null, "", "#tab=" + tab.id); // not in a notebook's frame
   }
 
   tabs.forEach((tab, at) => {
@@ -45,7 +45,8 @@
     if (!gate) return;
     for (const group of all("g[data-gate]")) if (group.dataset.gate === name) group.classList.add("lit");
     for (const pane of all(".panes pre")) {
-      const lines = all(".line", pane).filter((line) => gate.tensors.includes(line.dataset.tensor));
+      const names = pane.getAttribute("aria-label") === "kernel" ? [...gate.tensors, ...gate.kernel] : gate.tensors;
+      const lines = all(".line", pane).filter((line) => names.includes(line.dataset.tensor));
       for (const line of lines) line.classList.add("lit");
       if (lines.length && pane !== from) pane.scrollTop = lines[0].offsetTop - pane.offsetTop - pane.clientHeight / 3;
     }

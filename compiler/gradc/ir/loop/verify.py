@@ -374,5 +374,7 @@ def _application_faults(expression: Apply) -> Iterator[str]:
         yield f"{name} of {dtypes[-1]!r} is not {expression.dtype!r}"
     if function.result in (Result.FLOAT, Result.WIDE) and not dtypes[-1].is_float:
         yield f"{name} of {dtypes[-1]!r}, which is no floating-point dtype"
+    if function.result is Result.INTEGER and dtypes[-1] is not DType.INT64:
+        yield f"{name} of {dtypes[-1]!r}, which is not int64"
     if function.result is Result.LOGICAL and not dtypes[-1].is_bool:
         yield f"{name} of {dtypes[-1]!r}, which is not bool"
