@@ -70,7 +70,10 @@ class At:
 
     def inspect(self, of: str = "value_and_grad") -> Inspection:
         """Every stage of the compilation of `of` for these arguments."""
-        variant, derivation = self.derivation(of)
+        return self.inspection_of(*self.derivation(of))
+
+    def inspection_of(self, variant: Variant, derivation: Derivation) -> Inspection:
+        """Every stage of one derivation of one variant."""
         stages = variant.compiled(derivation)
 
         def arguments() -> dict[str, Any]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 import optree
 
+from gradc.api.bindable import Bindable
+from gradc.api.bound import At
 from gradc.api.built import Built, positions
 from gradc.api.variant import Variant
 from gradc.errors import ArgumentError
@@ -19,6 +21,7 @@ from gradc_runtime import backends
 
 if TYPE_CHECKING:
     from gradc.api.core import Core
+    from gradc.explain.inspection import Inspection
 
 
 class Update(Protocol):
@@ -33,6 +36,10 @@ class Update(Protocol):
     """
 
     numbers: tuple[np.ndarray, ...]
+
+    def inspect(self) -> Inspection:
+        """Every stage of the compilation; `source` and `kernels` show what is updated where it is."""
+        ...
 
     def __call__(self) -> float:
         """Return the first result."""
@@ -52,11 +59,13 @@ def bind_update(
     inputs = variant.inputs(values)
     given = _trees.tree_leaves((args, kwargs), namespace=NAMESPACE)
     _require_own(dict(zip(variant.built.program.inputs, inputs, strict=True)), pairs, given)
-    dispatcher = variant.dispatcher(Derivation("value", updates=pairs))
+    derivation = Derivation("value", updates=pairs)
+    dispatcher = variant.dispatcher(derivation)
     numbers = [np.zeros((), dtype) for dtype in dtypes[1:]]
     step: Any = partial(backends.load("entry").bound(dispatcher, inputs, numbers))
     step.numbers = tuple(numbers)
     step.held = inputs  # the kernel knows addresses alone
+    step.inspect = lambda: At(cast(Bindable, function), args, kwargs).inspection_of(variant, derivation)
     return step
 
 

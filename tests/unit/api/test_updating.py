@@ -59,6 +59,16 @@ def test_single_precision_stays_single_precision():
     np.testing.assert_array_equal(w, np.full(3, np.float32(0.1)))
 
 
+def test_the_step_shows_what_it_updates():
+    w = np.ones(3)
+    step = gradc.differentiate(lambda w: (w.sum(), w * 0.5)).bind_update(w, updates=("w",))
+    shown = step.inspect()
+    assert "Updated where they are, and sharing memory with nothing else: w." in shown.source
+    assert "inout w: f64[:]" in shown.kernels
+    assert "vectorised" in shown.asm
+    assert "1 array, 8 bytes at once" in shown.workspace  # a sum for each part of the loop
+
+
 def test_an_error_leaves_the_arguments_as_they_were():
     def walk(w, x, t):
         return x[t].sum(), w + 1.0
