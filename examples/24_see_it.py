@@ -1,6 +1,6 @@
 """See a compilation: the circuit with a value and a gradient on every wire, the mathematics, and why loops are apart.
 
-The picture is an SVG (`.png` and `.dot` work too); `gradc report FILE:FUNCTION -o report.html` puts all of it on one page.
+The picture is an SVG (.png and .dot work too); `gradc report FILE:FUNCTION -o report.html` puts all of it on a page.
 """
 
 import numpy as np

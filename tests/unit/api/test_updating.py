@@ -124,5 +124,5 @@ def test_the_interpreter_updates_nothing():
 
 def test_inside_a_traced_function_it_is_refused():
     inner = gradc.differentiate(lambda w: (w.sum(), w * 2))
-    with pytest.raises(TraceError, match="bind_update|traced"):
+    with pytest.raises(TraceError, match=r"bind_update|traced"):
         gradc.differentiate(lambda w: inner.bind_update(w, updates=("w",))())(np.ones(3))
