@@ -23,7 +23,9 @@ def network(V, W, x, y):
 def main() -> None:
     picture = neuron.inspect(2.0, -1.0, -3.0, -2.0, -3.0).graph("neuron.svg")
     print(picture)  # open neuron.svg: the lecture's figure
-    gates = {node.label: float(np.round(node.gradient, 2)) for node in picture.graph.nodes if node.kind == "gate"}
+    gates = {
+        node.label: float(np.round(node.gradient, 2)) for node in picture.graph.nodes if node.kind == "gate"
+    }
     assert gates["exp"] == -0.53
     assert gates["1/x"] == 1.0
 

@@ -13,6 +13,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gradc import nn as nn
     from gradc import random as random
     from gradc.api.custom_gradient import custom_gradient as custom_gradient
     from gradc.api.decorator import differentiate as differentiate
@@ -64,6 +65,7 @@ __all__ = [
     "get_num_threads",
     "i32",
     "i64",
+    "nn",
     "num_threads",
     "random",
     "set_num_threads",
@@ -73,8 +75,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name == "random":
-        return importlib.import_module("gradc.random")
+    if name in ("nn", "random"):
+        return importlib.import_module(f"gradc.{name}")
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

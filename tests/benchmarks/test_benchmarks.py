@@ -12,6 +12,7 @@ FOLDER = Path(__file__).parent
 NAMES = (
     "call_overhead",
     "network_step",
+    "training_step",
     "elementwise_chain",
     "elementary_functions",
     "first_call",

@@ -1,0 +1,1 @@
+"""Layers: each a few lines of NumPy or one index equation."""

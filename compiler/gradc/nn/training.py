@@ -1,0 +1,133 @@
+"""Training: epoch by epoch, with early stopping, checkpoints and a clean end at Ctrl-C."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from gradc.errors import ArgumentError, InputRefused
+from gradc.nn.checkpoint import File
+from gradc.nn.history import Epoch, History, LossNotFinite
+from gradc.nn.optimisers import Optimiser
+from gradc.nn.progress import TrainingProgress
+from gradc.nn.trainer import Trainable, Training
+
+FINISHED, INTERRUPTED, NO_IMPROVEMENT = "finished", "interrupted", "no improvement"
+
+
+def fit(
+    network: Trainable,
+    x: Any,
+    y: Any,
+    *,
+    optimiser: Optimiser,
+    epochs: int = 10,
+    batch: int = 64,
+    validation: tuple[Any, Any] | None = None,
+    seed: int = 0,
+    callbacks: Sequence[Callable[[Training, Epoch], object]] = (),
+    patience: int | None = None,
+    checkpoint: File | None = None,
+    resume: bool = False,
+    progress: bool = True,
+) -> History:
+    """Train a network.
+
+    Parameters
+    ----------
+    network, x, y, optimiser, batch, seed
+        See `Training`.
+    epochs : int
+        Of the whole training, those of a checkpoint included.
+    validation : tuple of array, optional
+        Examples and targets that are looked at after every epoch.
+    callbacks : sequence of callable
+        Functions of the training and of the epoch that ended, after the checkpoint was written.
+    patience : int, optional
+        Stop after so many epochs in a row without a smaller validation loss, or loss without validation data.  The
+        parameters and statistics of the best epoch are kept then, and also when all epochs are over.
+    checkpoint : str or path, optional
+        A file that is written after every epoch.
+    resume : bool
+        Begin where the checkpoint was written; what follows has the same bits as without the break.
+    progress : bool
+        Show a bar on stderr if that is a terminal.
+
+    Returns
+    -------
+    History
+        `History.stopped` says why it ended.  After Ctrl-C the network has the parameters of the best epoch, or those
+        of the last step where no epoch had ended.
+
+    Raises
+    ------
+    ArgumentError, ShapeError, GradcError
+        An option or the data do not fit: nothing has been compiled or changed then.
+    InputRefused
+        The checkpoint cannot be read or written.
+    LossNotFinite
+        The network has the parameters of the best epoch then, or the first ones.
+    """
+    _require_options(epochs, patience, checkpoint, resume)
+    training = Training(network, optimiser, x, y, batch=batch, seed=seed)
+    if validation is not None:
+        validation = network.data_of(*validation)
+    if resume and checkpoint is not None:
+        training.restore(checkpoint)
+
+    trained = len(training.history)
+    try:
+        with TrainingProgress(epochs, len(training.x), trained=trained, shown=progress) as bar:
+            stopped = _run(training, epochs, validation, patience, checkpoint, callbacks, bar)
+    except KeyboardInterrupt:
+        stopped = INTERRUPTED
+    except LossNotFinite:
+        training.keep_best()
+        raise
+    if patience is not None or stopped == INTERRUPTED:
+        training.keep_best()
+    training.history.stopped = stopped
+    return training.history
+
+
+def _run(
+    training: Training,
+    epochs: int,
+    validation: tuple[Any, Any] | None,
+    patience: int | None,
+    checkpoint: File | None,
+    callbacks: Sequence[Callable[[Training, Epoch], object]],
+    bar: TrainingProgress,
+) -> str:
+    """Run epochs, and return why there are no more."""
+    while len(training.history) < epochs:
+        if patience is not None and training.since_best >= patience:
+            return NO_IMPROVEMENT
+        found = training.epoch(validation, bar.step)
+        bar.epoch(found.number, found.accuracy)
+        if checkpoint is not None:
+            training.save(checkpoint)
+        for callback in callbacks:
+            callback(training, found)
+    return FINISHED
+
+
+def _require_options(epochs: object, patience: object, checkpoint: File | None, resume: bool) -> None:
+    if type(epochs) is not int or epochs < 0:
+        raise ArgumentError(f"epochs={epochs!r} is no number of epochs", do="give a whole number")
+    if patience is not None and (type(patience) is not int or patience < 1):
+        raise ArgumentError(
+            f"patience={patience!r} is no number of epochs", do="give a positive whole number, or None"
+        )
+    if checkpoint is None:
+        if resume:
+            raise ArgumentError("resume=True has no checkpoint to begin from", do="give checkpoint=path")
+        return
+    place = Path(checkpoint)
+    if place.is_dir() or not place.parent.is_dir():
+        raise InputRefused(
+            f"checkpoint={str(checkpoint)!r} cannot be written",
+            why="it is a directory" if place.is_dir() else "its directory does not exist",
+            do="name a file in a directory that exists",
+        )
