@@ -80,6 +80,14 @@ class GuardFailed(GradcError, ValueError):
     """The arguments of a call contradict what the compiled kernel assumes (for example two shapes must agree)."""
 
 
+class LossNotFinite(GradcError, FloatingPointError):
+    """A loss, a parameter or a running statistic has become NaN or infinite.
+
+    Cause: a learning rate that is too high, as a rule, or a function outside its domain; ``where`` is the first
+    equation that is not finite.  Fix: a lower rate, or limits for gradients, ``clip_norm=1.0``.
+    """
+
+
 class VerifyError(GradcError):
     """An IR is not well formed.  ``problems`` lists every fault found, not only the first."""
 

@@ -6,7 +6,7 @@
 Nothing in the compiler knows a layer: these are NumPy functions that are traced, and nobody wrote a backward pass.
 """
 
-from gradc.nn.history import Epoch, History, LossNotFinite
+from gradc.nn.history import Epoch, History
 from gradc.nn.initialisers import Constant, Glorot, He, Lecun, Normal, Ones, Orthogonal, Zeros
 from gradc.nn.layer import Context, Initialiser, Layer, Parameter
 from gradc.nn.layers.activations import (
@@ -106,7 +106,6 @@ __all__ = [
     "LinearWarmup",
     "Logistic",
     "Loss",
-    "LossNotFinite",
     "MaxPool",
     "Maxout",
     "Momentum",

@@ -7,16 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from gradc.errors import GradcError
-
-
-class LossNotFinite(GradcError, FloatingPointError):
-    """A loss, a parameter or a running statistic has become NaN or infinite.
-
-    Cause: a learning rate that is too high, as a rule, or a function outside its domain; ``where`` is the first
-    equation that is not finite.  Fix: a lower rate, or limits for gradients, ``clip_norm=1.0``.
-    """
-
 
 @dataclass(frozen=True, slots=True)
 class Epoch:

@@ -12,9 +12,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from gradc.api.differentiated import Differentiated
-from gradc.errors import ArgumentError, CompilerBug
+from gradc.errors import ArgumentError, CompilerBug, LossNotFinite
 from gradc.nn import checkpoint as files
-from gradc.nn.history import Best, Epoch, History, LossNotFinite, epochs_of, generator_at, is_better, whole
+from gradc.nn.history import Best, Epoch, History, epochs_of, generator_at, is_better, whole
 from gradc.nn.optimisers import Optimiser
 
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from gradc.errors import ArgumentError, InputRefused
+from gradc.errors import ArgumentError, InputRefused, LossNotFinite
 from gradc.nn.checkpoint import File
-from gradc.nn.history import Epoch, History, LossNotFinite
+from gradc.nn.history import Epoch, History
 from gradc.nn.optimisers import Optimiser
 from gradc.nn.progress import TrainingProgress
 from gradc.nn.trainer import Trainable, Training

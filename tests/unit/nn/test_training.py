@@ -10,8 +10,7 @@ from rich.console import Console
 
 import gradc
 from gradc import nn
-from gradc.errors import ArgumentError, InputRefused
-from gradc.nn.history import LossNotFinite
+from gradc.errors import ArgumentError, InputRefused, LossNotFinite
 from gradc.nn.layers.activations import ReLU
 from gradc.nn.layers.dense import Dense
 from gradc.nn.layers.dropout import Dropout
