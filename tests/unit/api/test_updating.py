@@ -35,11 +35,11 @@ def test_containers_are_updated_and_numbers_come_back():
     step = adam_like.bind_update(*mine, x, y, rate, updates=("parameters", "moments"))
     for _ in range(4):
         value, size, parameters, moments = adam_like(parameters, moments, x, y, rate)
-        assert step() == value
-        assert step.numbers[0] == size
+        assert step() == pytest.approx(value, rel=1e-12)  # another kernel may sum in another order
+        assert step.numbers[0] == pytest.approx(size, rel=1e-12)
         for updated, expected in zip(mine, (parameters, moments), strict=True):
             for name in expected:
-                np.testing.assert_array_equal(updated[name], expected[name])
+                np.testing.assert_allclose(updated[name], expected[name], rtol=1e-12, atol=1e-15)
 
 
 def test_what_is_written_to_an_argument_between_calls_counts():
