@@ -37,9 +37,8 @@ from gradc.ir.loop.nodes import (
     Var,
 )
 from gradc.ir.loop.rewrite import rebuilt
-from gradc.ir.loop.walk import every, expressions, subexpressions, touched
-from gradc.ir.names import INDEX_NAMES
-from gradc.ir.types import DType
+from gradc.ir.loop.walk import every, expressions, subexpressions
+from gradc.passes.loops.into import copy_loops, free_letters
 
 
 def in_place(kernel: Kernel, updates: Mapping[str, str]) -> Kernel:
@@ -60,7 +59,8 @@ def in_place(kernel: Kernel, updates: Mapping[str, str]) -> Kernel:
             body = _renamed(kept, result, parameter)
             moved[result] = parameter
     copied = {result: parameter for result, parameter in updates.items() if result not in moved}
-    body = (*body, *_copies(kernel, body, copied))
+    kinds, letters = {parameter.name: parameter for parameter in kernel.parameters}, free_letters(body)
+    body = (*body, *(copy_loops(result, kinds[name], letters) for result, name in copied.items()))
     updated = set(updates.values())
     parameters = tuple(
         replace(p, written=True, updated=True) if p.name in updated else p for p in kernel.parameters
@@ -94,10 +94,7 @@ def _is_free(body: Sequence[Statement], result: str, parameter: str) -> bool:
 
 def _writes(statement: Statement, tensor: str) -> bool:
     """Whether a statement gives elements to an array; making it is none."""
-    return any(
-        tensor in touched(inner) and not isinstance(inner, Allocate) and _target(inner) == tensor
-        for inner in every((statement,))
-    )
+    return any(_target(inner) == tensor and not isinstance(inner, Allocate) for inner in every((statement,)))
 
 
 def _refuses(statement: Statement) -> bool:
@@ -202,10 +199,6 @@ def _is_injective(indices: Sequence[Expr], around: Mapping[str, str]) -> bool:
 # --- the new body -------------------------------------------------------------------------------------------
 
 
-def _extent(tensor: str, axis: int) -> Expr:
-    return nodes.load(f"{tensor}.shape", (nodes.number(axis),), DType.INT64)
-
-
 def _renamed(statements: Iterable[Statement], before: str, after: str) -> tuple[Statement, ...]:
     """Statements in which an array has another name."""
     return tuple(_Renaming(before, after).statement(statement) for statement in statements)
@@ -244,24 +237,3 @@ class _Renaming:
 
 
 _NAMES = ("tensor", "out", "left", "right")
-
-
-# --- copies at the end --------------------------------------------------------------------------------------
-
-
-def _copies(kernel: Kernel, body: Sequence[Statement], updates: Mapping[str, str]) -> Iterator[Statement]:
-    """Copy results to their arguments."""
-    if not updates:
-        return
-    loops = {statement.index for statement in every(body) if isinstance(statement, For)}
-    used = {name for statement in every(body) for name in touched(statement)}
-    letters = [name for name in INDEX_NAMES if name in loops or name not in used]
-    kinds = {parameter.name: parameter for parameter in kernel.parameters}
-    for result, name in updates.items():
-        parameter = kinds[name]
-        shape = tuple(_extent(result, axis) for axis in range(parameter.rank))
-        at = tuple(nodes.var(letter) for letter in letters[: parameter.rank])
-        nest: Statement = Store(name, at, nodes.load(result, at, parameter.dtype))
-        for index, extent in zip(reversed(at), reversed(shape), strict=True):
-            nest = For(index.name, extent, (nest,))
-        yield nest

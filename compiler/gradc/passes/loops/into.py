@@ -47,7 +47,7 @@ class _Into:
         loops = {statement.index for statement in every(kernel.body) if isinstance(statement, For)}
         used = {name for statement in every(kernel.body) for name in touched(statement)} | loops
         self.names = NameSupply((*used, *(p.name for p in kernel.parameters), *kernel.results, kernel.name))
-        self.letters = [name for name in INDEX_NAMES if name in loops or name not in used]
+        self.letters = free_letters(kernel.body)
 
     def kernel(self) -> Kernel:
         before, parameters = self.before, list(self.before.parameters)
@@ -85,24 +85,36 @@ class _Into:
         """A matrix product as a contraction, which takes an array to write to."""
         first = "k i" if product.transpose_left else "i k"
         second = "j k" if product.transpose_right else "k j"
-        rows, summed = (_extent(product.left, first.index(letter) // 2) for letter in "ik")
-        columns = _extent(product.right, second.index("j") // 2)
+        rows, summed = (extent_of(product.left, first.index(letter) // 2) for letter in "ik")
+        columns = extent_of(product.right, second.index("j") // 2)
         yield from _fits(product.out, (rows, columns))
         texts = (product.left, first, product.right, second)
         yield Contract(product.out, "i j", *texts, (rows, columns, summed), False, note=product.note)
 
     def _copied(self, out: Parameter, name: str) -> Iterator[Statement]:
         """Copy a result to its place."""
-        shape = tuple(_extent(name, axis) for axis in range(out.rank))
-        yield from _fits(out.name, shape)
-        at = tuple(nodes.var(letter) for letter in self.letters[: out.rank])
-        nest: Statement = Store(out.name, at, nodes.load(name, at, out.dtype))
-        for index, extent in zip(reversed(at), reversed(shape), strict=True):
-            nest = For(index.name, extent, (nest,))
-        yield nest
+        yield from _fits(out.name, tuple(extent_of(name, axis) for axis in range(out.rank)))
+        yield copy_loops(name, out, self.letters)
 
 
-def _extent(tensor: str, axis: int) -> Expr:
+def free_letters(body: Sequence[Statement]) -> list[str]:
+    """Names for the indices of further loops: those of loops that are there, and those that nothing has."""
+    loops = {statement.index for statement in every(body) if isinstance(statement, For)}
+    used = {name for statement in every(body) for name in touched(statement)}
+    return [name for name in INDEX_NAMES if name in loops or name not in used]
+
+
+def copy_loops(source: str, target: Parameter, letters: Sequence[str]) -> Statement:
+    """The loops that copy an array to one of the same dtype and shape."""
+    at = tuple(nodes.var(letter) for letter in letters[: target.rank])
+    nest: Statement = Store(target.name, at, nodes.load(source, at, target.dtype))
+    for axis, index in reversed(list(enumerate(at))):
+        nest = For(index.name, extent_of(source, axis), (nest,))
+    return nest
+
+
+def extent_of(tensor: str, axis: int) -> Expr:
+    """The extent of an axis of an array."""
     return nodes.load(f"{tensor}.shape", (nodes.number(axis),), DType.INT64)
 
 
@@ -110,4 +122,4 @@ def _fits(name: str, shape: Sequence[Expr]) -> Iterator[Require]:
     """Refuse an array of another shape: what is written would lie outside it."""
     for axis, extent in enumerate(shape):
         message = f"the array for {name} has another shape than the result"
-        yield Require(nodes.apply("eq", _extent(name, axis), extent), message)
+        yield Require(nodes.apply("eq", extent_of(name, axis), extent), message)
