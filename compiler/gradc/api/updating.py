@@ -58,6 +58,7 @@ def bind_update(
     dtypes = _dtypes_of_numbers(variant, pairs)
     inputs = variant.inputs(values)
     given = _trees.tree_leaves((args, kwargs), namespace=NAMESPACE)
+    given += [hidden.read() for hidden in variant.built.hidden]
     _require_own(dict(zip(variant.built.program.inputs, inputs, strict=True)), pairs, given)
     derivation = Derivation("value", updates=pairs)
     dispatcher = variant.dispatcher(derivation)
@@ -143,8 +144,8 @@ def _require_own(inputs: dict[str, Any], pairs: Sequence[tuple[int, str]], given
         if isinstance(value, np.ndarray) and not any(value is array for array in given):
             raise ArgumentError(
                 f"{name} cannot be bound",
-                why="it is read in place",
-                do="give C-contiguous arrays of a fixed dtype",
+                why="it is read where it is, and a call would copy it: its layout or dtype is another one",
+                do="give C-contiguous arrays of the dtype that the function takes",
             )
         if name in updated and not value.flags.writeable:
             raise ArgumentError(f"{name} cannot be written", do="update an array that is not read-only")

@@ -52,6 +52,16 @@ def test_what_is_written_to_an_argument_between_calls_counts():
     np.testing.assert_array_equal(w, [6.0, 6.0, 6.0])
 
 
+CAPTURED = np.array([1.0, 2.0, 3.0])
+
+
+def test_captured_arrays_are_read_where_they_are():
+    w = np.ones(3)
+    step = gradc.differentiate(lambda w: ((w * CAPTURED).sum(), w + CAPTURED)).bind_update(w, updates=("w",))
+    assert step() == 6.0
+    np.testing.assert_array_equal(w, [2.0, 3.0, 4.0])
+
+
 def test_single_precision_stays_single_precision():
     w = np.ones(3, np.float32)
     step = gradc.differentiate(lambda w: (w.sum(), w * np.float32(0.1))).bind_update(w, updates=("w",))
