@@ -68,3 +68,20 @@ def abridged(rows: Sequence[str], what: str, most: int = MOST_ROWS) -> list[str]
         return list(rows)
     head = most // 2
     return [*rows[:head], f"  ... {left_out} {what} left out ...", *rows[head + left_out :]]
+
+
+def spans(numbers: Sequence[int]) -> str:
+    """Show line numbers, neighbours together.
+
+    Examples
+    --------
+    >>> spans([37, 33, 35, 36])
+    '33,35-37'
+    """
+    runs: list[list[int]] = []
+    for number in sorted(set(numbers)):
+        if runs and runs[-1][1] == number - 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return ",".join(f"{first}" if first == last else f"{first}-{last}" for first, last in runs)

@@ -13,7 +13,7 @@ import numpy as np
 
 from gradc.codegen.numba_cpu import module_text
 from gradc.explain.costs import Cost, Memory, Prediction, costs, memory, predict
-from gradc.explain.figures import amount, columns, ratio, seconds
+from gradc.explain.figures import amount, columns, ratio, seconds, spans
 from gradc.explain.roofs import Machine, Roofs
 from gradc.ir.loop.count import Key
 from gradc.ir.loop.sizes import numbers_of
@@ -217,19 +217,8 @@ def place_of(cost: Cost) -> str:
     numbers: dict[str, list[int]] = {}
     for origin in cost.origins:
         numbers.setdefault(PurePath(origin.file).name, []).append(origin.line)
-    places = [f"{file}:{_spans(found)}" for file, found in numbers.items() if file]
+    places = [f"{file}:{spans(found)}" for file, found in numbers.items() if file]
     return " ".join([*places, cost.kind])
-
-
-def _spans(numbers: Sequence[int]) -> str:
-    """Show ``33,35-37``."""
-    spans: list[list[int]] = []
-    for number in sorted(set(numbers)):
-        if spans and spans[-1][1] == number - 1:
-            spans[-1][1] = number
-        else:
-            spans.append([number, number])
-    return ",".join(f"{first}" if first == last else f"{first}-{last}" for first, last in spans)
 
 
 def text_of(equations: Sequence[str]) -> str:

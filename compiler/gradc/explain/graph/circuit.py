@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gradc.autodiff.vjp import gradient_with_cotangents
+from gradc.explain.figures import spans
 from gradc.explain.gates import replaced
 from gradc.explain.graph.model import Graph, Node, Wire
 from gradc.explain.graph.symbols import symbol
@@ -51,8 +52,8 @@ def circuit(stages: Stages, inputs: Mapping[str, Any] | None) -> Graph:
         The program's inputs; with None wires carry types instead of numbers.
     """
     program = stages.program
-    cotangents = _cotangents(program)
-    numbers = None if inputs is None else _numbers(program, inputs)
+    derived, cotangents = _derived(program)
+    numbers = None if inputs is None else _numbers(program, derived, cotangents, inputs)
     defined = _definitions(program)
     groups = fusion(stages)
     found = _with_merged(_homes(groups), defined)
@@ -94,12 +95,15 @@ def circuit(stages: Stages, inputs: Mapping[str, Any] | None) -> Graph:
     return Graph(program.name, (*nodes, *ends), (*wires, *last), kernel_names(stages, groups))
 
 
-def _cotangents(program: Program) -> dict[str, str]:
-    """Return the tensor that holds the cotangent of each tensor, where the output is a floating-point scalar."""
+def _derived(program: Program) -> tuple[Program, dict[str, str]]:
+    """Return the program with its derivative, and the tensor that holds the cotangent of each tensor.
+
+    There is one of a floating-point number alone; other programs come back as they are.
+    """
     type_ = program.types[program.outputs[0]]
     if type_.shape or not type_.dtype.is_float:
-        return {}
-    return gradient_with_cotangents(program, _floats(program))[1]
+        return program, {}
+    return gradient_with_cotangents(program, _floats(program))
 
 
 def _rules(equation: Equation, program: Program, cotangents: Mapping[str, str], names: Symbols) -> list[str]:
@@ -120,14 +124,14 @@ def _floats(program: Program) -> tuple[str, ...]:
     return tuple(name for name in program.inputs if program.types[name].dtype.is_float)
 
 
-def _numbers(program: Program, inputs: Mapping[str, Any]) -> Numbers:
-    type_ = program.types[program.outputs[0]]
-    if type_.shape or not type_.dtype.is_float:
-        return Numbers(Interpreter().run(program, inputs), {}, {})
-    derived, cotangents = gradient_with_cotangents(program, _floats(program))
+def _numbers(
+    program: Program, derived: Program, cotangents: Mapping[str, str], inputs: Mapping[str, Any]
+) -> Numbers:
+    values = Interpreter().run(program, inputs)  # as written: without guards on arms that are not taken
+    if not cotangents:
+        return Numbers(values, {}, {})
     found = Interpreter().run(derived, inputs)
     gradients = {name: found[cotangent] for name, cotangent in cotangents.items()}
-    values = Interpreter().run(program, inputs)  # as written: without guards on arms that are not taken
     return Numbers(values, gradients, separate.contributions(program, inputs, _floats(program)))
 
 
@@ -232,17 +236,6 @@ def kernel_names(stages: Stages, groups: Sequence[Group]) -> tuple[str, ...]:
     for group in groups:
         found = sorted({lines[name] for name in group.tensors if name in lines})
         what = title(group).partition(":")[0]
-        names.append(f"{group.index}: {what}" + (f", {spans(found)}" if found else ""))
+        lines_of = f", line{'' if len(found) == 1 else 's'} {spans(found)}" if found else ""
+        names.append(f"{group.index}: {what}{lines_of}")
     return tuple(names)
-
-
-def spans(numbers: Sequence[int]) -> str:
-    """Show ``line 4``, ``lines 4-6, 9``."""
-    runs: list[list[int]] = []
-    for number in numbers:
-        if runs and runs[-1][1] == number - 1:
-            runs[-1][1] = number
-        else:
-            runs.append([number, number])
-    text = ", ".join(f"{first}" if first == last else f"{first}-{last}" for first, last in runs)
-    return f"line {text}" if len(numbers) == 1 else f"lines {text}"

@@ -64,7 +64,7 @@ def _collapsed(graph: Graph, together: Callable[[Node, Node], bool]) -> Graph:
             wires[key] = _joined(wires.get(key), wire, source, target)
     inputs = [node for node in graph.nodes if node.kind == "input"]
     ends = [node for node in graph.nodes if node.kind == "output"]
-    return Graph(graph.title, (*inputs, *groups, *ends), tuple(wires.values()), graph.kernels, graph.notes)
+    return Graph(graph.title, (*inputs, *groups, *ends), tuple(wires.values()), graph.kernels)
 
 
 def _runs(gates: Sequence[Node], together: Callable[[Node, Node], bool]) -> Iterator[list[Node]]:

@@ -62,8 +62,8 @@ def draw(graph: Graph, shown: str = "both") -> Scene:
     drawn: list[Mark] = [*_kernels(graph, layout, shown)]
     for wire, label, route in zip(graph.wires, labels, layout.routes, strict=True):
         drawn.append(_wire(wire, label, route, shown))
-    for node, box, cell in zip(graph.nodes, boxes, layout.nodes, strict=True):
-        drawn.append(_node(node, box, cell, _under(node, readers, marks), shown))
+    for node, cell in zip(graph.nodes, layout.nodes, strict=True):
+        drawn.append(_node(node, cell, _under(node, readers, marks), shown))
     drawn += _folds(graph, layout)
     legend, width, height = _legend(graph, marks, layout, shown)
     drawn += legend
@@ -157,7 +157,7 @@ def _stack(found: Summary, cell: Cell, role: str, *, up: bool) -> list[Mark]:
     return marks
 
 
-def _node(node: Node, box: Box, cell: Cell, under: Sequence[tuple[str, str]], shown: str) -> Group:
+def _node(node: Node, cell: Cell, under: Sequence[tuple[str, str]], shown: str) -> Group:
     marks: list[Mark] = []
     if node.kind in ("input", "output"):
         marks.append(Text(cell.x, cell.y + 4, node.label, "ink", bold=True))
@@ -302,7 +302,6 @@ def _legend(
     kept = {node.kept for node in graph.nodes}
     entries += [(f"{sign} {_KEPT_TEXT[how]}", "") for how, sign in _KEPT.items() if how in kept]
     entries += [(f"[{number}] a stable form in the kernel: {law}", "") for law, number in laws.items()]
-    entries += [(note, "") for note in graph.notes]
     if not entries:
         return [], layout.width, layout.height
     column = GAP * 2 + 28 + max(text_width(text) for text, _ in entries)

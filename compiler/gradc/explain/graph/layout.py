@@ -2,7 +2,7 @@
 
 A wire that crosses columns has a cell in each of them, and the numbers of a wire have one of their own in front of
 the node that reads it.  The order in a column, with few crossings, is that of igraph's layered layout (Sugiyama, Tagawa
-and Toda, 1981).  Heights minimise the sum of squared rises of all wires, those of long wires counting more, while
+and Toda, 1981).  Heights minimise the sum of squared rises of all wires, those between gates counting more, while
 the cells of a column keep their order and their distance: nothing of the picture can overlap, and chains are straight.
 A long picture is folded like text: it goes on below, at the left, and a wire that does has its name at both ends.
 """

@@ -1,6 +1,6 @@
 """A graph as plain data: nodes, the wires between them, and the kernels that compute them.
 
-    Graph := title, nodes, wires, kernels, notes
+    Graph := title, nodes, wires, kernels
     Node  := one input, gate, group of gates, kernel or output
     Wire  := a tensor on its way from the node that defines it to one that reads it
 
@@ -80,13 +80,12 @@ class Wire:
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """Nodes, wires, what each kernel is called, and lines under the picture."""
+    """Nodes, wires, and what each kernel is called."""
 
     title: str
     nodes: tuple[Node, ...]
     wires: tuple[Wire, ...]
     kernels: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
 
     @property
     def size(self) -> int:

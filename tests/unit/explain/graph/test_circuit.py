@@ -9,7 +9,8 @@ import pytest
 from tests.unit.explain.graph.samples import SAMPLES, graph_of, inspection_of, normal, sample, stages_of
 
 import gradc
-from gradc.explain.graph.circuit import circuit, kernel_names, operands_of, spans
+from gradc.explain.figures import spans
+from gradc.explain.graph.circuit import circuit, kernel_names, operands_of
 from gradc.explain.graph.model import Graph, Node, Wire
 from gradc.explain.kernels.fusion import fusion
 from gradc.explain.kernels.residuals import residuals
@@ -381,10 +382,10 @@ def test_kernels_are_called_by_number_kind_and_lines():
 @pytest.mark.parametrize(
     ("numbers", "text"),
     [
-        ([4], "line 4"),
-        ([4, 5, 6], "lines 4-6"),
-        ([4, 6], "lines 4, 6"),
-        ([4, 5, 6, 9, 11, 12], "lines 4-6, 9, 11-12"),
+        ([4], "4"),
+        ([6, 4, 5, 4], "4-6"),
+        ([4, 6], "4,6"),
+        ([4, 5, 6, 9, 11, 12], "4-6,9,11-12"),
     ],
 )
 def test_lines_are_shown_as_spans(numbers: list[int], text: str):

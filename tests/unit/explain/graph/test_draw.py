@@ -306,13 +306,6 @@ def test_marks_of_the_graph_are_told_in_the_legend():
     assert not any(text.startswith("●") for text in shown)
 
 
-def test_a_note_of_the_graph_stands_in_the_legend():
-    graph = Graph("g", (Node("x", "input", "x"),), (), notes=("a note",))
-    scene = draw(graph)
-    assert [text.text for text in texts_of(scene)] == ["x", "a note"]
-    assert extent_of(texts_of(scene)[1])[3] <= scene.height
-
-
 def test_a_pointer_on_a_gate_of_the_graph_shows_formula_line_rule_and_gradient():
     title = gates_of(scene_of("circuit"))["v1"].title.splitlines()
     assert title[0] == "v1 = x + y"
