@@ -13,6 +13,7 @@ them.  A layer of your own takes five lines::
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
@@ -86,7 +87,7 @@ class Context:
 
 
 @dataclass(frozen=True)
-class Layer:
+class Layer(ABC):
     """Base of all layers: frozen dataclasses whose fields are what a file says about them.
 
     A layer gives its inputs names, ``def apply(self, context, x)``, and takes as many as it names.
@@ -114,9 +115,9 @@ class Layer:
         """Return the running statistics that it keeps, by name."""
         return {}
 
+    @abstractmethod
     def apply(self, context: Context, *inputs: Any, **named: Any) -> Array:
         """Return the output for a batch: NumPy code, traced."""
-        raise NotImplementedError
 
     def refuse(self, what: str, *shapes: Shape, do: str) -> ShapeError:
         """Return (not raise) the error for inputs that do not fit."""

@@ -10,6 +10,7 @@ that of what counts, and 0 where nothing does.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -25,7 +26,7 @@ Targets: TypeAlias = Literal["labels", "like prediction"]
 
 
 @dataclass(frozen=True)
-class Loss:
+class Loss(ABC):
     """Base of all losses: frozen dataclasses whose fields are what a file says about them.
 
     One of your own defines `examples`, and `target_kind` if its targets are labels.
@@ -58,9 +59,9 @@ class Loss:
         shares = counts / np.where(total > 0, total, 1)
         return np.where(shares > 0, each * shares, 0).sum()  # what does not count may be NaN
 
+    @abstractmethod
     def examples(self, prediction: Array, target: Array) -> Array:
         """Return the loss of every example."""
-        raise NotImplementedError
 
     def check(self, target: np.ndarray, prediction_shape: Shape, weights: np.ndarray | None = None) -> None:
         """Refuse targets and weights that do not fit predictions of a shape, the batch included.

@@ -233,7 +233,7 @@ class Network:
         Its arguments are parameters, statistics, slots of the optimiser, a batch, ``(rate, number of the step)`` and
         an array with the key; it returns the loss and the new contents of the first three.
         """
-        objective = self._objective
+        objective = self.objective_function
 
         def step(
             parameters: Any, statistics: Any, slots: Any, x: Any, y: Any, control: Any, key: Any
@@ -257,7 +257,9 @@ class Network:
         return differentiate(step, wrt="parameters")
 
     @cached_property
-    def _objective(self) -> Differentiated[..., Any]:
+    def objective_function(self) -> Differentiated[..., Any]:
+        """The objective as a function with derivatives by the parameters; its arguments are those of `objective`."""
+
         def objective(
             parameters: Any, statistics: Any, x: Any, y: Any, key: Any
         ) -> tuple[Any, dict[str, Any]]:

@@ -13,6 +13,7 @@ float32 and float64.  Below, x is the parameter, g its gradient, t the number of
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -34,7 +35,7 @@ from gradc.nn.schedules import (
 
 
 @dataclass(frozen=True, slots=True)
-class Optimiser:
+class Optimiser(ABC):
     """Base of all optimisers.
 
     Parameters
@@ -69,6 +70,7 @@ class Optimiser:
         """Names of the arrays kept for each parameter: of its shape and dtype, and 0 before the first step."""
         return ()
 
+    @abstractmethod
     def update(
         self,
         value: Array,
@@ -97,7 +99,6 @@ class Optimiser:
         tuple of array and dict
             The parameter after this step and its slots.
         """
-        raise NotImplementedError
 
 
 def clipped(

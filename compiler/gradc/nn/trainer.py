@@ -29,7 +29,7 @@ class Trainable(Protocol):
     regulariser: Any
 
     @cached_property
-    def _objective(self) -> Differentiated[..., Any]:
+    def objective_function(self) -> Differentiated[..., Any]:
         """Parameters, statistics, examples, targets and a key to the loss and the new statistics."""
         ...
 
@@ -252,7 +252,9 @@ class Training:
                 if unfit or not np.isfinite(value):
                     files.put(before, weights)
                     _, x, y = self.bound(self._size(step))
-                    at = network._objective.at(network.parameters, network.statistics, x, y, self._key[0])
+                    at = network.objective_function.at(
+                        network.parameters, network.statistics, x, y, self._key[0]
+                    )
                     with np.errstate(all="ignore"):
                         return step, at.find_nan() or f"the update of {unfit or 'no parameter'}"
                 before = files.copies(weights)

@@ -15,9 +15,9 @@ from gradc.nn.layers.dropout import Dropout
 from gradc.nn.layers.embedding import Embedding
 from gradc.nn.layers.normalisation import BatchNorm
 from gradc.nn.layers.shapes import Add, Flatten
-from gradc.nn.losses import SoftmaxCrossEntropy, SquaredError
+from gradc.nn.losses import Loss, SoftmaxCrossEntropy, SquaredError
 from gradc.nn.network import Network
-from gradc.nn.optimisers import Adam, Momentum
+from gradc.nn.optimisers import Adam, Momentum, Optimiser
 from gradc.nn.regularisers import L2
 
 rng = np.random.default_rng(1)
@@ -217,3 +217,10 @@ def test_what_a_network_learned_is_written_and_read(tmp_path: Any):
         assert other.parameters[name] is arrays[name]
     with pytest.raises(InputRefused, match="of another network"):
         Network(Dense(2), shape=3, loss=SquaredError()).load(tmp_path / "net.safetensors")
+
+
+@pytest.mark.parametrize("base", [Layer, Loss, Optimiser])
+def test_what_lacks_its_one_method_cannot_be_made(base: type):
+    lacking: Any = type("Lacking", (base,), {})
+    with pytest.raises(TypeError, match="abstract"):
+        lacking(rate=0.1) if base is Optimiser else lacking()
