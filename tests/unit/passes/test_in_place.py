@@ -161,6 +161,17 @@ def test_the_kernel_says_what_it_updates(function: Callable[..., Any]):
     assert all(f"inout {name}: " in show(changed) for name in updates.values())
 
 
+def test_of_many_arguments_the_kernel_names_a_few():
+    def many(*weights: Any) -> Any:
+        return weights[0].sum(), *(w * 2.0 for w in weights)
+
+    given = [np.ones(at + 2) for at in range(6)]
+    function = gradc.differentiate(lambda a, b, c, d, e, f: many(a, b, c, d, e, f))
+    stages = function.at(*given).inspect("value").stages
+    changed = in_place(stages.kernel, dict(zip(stages.optimised.outputs[1:], "abcdef", strict=True)))
+    assert "sharing memory with nothing else: a, b, c, d and 2 more." in "\n".join(changed.header)
+
+
 # --- kernels made by hand: each keeps its result apart for one reason ---------------------------------------
 
 F64 = DType.F64

@@ -18,8 +18,6 @@ import numpy as np
 from gradc.nn.layer import Array, Context, Initialiser, Layer, Parameter, Shape
 from gradc.nn.layers.options import axis_of, between, constant, whole
 
-# A layer names its inputs, of which the base takes any number.
-
 _SELU_SCALE = 1.0507009873554805  # Klambauer et al., 2017, equation 14
 _SELU_ALPHA = 1.6732632423543772
 

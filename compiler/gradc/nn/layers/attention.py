@@ -10,8 +10,6 @@ from gradc.nn.layer import Array, Context, Initialiser, Layer, Parameter, Shape
 from gradc.nn.layers.activations import softmax
 from gradc.nn.layers.options import glorot, whole, zeros
 
-# A layer names its inputs, of which the base takes any number.
-
 _PARTS = ("query", "key", "value")
 
 

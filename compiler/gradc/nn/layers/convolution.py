@@ -11,8 +11,6 @@ from gradc.nn.layer import Array, Context, Initialiser, Layer, Parameter, Shape
 from gradc.nn.layers.options import he, refused, whole, zeros
 from gradc.nn.layers.windows import Padding, PerAxis, Windows, window_counts, windows
 
-# A layer names its inputs, of which the base takes any number.
-
 
 @dataclass(frozen=True)
 class _Convolution(Layer):

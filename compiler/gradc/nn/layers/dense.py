@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from gradc.nn.layer import Array, Context, Initialiser, Layer, Parameter, Shape
 from gradc.nn.layers.options import glorot, whole, zeros
 
-# A layer names its inputs, of which the base takes any number.
-
 
 @dataclass(frozen=True)
 class Dense(Layer):

@@ -9,8 +9,6 @@ import numpy as np
 from gradc.nn.layer import Array, Context, Layer
 from gradc.nn.layers.options import between
 
-# A layer names its inputs, of which the base takes any number.
-
 
 @dataclass(frozen=True)
 class Dropout(Layer):

@@ -8,8 +8,6 @@ from gradc.errors import DTypeError
 from gradc.nn.layer import Array, Context, Initialiser, Layer, Parameter, Shape
 from gradc.nn.layers.options import glorot, whole
 
-# A layer names its inputs, of which the base takes any number.
-
 
 @dataclass(frozen=True)
 class Embedding(Layer):

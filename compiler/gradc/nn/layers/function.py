@@ -12,8 +12,6 @@ import numpy as np
 from gradc.nn.layer import Array, Context, Initialiser, Layer, Parameter, Shape
 from gradc.nn.layers.options import glorot, refused
 
-# A layer names its inputs, of which the base takes any number.
-
 
 @dataclass(frozen=True)
 class Function(Layer):

@@ -10,8 +10,6 @@ import numpy as np
 from gradc.nn.layer import Array, Context, Layer, Parameter, Shape
 from gradc.nn.layers.options import axis_of, between, constant, whole, zeros
 
-# A layer names its inputs, of which the base takes any number.
-
 
 @dataclass(frozen=True)
 class BatchNorm(Layer):

@@ -12,8 +12,6 @@ from gradc.nn.layer import Array, Context, Layer, Shape
 from gradc.nn.layers.options import refused
 from gradc.nn.layers.windows import Padding, PerAxis, Windows, window_counts, windows
 
-# A layer names its inputs, of which the base takes any number.
-
 
 @dataclass(frozen=True)
 class _Pool(Layer):

@@ -11,8 +11,6 @@ import numpy as np
 from gradc.nn.layer import Array, Context, Layer, Shape
 from gradc.nn.layers.options import axis_of, is_whole, refused
 
-# A layer names its inputs, of which the base takes any number.
-
 
 @dataclass(frozen=True)
 class Flatten(Layer):

@@ -40,6 +40,8 @@ from gradc.ir.loop.rewrite import rebuilt
 from gradc.ir.loop.walk import every, expressions, subexpressions
 from gradc.passes.loops.into import copy_loops, free_letters
 
+SHOWN = 4  # names in a remark
+
 
 def in_place(kernel: Kernel, updates: Mapping[str, str]) -> Kernel:
     """Make results the new contents of arguments.
@@ -73,9 +75,16 @@ def in_place(kernel: Kernel, updates: Mapping[str, str]) -> Kernel:
 def _remarks(moved: Mapping[str, str], copied: Mapping[str, str]) -> Iterator[str]:
     """Say what is updated, for readers of the kernel."""
     if moved:
-        yield f"Updated where they are, and sharing memory with nothing else: {', '.join(moved.values())}."
+        yield f"Updated where they are, and sharing memory with nothing else: {_few(moved.values())}."
     if copied:
-        yield f"Updated at the end, because they are read until then: {', '.join(copied.values())}."
+        yield f"Updated at the end, because they are read until then: {_few(copied.values())}."
+
+
+def _few(names: Iterable[str]) -> str:
+    """The first names; a network has hundreds, and the parameters of the kernel list them all."""
+    shown = list(names)
+    more = f" and {len(shown) - SHOWN} more" if len(shown) > SHOWN else ""
+    return ", ".join(shown[:SHOWN]) + more
 
 
 # --- may a result be written to its argument at once? -------------------------------------------------------
