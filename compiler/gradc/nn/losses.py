@@ -73,10 +73,15 @@ class Loss(ABC):
         """
         self.check_targets(target, prediction_shape)
         if weights is not None:
-            labelled = self.target_kind == "labels"
-            check_weights(
-                type(self).__name__, weights, prediction_shape[:-1] if labelled else prediction_shape[:1]
-            )
+            check_weights(type(self).__name__, weights, self.counted(prediction_shape))
+
+    def counted(self, prediction_shape: Shape) -> Shape:
+        """Return the shape of `examples` for predictions of a shape: one number for each thing that counts."""
+        return prediction_shape[:1]
+
+    def accuracy(self, prediction: Array, target: Array) -> Array | None:
+        """Return the share of examples that are right; None where there is no right and wrong."""
+        return None
 
     def check_targets(self, target: np.ndarray, prediction_shape: Shape) -> None:
         """Refuse targets that do not fit predictions of a shape."""

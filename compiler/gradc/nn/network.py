@@ -297,9 +297,9 @@ class Network:
         return np.concatenate(parts) if parts else np.zeros((0, *self.output), self.dtype)
 
     def evaluate(self, x: Any, y: Any) -> tuple[float, float | None]:
-        """Return the mean loss of examples as at test time, and the share of right labels where targets are labels.
+        """Return the mean loss of examples as at test time, and the share of right ones if the loss knows of any.
 
-        What a regulariser adds does not count.
+        What a regulariser adds does not count; what is right is for `Loss.accuracy` to say.
 
         Raises
         ------
@@ -307,14 +307,13 @@ class Network:
             Examples or targets do not fit.
         """
         examples, targets = self.data_of(x, y)
-        total, right, count = 0.0, 0, len(examples)
+        total, shares, count = 0.0, [], len(examples)
         for part, wanted in zip(_chunks(examples), _chunks(targets), strict=True):
             value, output = self._judged(self.parameters, self.statistics, part, wanted)
             total += float(value) * len(part)
-            if self.loss.target_kind == "labels":
-                right += int((output.argmax(axis=-1) == wanted).sum())
-        accuracy = right / targets.size if self.loss.target_kind == "labels" else None
-        return total / count, accuracy
+            share = self.loss.accuracy(output, wanted)
+            shares += [] if share is None else [float(share) * len(part)]
+        return total / count, sum(shares) / count if shares else None
 
     def fit(self, x: Any, y: Any, *, optimiser: Optimiser, **options: Any) -> History:
         """Train on examples, in shuffled mini-batches.

@@ -235,7 +235,29 @@ def test_accuracy_is_the_share_of_right_classes(loss, prediction, target, share)
 
 @pytest.mark.parametrize("loss", [SquaredError(), AbsoluteError(), Huber(), Divergence()], ids=str)
 def test_losses_of_numbers_have_no_accuracy(loss):
-    assert not hasattr(loss, "accuracy")
+    assert loss.accuracy(np.ones((2, 3)), np.ones((2, 3))) is None
+
+
+@pytest.mark.parametrize(
+    ("loss", "target"),
+    [
+        (SoftmaxCrossEntropy(), np.zeros((2, 3), int)),
+        (SoftmaxCrossEntropy(soft=True), np.full((2, 3, 4), 0.25)),
+        (Divergence(), np.full((2, 3, 4), 0.25)),
+        (Hinge(), np.zeros((2, 3), int)),
+        (SquaredError(), np.zeros((2, 3, 4))),
+        (Logistic(), np.zeros((2, 3, 4))),
+        (Perceptron(binary=True), np.zeros((2, 3, 4))),
+    ],
+    ids=str,
+)
+def test_weights_have_the_shape_of_what_counts(loss, target):
+    prediction = np.ones((2, 3, 4))
+    shape = np.shape(loss.examples(prediction, target))
+    assert loss.counted(prediction.shape) == shape
+    loss.check(target, prediction.shape, np.ones(shape))
+    with pytest.raises(ShapeError):
+        loss.check(target, prediction.shape, np.ones((*shape, 1)))
 
 
 def test_the_kind_of_target_follows_the_options():

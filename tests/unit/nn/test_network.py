@@ -15,7 +15,7 @@ from gradc.nn.layers.dropout import Dropout
 from gradc.nn.layers.embedding import Embedding
 from gradc.nn.layers.normalisation import BatchNorm
 from gradc.nn.layers.shapes import Add, Flatten
-from gradc.nn.losses import Loss, SoftmaxCrossEntropy, SquaredError
+from gradc.nn.losses import Logistic, Loss, SoftmaxCrossEntropy, SquaredError
 from gradc.nn.network import Network
 from gradc.nn.optimisers import Adam, Momentum, Optimiser
 from gradc.nn.regularisers import L2
@@ -96,7 +96,16 @@ def test_evaluation_is_at_test_time_and_without_regulariser():
     chances = powers / powers.sum(axis=1, keepdims=True)
     loss, accuracy = network.evaluate(x, y)
     assert loss == pytest.approx(-np.log(chances[np.arange(600), y]).mean(), rel=1e-12)
-    assert accuracy == (scores.argmax(axis=1) == y).mean()
+    assert accuracy == pytest.approx((scores.argmax(axis=1) == y).mean(), rel=1e-12)
+
+
+def test_what_is_right_is_for_the_loss_to_say():
+    x, y = rng.normal(size=(700, 3)), (rng.normal(size=(700, 1)) > 0).astype(float)
+    network = Network(Dense(1), shape=3, loss=Logistic())
+    assert network.evaluate(x, y)[1] == pytest.approx(
+        ((network.predict(x) > 0) == (y > 0.5)).mean(), rel=1e-12
+    )
+    assert small().evaluate(x, np.zeros((700, 2)))[1] is None
 
 
 @pytest.mark.parametrize("optimiser", [Momentum(0.1), Adam(0.01, clip_norm=0.5)])

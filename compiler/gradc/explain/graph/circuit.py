@@ -7,7 +7,6 @@ several gates, its gradient is their sum and stands at the gate that defines it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from gradc.autodiff.vjp import gradient_with_cotangents
@@ -19,6 +18,7 @@ from gradc.explain.kernels.fusion import Group, fusion, title
 from gradc.explain.kernels.residuals import residuals
 from gradc.explain.mathematics import separate
 from gradc.explain.mathematics.derivation import local_rule, names_of
+from gradc.explain.mathematics.separate import Flow
 from gradc.explain.mathematics.symbols import Symbols
 from gradc.ir.index.evaluate import Interpreter
 from gradc.ir.index.nodes import (
@@ -34,15 +34,6 @@ from gradc.ir.index.show import show_equation, show_type
 from gradc.ir.stages import Stages
 
 
-@dataclass(frozen=True, slots=True)
-class Numbers:
-    """Values of all tensors, gradients of those that have one, and what each operand of an equation adds to one."""
-
-    values: Mapping[str, Any]
-    gradients: Mapping[str, Any]
-    contributions: Mapping[tuple[int, int], Any]
-
-
 def circuit(stages: Stages, inputs: Mapping[str, Any] | None) -> Graph:
     """Return the graph of the program as written.
 
@@ -52,8 +43,9 @@ def circuit(stages: Stages, inputs: Mapping[str, Any] | None) -> Graph:
         The program's inputs; with None wires carry types instead of numbers.
     """
     program = stages.program
-    derived, cotangents = _derived(program)
-    numbers = None if inputs is None else _numbers(program, derived, cotangents, inputs)
+    differentiable = _is_differentiable(program)
+    cotangents = gradient_with_cotangents(program, separate.floats(program))[1] if differentiable else {}
+    numbers = None if inputs is None else _flow(program, inputs)
     defined = _definitions(program)
     groups = fusion(stages)
     found = _with_merged(_homes(groups), defined)
@@ -76,7 +68,7 @@ def circuit(stages: Stages, inputs: Mapping[str, Any] | None) -> Graph:
             file=origin.file if origin else "",
             line=origin.line if origin else 0,
             source=origin.text if origin else "",
-            gradient=None if numbers is None else numbers.gradients.get(name),
+            gradient=None if numbers is None else numbers.cotangents.get(name),
             kept=kept.get(name, ""),
             kernel=found.get(name),
             adjoint_kernel=behind.get(name),
@@ -95,15 +87,10 @@ def circuit(stages: Stages, inputs: Mapping[str, Any] | None) -> Graph:
     return Graph(program.name, (*nodes, *ends), (*wires, *last), kernel_names(stages, groups))
 
 
-def _derived(program: Program) -> tuple[Program, dict[str, str]]:
-    """Return the program with its derivative, and the tensor that holds the cotangent of each tensor.
-
-    There is one of a floating-point number alone; other programs come back as they are.
-    """
+def _is_differentiable(program: Program) -> bool:
+    """Whether there is a gradient: the first output is a floating-point number."""
     type_ = program.types[program.outputs[0]]
-    if type_.shape or not type_.dtype.is_float:
-        return program, {}
-    return gradient_with_cotangents(program, _floats(program))
+    return not type_.shape and type_.dtype.is_float
 
 
 def _rules(equation: Equation, program: Program, cotangents: Mapping[str, str], names: Symbols) -> list[str]:
@@ -120,19 +107,10 @@ def _shaped(program: Program, name: str) -> str:
     return "" if shown == "f64" else shown
 
 
-def _floats(program: Program) -> tuple[str, ...]:
-    return tuple(name for name in program.inputs if program.types[name].dtype.is_float)
-
-
-def _numbers(
-    program: Program, derived: Program, cotangents: Mapping[str, str], inputs: Mapping[str, Any]
-) -> Numbers:
-    values = Interpreter().run(program, inputs)  # as written: without guards on arms that are not taken
-    if not cotangents:
-        return Numbers(values, {}, {})
-    found = Interpreter().run(derived, inputs)
-    gradients = {name: found[cotangent] for name, cotangent in cotangents.items()}
-    return Numbers(values, gradients, separate.contributions(program, inputs, _floats(program)))
+def _flow(program: Program, inputs: Mapping[str, Any]) -> Flow:
+    if _is_differentiable(program):
+        return separate.flow(program, inputs)
+    return Flow(Interpreter().run(program, inputs), {}, {})
 
 
 def _definitions(program: Program) -> dict[tuple[str, ...], list[tuple[int, Equation]]]:
@@ -147,7 +125,7 @@ def _definitions(program: Program) -> dict[tuple[str, ...], list[tuple[int, Equa
 def _wires(
     program: Program,
     defined: Mapping[tuple[str, ...], Sequence[tuple[int, Equation]]],
-    numbers: Numbers | None,
+    numbers: Flow | None,
 ) -> list[Wire]:
     """Return a wire for every operand that is a tensor."""
     home = {name: outs[0] for outs in defined for name in outs}
@@ -164,7 +142,7 @@ def _wire(
     source: str,
     target: str,
     tensor: str,
-    numbers: Numbers | None,
+    numbers: Flow | None,
     place: tuple[int, int],
 ) -> Wire:
     shown = show_type(program.types[tensor])
@@ -185,7 +163,7 @@ def operands_of(equation: Equation) -> list[tuple[int, str]]:
     return [*read, *((-1, name) for name in tables)]
 
 
-def _ends(program: Program, numbers: Numbers | None) -> tuple[list[Node], list[Wire]]:
+def _ends(program: Program, numbers: Flow | None) -> tuple[list[Node], list[Wire]]:
     """Return a terminal for every output, with the wire that leads there."""
     home = {name: outputs_of(equation)[0] for equation in program.equations for name in outputs_of(equation)}
     nodes, wires = [], []
@@ -194,7 +172,7 @@ def _ends(program: Program, numbers: Numbers | None) -> tuple[list[Node], list[W
         label = name if len(program.outputs) > 1 or name in program.inputs else program.name
         nodes.append(Node(end, "output", label))
         wire = _wire(program, home.get(name, name), end, name, numbers, (-1, 0))
-        seeded = numbers is not None and at == 0 and numbers.gradients
+        seeded = numbers is not None and at == 0 and numbers.cotangents
         wires.append(Wire(wire.source, end, name, wire.type, wire.value, 1.0 if seeded else None))
     return nodes, wires
 

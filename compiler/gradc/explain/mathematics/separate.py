@@ -29,8 +29,9 @@ class Separated:
 class Flow:
     """Values and cotangents of a program at a point.
 
-    `values` has the value of every tensor, `cotangents` those of the tensors that have one, and
-    `contributions` the part of its tensor's cotangent that comes from each operand.
+    `values` has the value of every tensor of the program as written, without guards on arms that are
+    not taken, `cotangents` those of the tensors that have one, and `contributions` the part of its
+    tensor's cotangent that comes from each operand.
     """
 
     values: Mapping[str, Any]
@@ -74,10 +75,9 @@ def flow(program: Program, inputs: Mapping[str, Any], wrt: Sequence[str] | None 
     separated = separate(program, chosen)
     derived, names = gradient_with_cotangents(separated.program, chosen)
     found = Interpreter().run(derived, inputs)
-    original = {name: found[name] for name in program.types if name in found}
     cotangents = {name: found[names[name]] for name in program.types if name in names}
     parts = {reader: found[names[copy]] for reader, copy in separated.copies.items() if copy in names}
-    return Flow(original, cotangents, parts)
+    return Flow(Interpreter().run(program, inputs), cotangents, parts)
 
 
 def floats(program: Program) -> tuple[str, ...]:

@@ -150,3 +150,12 @@ def test_many_gates_lose_the_middle_and_keep_their_sums():
     assert (len(part.steps), part.left_out, part.gap) == (20, len(whole.steps) - 20, 10)
     assert part.steps[-1].contributions[-1].total == whole.steps[-1].contributions[-1].total
     assert f"... {part.left_out} gates left out ..." in show_derivation(part)
+
+
+def test_a_derivation_shows_values_of_arms_that_are_not_taken():
+    function = gradc.differentiate(lambda x: np.where(x > 9, 0.0, np.exp(x)).sum())
+    with np.errstate(over="ignore"):
+        steps = derivation(*function.at(np.array([1.0, 2000.0])).program_and_inputs()).steps
+    exp = next(step for step in steps if step.equation.plain.partition(" = ")[2].startswith(("exp", "e^")))
+    assert exp.value[1] == np.inf
+    assert [part.value[1] for part in exp.contributions] == [0.0]
