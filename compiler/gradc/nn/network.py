@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from os import PathLike
 from typing import Any
@@ -19,87 +16,14 @@ from gradc.nn.checkpoint import load_network, save_network
 from gradc.nn.layer import Array, Context, Layer, Parameter, Shape
 from gradc.nn.layers.embedding import Embedding
 from gradc.nn.losses import Loss
+from gradc.nn.nodes import INPUT, Node, placed
 from gradc.nn.optimisers import Optimiser, clipped
 from gradc.nn.regularisers import Regulariser
 from gradc.nn.training import History, fit
 from gradc.random import fold_in, uniform_like
 
 TOGETHER = 512  # examples that are evaluated at once
-INPUT = "input"  # what layers call the network's input
 DTYPES = ("float32", "float64")
-_NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
-_WORDS = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
-
-
-@dataclass(frozen=True, slots=True)
-class Node:
-    """A layer in its place: what it is called, what it takes, and the shapes of its inputs and its output."""
-
-    layer: Layer
-    name: str
-    inputs: tuple[str, ...]
-    shapes: tuple[Shape, ...]
-    output: Shape
-
-    @property
-    def parameters(self) -> dict[str, Parameter]:
-        """What it learns, by its name and theirs: ``dense_1.weight``."""
-        return {f"{self.name}.{key}": found for key, found in self.layer.parameters(*self.shapes).items()}
-
-    @property
-    def statistics(self) -> dict[str, Parameter]:
-        """The running statistics that it keeps, named like parameters."""
-        return {f"{self.name}.{key}": found for key, found in self.layer.statistics(*self.shapes).items()}
-
-
-def _placed(layers: Sequence[Layer], shape: Shape) -> tuple[Node, ...]:
-    """Give every layer its name and its inputs, and find all shapes."""
-    shapes: dict[str, Shape] = {INPUT: shape}
-    nodes: list[Node] = []
-    counts: dict[str, int] = {}
-    before = INPUT
-    for position, layer in enumerate(layers, 1):
-        if not isinstance(layer, Layer):
-            do = (
-                "nn.Function(f) makes a layer of a function" if callable(layer) else "give layers of gradc.nn"
-            )
-            raise ArgumentError(f"layer {position} is {layer!r}, no layer", do=do)
-        kind = _WORDS.sub("_", type(layer).__name__).lower()
-        counts[kind] = counts.get(kind, 0) + 1
-        name = layer.name or f"{kind}_{counts[kind]}"
-        if not _NAME.match(name) or name in shapes:
-            what = "is taken" if name in shapes else "is no name"
-            raise ArgumentError(
-                f"the name {name!r} of layer {position} {what}", do="name it like conv_2, once"
-            )
-        inputs = layer.inputs or (before,)
-        for wanted in inputs:
-            if wanted not in shapes:
-                known = ", ".join(shapes)
-                raise ArgumentError(
-                    f"layer {name} takes {wanted!r}, which no layer before it is called",
-                    why="a network has no cycles: layers take what stands before them",
-                    do=f"choose of {known}",
-                )
-        own = tuple(shapes[wanted] for wanted in inputs)
-        shapes[name] = _output(layer, name, own)
-        nodes.append(Node(layer, name, inputs, own, shapes[name]))
-        before = name
-    return tuple(nodes)
-
-
-def _output(layer: Layer, name: str, shapes: tuple[Shape, ...]) -> Shape:
-    try:
-        inspect.signature(layer.output_shape).bind(*shapes)
-        inspect.signature(layer.apply).bind(None, *shapes)
-    except TypeError as error:
-        what = f"{type(layer).__name__} does not take {len(shapes)} input{'' if len(shapes) == 1 else 's'}"
-        raise ShapeError(what, where=f"layer {name}", do="name its inputs: inputs=(...)") from error
-    try:
-        return layer.output_shape(*shapes)
-    except ShapeError as error:
-        error.where = f"layer {name}"
-        raise
 
 
 class Network:
@@ -157,7 +81,7 @@ class Network:
         self.dtype = np.dtype(dtype)
         self.seed = seed
         self.regulariser = regulariser
-        self.nodes = _placed(layers, self.shape)
+        self.nodes = placed(layers, self.shape)
         generator = np.random.default_rng(seed)
         self.parameters = self._made(generator, lambda node: node.parameters)
         self.statistics = self._made(generator, lambda node: node.statistics)
@@ -198,6 +122,21 @@ class Network:
 
         With a key, a whole number, the network is in training: layers draw random numbers from it.
         """
+        outputs, updated = self.forward_all(parameters, statistics, x, key)
+        return outputs[self.nodes[-1].name], updated
+
+    def forward_all(
+        self,
+        parameters: Mapping[str, Array],
+        statistics: Mapping[str, Array],
+        x: Array,
+        key: Array | None = None,
+        added: Mapping[str, Array] | None = None,
+    ) -> tuple[dict[str, Array], dict[str, Array]]:
+        """Return the outputs of all layers by name, and the new statistics; see `forward`.
+
+        What `added` has for a layer is added to its output: zeros, whose gradient is that of the output.
+        """
         outputs = {INPUT: x}
         updated = dict(statistics)
         for position, node in enumerate(self.nodes):
@@ -207,9 +146,11 @@ class Network:
                 if name.startswith(f"{node.name}.")
             }
             context = Context(arrays, key is not None, _drawer(key, position))
-            outputs[node.name] = node.layer.apply(context, *(outputs[name] for name in node.inputs))
+            output = node.layer.apply(context, *(outputs[name] for name in node.inputs))
+            outputs[node.name] = output if added is None else output + added[node.name]
             updated |= {f"{node.name}.{name}": value for name, value in context.updated.items()}
-        return outputs[self.nodes[-1].name], updated
+        del outputs[INPUT]
+        return outputs, updated
 
     def objective(
         self,
@@ -282,6 +223,13 @@ class Network:
 
         return differentiate(predicted, wrt="parameters")
 
+    @cached_property
+    def _activated(self) -> Differentiated[..., Any]:
+        def activated(parameters: Any, statistics: Any, x: Any) -> Any:
+            return self.forward_all(parameters, statistics, x)[0]
+
+        return differentiate(activated, wrt="parameters")
+
     # --- what users call ----------------------------------------------------------------------------------
 
     def predict(self, x: Any) -> np.ndarray:
@@ -314,6 +262,42 @@ class Network:
             share = self.loss.accuracy(output, wanted)
             shares += [] if share is None else [float(share) * len(part)]
         return total / count, sum(shares) / count if shares else None
+
+    def activations(self, x: Any) -> dict[str, np.ndarray]:
+        """Return the outputs of all layers for a batch, by name and as at test time.
+
+        Parameters
+        ----------
+        x : array
+            Examples; the first axis counts them.
+        """
+        return self._activated(self.parameters, self.statistics, self.examples_of(x))
+
+    def gradients(self, x: Any, y: Any, *, seed: int = 0) -> tuple[float, dict[str, np.ndarray]]:
+        """Return the loss of a batch as in training, and its gradients by the names of the parameters.
+
+        Parameters
+        ----------
+        x, y : array
+            Examples and targets.
+        seed : int
+            Of what layers draw.
+
+        Returns
+        -------
+        tuple of float and dict of str to array
+            The loss with what the regulariser adds, and for each parameter an array of its shape.
+
+        Raises
+        ------
+        ShapeError, GradcError
+            Examples or targets do not fit.
+        """
+        examples, targets = self.data_of(x, y)
+        (value, _), gradients = self.objective_function.value_and_grad(
+            self.parameters, self.statistics, examples, targets, np.int64(seed)
+        )
+        return float(value), gradients
 
     def fit(self, x: Any, y: Any, *, optimiser: Optimiser, **options: Any) -> History:
         """Train on examples, in shuffled mini-batches.

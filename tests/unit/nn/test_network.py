@@ -41,7 +41,7 @@ def small(**changes: Any) -> Network:
 
 def test_layers_and_parameters_are_named_after_their_class_and_number():
     network = Network(Dense(5), BatchNorm(), ReLU(), Dense(2, name="last"), shape=3, loss=SquaredError())
-    assert [node.name for node in network.nodes] == ["dense_1", "batch_norm_1", "re_lu_1", "last"]
+    assert [node.name for node in network.nodes] == ["dense_1", "batch_norm_1", "relu_1", "last"]
     assert set(network.parameters) == {
         *("dense_1.weight", "dense_1.bias", "last.weight", "last.bias"),
         *("batch_norm_1.gamma", "batch_norm_1.beta"),
@@ -233,3 +233,31 @@ def test_what_lacks_its_one_method_cannot_be_made(base: type):
     lacking: Any = type("Lacking", (base,), {})
     with pytest.raises(TypeError, match="abstract"):
         lacking(rate=0.1) if base is Optimiser else lacking()
+
+
+def test_activations_are_the_outputs_of_all_layers_at_test_time():
+    x = rng.normal(size=(6, 3))
+    network = Network(Dense(4), BatchNorm(), ReLU(), Dropout(0.5), Dense(2), shape=3, loss=SquaredError())
+    found = network.activations(x)
+    assert list(found) == ["dense_1", "batch_norm_1", "relu_1", "dropout_1", "dense_2"]
+    first = x @ network.parameters["dense_1.weight"] + network.parameters["dense_1.bias"]
+    assert np.allclose(found["dense_1"], first)
+    assert np.allclose(found["dropout_1"], np.maximum(first / np.sqrt(1 + 1e-5), 0))
+    assert np.allclose(found["dense_2"], network.predict(x))
+
+
+def test_gradients_are_those_of_a_training_step():
+    x, y = rng.normal(size=(6, 3)), rng.normal(size=(6, 2))
+    network = Network(
+        Dense(4), Dropout(0.5), Dense(2), shape=3, loss=SquaredError(), regulariser=L2(0.1), seed=2
+    )
+    value, gradients = network.gradients(x, y, seed=5)
+    assert network.gradients(x, y, seed=5)[0] == value != network.gradients(x, y, seed=6)[0]
+
+    def moved(change: float) -> float:
+        other = {name: array + change * gradients[name] for name, array in network.parameters.items()}
+        return float(network.objective(other, network.statistics, x, y, np.int64(5))[0])
+
+    assert value == pytest.approx(moved(0.0), rel=1e-12)
+    squares = sum(float(np.square(gradient).sum()) for gradient in gradients.values())
+    assert (moved(1e-5) - moved(-1e-5)) / 2e-5 == pytest.approx(squares, rel=1e-6)
