@@ -113,6 +113,7 @@ def check_gradient(
     elements: int = 64,
     wide: Callable[..., Any] | None = None,
     trace: Callable[..., Mapping[str, Any]] | None = None,
+    rounding: Mapping[str, float] | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Check the gradient of a scalar function of arrays and floats.
@@ -151,6 +152,9 @@ def check_gradient(
         The choices that f makes: `trace(*arguments)` returns a mapping from the name of each `if`, `max`,
         `abs`, ... to an array (or number) that is the same as long as f makes the same choice, such as
         `x > 0` or `np.argmax(x)`. Steps across a kink are then left out, and the report names the choice.
+    rounding : mapping, optional
+        By the names in the report: how far the elements of a gradient may be off by rounding, beyond some eps of
+        their own size. A gradient that is a sum in which large terms cancel is nothing but rounding.
     progress : callable, optional
         `progress(done, planned, what)` is called after every comparison, for a display of progress.
 
@@ -200,6 +204,7 @@ def check_gradient(
             elements=elements,
             wide=None if wide is None else flat.function(wide),
             trace=None if trace is None else flat.function(trace),
+            rounding=rounding,
             progress=progress,
         )
     point = Arguments(f, wide, arguments, names, wrt, trace)
@@ -207,7 +212,7 @@ def check_gradient(
     entries = [flawed(flaw) for flaw in flaws]
     if point.usable:
         options = {"probes": probes, "seed": seed, "elements": elements}
-        entries += Comparisons(point, gradients, **options, progress=progress).run()
+        entries += Comparisons(point, gradients, rounding or {}, **options, progress=progress).run()
         entries += [flawed(flaw) for flaw in point.final_changes()]
     return Report(tuple(entries), point.evaluations, seed)
 

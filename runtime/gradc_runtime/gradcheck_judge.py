@@ -94,7 +94,9 @@ def is_supported(line: Line, found: Estimate, claim: float, slack: float) -> boo
     """Whether the claim lies inside the bound, and the bound is small enough to mean something."""
     if not abs(claim - found.value) <= 2 * found.bound + slack or math.isinf(found.bound):
         return False
-    if found.bound <= RESOLUTION * abs(found.value) or _is_zero(line, found, claim, slack):
+    # What is allowed for rounding is the resolution of the claim: a bound far below it says all there is to say.
+    resolved = found.bound <= RESOLUTION * max(abs(found.value), slack)
+    if resolved or _is_zero(line, found, claim, slack):
         return True
     # Beside the kink of an inactive ReLU only short steps are left, which make the bound wide: but f is flat.
     return claim == found.value == 0.0 and found.bound <= 1e-6 * _visible(line) / EPS

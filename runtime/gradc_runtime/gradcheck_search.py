@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -35,6 +35,7 @@ class Comparisons:
         self,
         point: Arguments,
         claims: dict[int, Array],
+        rounding: Mapping[str, float],
         *,
         probes: int,
         seed: int,
@@ -45,7 +46,8 @@ class Comparisons:
         self.probes = probes
         self.seed = seed
         self.checks = [
-            ArgumentCheck(point, position, claim, self._tell) for position, claim in claims.items()
+            ArgumentCheck(point, position, claim, self._tell, rounding.get(point.names[position], 0.0))
+            for position, claim in claims.items()
         ]
         self.large = [check for check in self.checks if check.claim.size > elements]
         self.progress = progress
@@ -114,8 +116,10 @@ class ArgumentCheck:
         position: int,
         claim: np.ndarray,
         tell: Callable[[str], None] = lambda what: None,
+        rounding: float = 0.0,
     ) -> None:
         self.tell = tell
+        self.rounding = rounding
         self.point = point
         self.position = position
         self.name = point.names[position]
@@ -251,7 +255,7 @@ class ArgumentCheck:
 
         In a shorter float every term may be off by some of its own eps, independently of the others.
         """
-        shared = 8 * self.eps * float(np.sum(np.abs(terms)))
+        shared = 8 * self.eps * float(np.sum(np.abs(terms))) + self.rounding * length
         if self.eps <= EPS:
             return shared
         return shared + 64 * self.eps * max(float(np.linalg.norm(terms)), self.typical * length)

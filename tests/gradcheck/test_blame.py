@@ -284,3 +284,38 @@ def test_float32_is_held_to_its_own_rounding():
     report.assert_ok()
     bounds = [entry.bound / abs(entry.numeric) for entry in report.entries if entry.index == "oracle"]
     assert all(1e-8 < bound < 1e-3 for bound in bounds)
+
+
+def test_float32_gradients_that_are_nothing_but_rounding_are_right():
+    """A bias before a normalisation has gradient 0: the sum of the terms that cancel, in float32."""
+
+    rng = np.random.default_rng(6)
+    x, b = rng.normal(size=(64, 20)).astype(np.float32), np.zeros(20, np.float32)
+
+    def shifted(b: np.ndarray, x: np.ndarray) -> object:
+        y = x + b
+        y = y - y.mean(axis=0)
+        return np.square(np.sin(30 * y)).sum() * 1e3
+
+    report = differentiate(shifted, wrt="b", target="interpret").check(b, x)
+    report.assert_ok()
+    gradient = differentiate(shifted, wrt="b", target="interpret").grad(b, x)
+    assert np.abs(gradient).max() > 1e-6  # rounding that is no 0, and is far from what differences say
+
+
+def test_float32_gradients_that_cancel_are_still_checked(monkeypatch):
+    def shifted(b: np.ndarray, x: np.ndarray) -> object:
+        y = x + b
+        y = y - 0.9 * y.mean(axis=0)
+        return np.square(np.sin(y)).sum()
+
+    rng = np.random.default_rng(6)
+    x, b = rng.normal(size=(64, 3)).astype(np.float32), np.zeros(3, np.float32)
+    function = differentiate(shifted, wrt="b", target="interpret")
+    function.check(b, x).assert_ok()
+    derived = GradientCheck._derived
+    monkeypatch.setattr(
+        GradientCheck, "_derived", lambda *given: [np.float32(1.01) * g for g in derived(*given)]
+    )
+    found = {entry.index: entry.verdict for entry in function.check(b, x).entries}
+    assert found[(0,)] is found["kernel"] is Verdict.WRONG

@@ -33,7 +33,9 @@ if TYPE_CHECKING:
 from gradc.api.variant import Variant
 
 MOST_POINTS = 2_000_000  # of the interpreter, a second or two
+MOST_ROUNDED = 100_000_000  # the same, where it runs on NumPy arrays alone
 MOST_UNDECIDED = 16  # elements that are worth a 50-digit evaluation each
+ROUNDINGS = 8  # of the interpreter's own rounding that a float32 gradient may be off by
 REFUTED = frozenset((Verdict.WRONG, Verdict.KINK_WRONG))
 
 
@@ -77,6 +79,7 @@ class GradientCheck:
                 seed=seed,
                 wide=self._wide() if order == 1 else None,
                 trace=self._trace(),
+                rounding=self._rounding() if order == 1 else None,
                 progress=progress,
             )
             subject = self._subject(of, extra)
@@ -190,6 +193,26 @@ class GradientCheck:
         if not self._is_short():
             return None
         return lambda *moved: float(self._run_wide(Derivation("value"), moved)[0])
+
+    def _rounding(self) -> dict[str, float] | None:
+        """Return how far float32 puts the gradients of the arguments off, as the interpreter finds it.
+
+        The interpreter rounds as the kernel does, and is wrong where a rule is: in float32 and in float64 alike, so
+        that only rounding is seen. None where nothing is float32 or the program is too large for it.
+        """
+        if not self._is_short():
+            return None
+        program = derive(self.variant.built.program, Derivation("grad", self.wrt), self.variant.options)
+        inputs = self._inputs(self.values)
+        if points(program, inputs) > MOST_ROUNDED:
+            return None
+        with np.errstate(all="ignore"):
+            narrow, wide = (Interpreter().run(one, inputs) for one in (program, widened(program)))
+        gradients = program.outputs[-len(self.wrt) :]
+        return {
+            label: ROUNDINGS * float(np.abs(narrow[name].astype(np.float64) - wide[name]).max(initial=0.0))
+            for label, name in zip(self.names, gradients, strict=True)
+        }
 
     def _is_short(self) -> bool:
         """Whether some argument is float32."""
