@@ -24,7 +24,7 @@ class FunctionSource:
         self.function = function
         self.signature = signature
         self.name = signature.name if signature.name.isidentifier() else "function"  # <lambda>
-        self._extents = [annotated_extents(p.annotation) for p in signature.python.parameters.values()]
+        self._annotations = [p.annotation for p in signature.python.parameters.values()]
 
     def with_signature(self, signature: Signature) -> FunctionSource:
         """Return the same function under another signature."""
@@ -88,9 +88,8 @@ class FunctionSource:
             case "int":
                 return session.argument(name, _dtype(kind.dtype), kind="int", value=value)
             case _:
-                owner = flat.owners[leaf]
-                own = name == self.signature.parameters[owner]
-                shape = session.sizes(name, value.shape, self._extents[owner] if own else ())
+                given = annotated_extents(self._annotations[flat.owners[leaf]], flat.paths[leaf])
+                shape = session.sizes(name, value.shape, given)
                 return session.argument(name, _dtype(kind.dtype), shape)
 
 

@@ -103,7 +103,7 @@ def flatten_traced(signature: Signature, values: Sequence[Any]) -> tuple[list[An
     owners = tuple(path[0] for path in paths)
     names = tuple("_".join((signature.parameters[path[0]], *map(str, path[1:]))) for path in paths)
     kinds = tuple(_kind(leaf) for leaf in leaves)
-    return leaves, spec, Flat(kinds, tuple(leaves), owners, names, spec)
+    return leaves, spec, Flat(kinds, tuple(leaves), owners, names, ((),) * len(leaves), spec)
 
 
 def _kind(leaf: Any) -> LeafKind:

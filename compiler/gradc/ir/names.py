@@ -7,7 +7,7 @@ import re
 # What the text of programs and kernels calls the indices of a space, by their position.
 INDEX_NAMES = tuple("ijklpqrstu") + tuple(f"i{number}" for number in range(10, 64))
 
-_PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,30}\Z")
+_PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}\Z")
 
 
 class NameSupply:

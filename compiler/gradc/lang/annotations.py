@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -52,8 +53,18 @@ def annotated_type(annotation: Any) -> ArrayType | None:
     return annotation if isinstance(annotation, ArrayType) else None
 
 
-def annotated_extents(annotation: Any) -> Extents:
-    """The extents that an annotation gives; nothing for annotations of other kinds."""
+def annotated_extents(annotation: Any, path: Sequence[Any] = ()) -> Extents:
+    """The extents that an annotation gives; nothing for annotations of other kinds.
+
+    Parameters
+    ----------
+    annotation : object
+        An array type, or for a container a mapping from keys to annotations: ``p: {"w": f64["N", 3]}``.
+    path : sequence
+        The keys that lead to an array in a container.
+    """
+    for key in path:
+        annotation = annotation.get(key) if isinstance(annotation, Mapping) else None
     type_ = annotated_type(annotation)
     return type_.extents or () if type_ is not None else ()
 

@@ -205,12 +205,16 @@ def signature_of(function: Callable[..., Any]) -> inspect.Signature:
 
 @dataclass(frozen=True, slots=True)
 class Flat:
-    """The leaves of a call: `kinds` and kernel `values`, `owner` the parameter of each leaf, `spec` the containers."""
+    """The leaves of a call: `kinds` and kernel `values`, `owner` the parameter of each leaf, `spec` the containers.
+
+    `paths` has the keys that lead to each leaf inside its argument.
+    """
 
     kinds: tuple[LeafKind, ...]
     values: tuple[Any, ...]
     owners: tuple[int, ...]
     names: tuple[str, ...]
+    paths: tuple[tuple[Any, ...], ...]
     spec: optree.PyTreeSpec
 
 
@@ -229,7 +233,8 @@ def flatten(signature: Signature, values: tuple[Any, ...]) -> Flat:
         owners.append(path[0])
         names[name] = None
     _refuse_long_lists(signature, kinds, owners)
-    return Flat(tuple(kinds), tuple(converted), tuple(owners), tuple(names), spec)
+    inner = tuple(tuple(path[1:]) for path in paths)
+    return Flat(tuple(kinds), tuple(converted), tuple(owners), tuple(names), inner, spec)
 
 
 def _own_name(path: str, taken: Container[str]) -> str:

@@ -33,11 +33,13 @@ def pad(
     fills = _pairs(constant_values, rank, "constant_values")
     for axis, (before, after) in enumerate(_pairs(pad_width, rank, "pad_width")):
         widths = lift.size(before), lift.size(after)  # pyright: ignore[reportArgumentType]
+        if widths == (0, 0):
+            continue
         if mode == "constant":
             ends = [_constant_end(emit, value, axis, *end) for end in zip(widths, fills[axis], strict=True)]
         else:
             ends = [_CONTINUATIONS[mode](emit, value, axis, widths[k], bool(k)) for k in (0, 1)]
-        value = joined(emit, (value,) if widths == (0, 0) else (ends[0], value, ends[1]), axis)
+        value = joined(emit, (ends[0], value, ends[1]), axis)
     return value
 
 
