@@ -50,17 +50,12 @@ def bind_update(
     function: Core, args: tuple[Any, ...], kwargs: dict[str, Any], updates: Sequence[str]
 ) -> Update:
     """Bind a function that returns numbers and new contents; see `Differentiated.bind_update`."""
-    variant, values, _ = function._prepare(args, kwargs)
-    assert isinstance(variant, Variant)  # `Differentiated.bind_update` refuses traced arguments
-    if function.options.target != "cpu":
-        raise ArgumentError("only a compiled function can update its arguments", do="target='cpu'")
-    pairs = tuple(_pairs(function, variant, updates))
-    dtypes = _dtypes_of_numbers(variant, pairs)
+    variant, values, derivation = update_derivation(function, args, kwargs, updates)
+    dtypes = _dtypes_of_numbers(variant, derivation.updates)
     inputs = variant.inputs(values)
     given = _trees.tree_leaves((args, kwargs), namespace=NAMESPACE)
     given += [hidden.read() for hidden in variant.built.hidden]
-    _require_own(dict(zip(variant.built.program.inputs, inputs, strict=True)), pairs, given)
-    derivation = Derivation("value", updates=pairs)
+    _require_own(dict(zip(variant.built.program.inputs, inputs, strict=True)), derivation.updates, given)
     dispatcher = variant.dispatcher(derivation)
     numbers = [np.zeros((), dtype) for dtype in dtypes[1:]]
     step: Any = partial(backends.load("entry").bound(dispatcher, inputs, numbers))
@@ -70,7 +65,35 @@ def bind_update(
     return step
 
 
+def inspect_update(
+    function: Core, args: tuple[Any, ...], kwargs: dict[str, Any], updates: Sequence[str]
+) -> Inspection:
+    """Return every stage of the kernel that `bind_update` binds: of the arguments shapes and dtypes count alone.
+
+    Machine code is made when its text is asked for, not before.
+
+    Raises
+    ------
+    ArgumentError
+        What the function returns does not fit, or its target is no compiled one.
+    """
+    variant, _, derivation = update_derivation(function, args, kwargs, updates)
+    _dtypes_of_numbers(variant, derivation.updates)
+    return At(cast(Bindable, function), args, kwargs).inspection_of(variant, derivation)
+
+
 _trees: Any = optree  # its types describe trees whose leaves all have one type
+
+
+def update_derivation(
+    function: Core, args: tuple[Any, ...], kwargs: dict[str, Any], updates: Sequence[str]
+) -> tuple[Variant, Sequence[Any], Derivation]:
+    """Return the variant that serves these arguments, its leaves, and what is compiled of it."""
+    variant, values, _ = function._prepare(args, kwargs)
+    assert isinstance(variant, Variant)  # `Differentiated.bind_update` refuses traced arguments
+    if function.options.target != "cpu":
+        raise ArgumentError("only a compiled function can update its arguments", do="target='cpu'")
+    return variant, values, Derivation("value", updates=tuple(_pairs(function, variant, updates)))
 
 
 def _pairs(function: Core, variant: Variant, updates: Sequence[str]) -> Iterator[tuple[int, str]]:

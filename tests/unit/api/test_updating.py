@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 import gradc
+from gradc.api.updating import inspect_update
 from gradc.errors import ArgumentError, TraceError
+from gradc_runtime import numba_backend
 
 rng = np.random.default_rng(9)
 
@@ -77,6 +79,35 @@ def test_the_step_shows_what_it_updates():
     assert "inout w: f64[:]" in shown.kernels
     assert "vectorised" in shown.asm
     assert "1 array, 8 bytes at once" in shown.workspace  # a sum for each part of the loop
+
+
+def test_a_step_is_shown_without_machine_code_as_it_is_bound(monkeypatch):
+    function, w = gradc.differentiate(lambda w, x: ((w * x).sum(), w * 0.5)), np.ones(3)
+    bound = function.bind_update(w, np.ones(3), updates=("w",)).inspect()
+
+    def refuse(*args):
+        raise AssertionError("machine code was made")
+
+    monkeypatch.setattr(numba_backend, "compile_kernel", refuse)
+    fresh = gradc.differentiate(lambda w, x: ((w * x).sum(), w * 0.5))
+    # Neither is contiguous or writable: of the arguments only shapes count.
+    arguments = np.broadcast_to(0.0, 3), np.ones(6)[::2]
+    shown = inspect_update(fresh, arguments, {}, ("w",))
+    assert shown.source == bound.source
+    assert shown.workspace == bound.workspace
+    with pytest.raises(AssertionError, match="machine code was made"):
+        _ = shown.asm
+
+
+def test_what_cannot_be_updated_is_not_shown_either():
+    function = gradc.differentiate(lambda w: (w, w * 0.5))
+    with pytest.raises(ArgumentError, match="floating-point numbers beside new contents"):
+        inspect_update(function, (np.ones(3),), {}, ("w",))
+    with pytest.raises(ArgumentError, match="no argument 'v' to update"):
+        inspect_update(function, (np.ones(3),), {}, ("v",))
+    slow = gradc.differentiate(lambda w: (w.sum(), w * 0.5)).with_options(target="interpret")
+    with pytest.raises(ArgumentError, match="only a compiled function"):
+        inspect_update(slow, (np.ones(3),), {}, ("w",))
 
 
 def test_an_error_leaves_the_arguments_as_they_were():

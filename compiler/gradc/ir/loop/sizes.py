@@ -130,14 +130,17 @@ def numbers_of(kernel: Kernel, arguments: Mapping[str, Any], parts_of: PartsOf) 
     numbers: dict[str, int] = {}
     for parameter in kernel.parameters:
         value = arguments[parameter.name]
-        for axis, extent in enumerate(np.shape(value)):
-            numbers[f"{parameter.name}.shape[{axis}]"] = extent
+        numbers.update(_axes(parameter.name, np.shape(value)))
         if not parameter.rank and not parameter.dtype.is_float:
             numbers[parameter.name] = int(value)
     for statement in kernel.body:
         match statement:
             case Extent(name, value):
                 numbers[name] = _number(value, numbers)
+            case Allocate(
+                tensor, _, shape
+            ):  # copies of results to arguments run over the shape of the result
+                numbers.update(_axes(tensor, [_number(size, numbers) for size in shape]))
             case Parts(name, extent, work, size):
                 given = (_number(value, numbers) for value in (extent, work, size))
                 numbers[name] = int(parts_of(*given))
@@ -150,6 +153,10 @@ def numbers_of(kernel: Kernel, arguments: Mapping[str, Any], parts_of: PartsOf) 
             case _:
                 pass
     return numbers
+
+
+def _axes(tensor: str, shape: Sequence[int]) -> dict[str, int]:
+    return {f"{tensor}.shape[{axis}]": size for axis, size in enumerate(shape)}
 
 
 def strips_of(loop: For) -> str:

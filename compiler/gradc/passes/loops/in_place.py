@@ -54,13 +54,10 @@ def in_place(kernel: Kernel, updates: Mapping[str, str]) -> Kernel:
     Requires: `kernel` is valid.
     Ensures: the same values, those of `updates` in the arguments; what is left of the results is returned.
     """
-    body, moved = kernel.body, dict[str, str]()
-    for result, parameter in updates.items():
-        if _is_free(body, result, parameter):
-            kept = [s for s in body if not (isinstance(s, Allocate) and s.tensor == result)]
-            body = _renamed(kept, result, parameter)
-            moved[result] = parameter
+    uses = _Uses(kernel.body)
+    moved = {result: parameter for result, parameter in updates.items() if uses.is_free(result, parameter)}
     copied = {result: parameter for result, parameter in updates.items() if result not in moved}
+    body = _renamed((s for s in kernel.body if not (isinstance(s, Allocate) and s.tensor in moved)), moved)
     kinds, letters = {parameter.name: parameter for parameter in kernel.parameters}, free_letters(body)
     body = (*body, *(copy_loops(result, kinds[name], letters) for result, name in copied.items()))
     updated = set(updates.values())
@@ -90,25 +87,39 @@ def _few(names: Iterable[str]) -> str:
 # --- may a result be written to its argument at once? -------------------------------------------------------
 
 
-def _is_free(body: Sequence[Statement], result: str, parameter: str) -> bool:
-    writers = [at for at, statement in enumerate(body) if _writes(statement, result)]
-    if len(writers) != 1:
-        return False
-    behind = body[writers[0] + 1 :]
-    if any(_reads(statement, parameter) or _refuses(statement) for statement in behind):
-        return False
-    nest = body[writers[0]]
-    return isinstance(nest, For | Tasks) and _meets_at_one_element(nest, result, parameter)
+class _Uses:
+    """Where a body writes and reads arrays, found in one walk: the positions of its statements.
 
+    Whether a result is free does not depend on what becomes of the others: no argument takes two.
+    """
 
-def _writes(statement: Statement, tensor: str) -> bool:
-    """Whether a statement gives elements to an array; making it is none."""
-    return any(_target(inner) == tensor and not isinstance(inner, Allocate) for inner in every((statement,)))
+    def __init__(self, body: Sequence[Statement]) -> None:
+        self.body = body
+        self.writers: dict[str, list[int]] = {}
+        self.last_read: dict[str, int] = {}
+        self.last_refusal = -1
+        for at, statement in enumerate(body):
+            for inner in every((statement,)):
+                self._note(inner, at)
 
+    def _note(self, statement: Statement, at: int) -> None:
+        target = _target(statement)
+        if target and not isinstance(statement, Allocate) and at not in self.writers.get(target, ())[-1:]:
+            self.writers.setdefault(target, []).append(at)
+        for name in (*_operands(statement), *(load.tensor for load in _loads(statement))):
+            self.last_read[name] = at
+        if isinstance(statement, Require | CheckIndices | Library):
+            self.last_refusal = at
 
-def _refuses(statement: Statement) -> bool:
-    """Whether a statement may end the call with an error."""
-    return any(isinstance(inner, Require | CheckIndices | Library) for inner in every((statement,)))
+    def is_free(self, result: str, parameter: str) -> bool:
+        """Whether a result may be written to its argument at once."""
+        writers = self.writers.get(result, [])
+        if len(writers) != 1:
+            return False
+        if max(self.last_read.get(parameter, -1), self.last_refusal) > writers[0]:
+            return False
+        nest = self.body[writers[0]]
+        return isinstance(nest, For | Tasks) and _meets_at_one_element(nest, result, parameter)
 
 
 def _target(statement: Statement) -> str:
@@ -119,14 +130,6 @@ def _target(statement: Statement) -> str:
             return found
     outs = getattr(statement, "outs", ())
     return outs[0] if outs else ""
-
-
-def _reads(statement: Statement, tensor: str) -> bool:
-    """Whether a statement looks at elements of an array; its shape does not count."""
-    return any(
-        tensor in _operands(inner) or any(load.tensor == tensor for load in _loads(inner))
-        for inner in every((statement,))
-    )
 
 
 def _operands(statement: Statement) -> tuple[str, ...]:
@@ -208,14 +211,15 @@ def _is_injective(indices: Sequence[Expr], around: Mapping[str, str]) -> bool:
 # --- the new body -------------------------------------------------------------------------------------------
 
 
-def _renamed(statements: Iterable[Statement], before: str, after: str) -> tuple[Statement, ...]:
-    """Statements in which an array has another name."""
-    return tuple(_Renaming(before, after).statement(statement) for statement in statements)
+def _renamed(statements: Iterable[Statement], names: Mapping[str, str]) -> tuple[Statement, ...]:
+    """Statements in which arrays have other names."""
+    renaming = _Renaming(names)
+    return tuple(renaming.statement(statement) for statement in statements)
 
 
 class _Renaming:
-    def __init__(self, before: str, after: str) -> None:
-        self.names = {before: after, f"{before}.shape": f"{after}.shape"}
+    def __init__(self, names: Mapping[str, str]) -> None:
+        self.names = {**names, **{f"{old}.shape": f"{new}.shape" for old, new in names.items()}}
 
     def statement(self, statement: Statement) -> Statement:
         fields = {slot: self.field(slot, getattr(statement, slot)) for slot in statement.__slots__}
