@@ -1,6 +1,6 @@
 """``python -m gradc``."""
 
-from gradc.cli import main
+from gradc.cli.run import main
 
 if __name__ == "__main__":
     main()

@@ -28,7 +28,7 @@ def test_import_gradc_is_light(statement: str, environment: dict[str, str]):
 
 def test_the_commands_help_waits_for_nothing_heavy(environment: dict[str, str]):
     heavy = {"numba", "llvmlite", "scipy", "sympy", "optree"}
-    assert not heavy & loaded_by("import gradc.cli", environment)
+    assert not heavy & loaded_by("import gradc.cli.run", environment)
 
 
 def test_import_of_the_runtime_loads_nothing_else(environment: dict[str, str]):

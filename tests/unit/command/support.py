@@ -11,7 +11,7 @@ from unittest import mock
 
 import pytest
 
-from gradc import cli
+from gradc.cli import run
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def gradc(*words: str, interpret: bool = True) -> Ran:
         contextlib.redirect_stderr(err),
         pytest.raises(SystemExit) as ended,
     ):
-        cli.main()
+        run.main()
     assert isinstance(ended.value.code, int)
     assert "Traceback" not in err.getvalue()
     return Ran(out.getvalue(), err.getvalue(), ended.value.code)

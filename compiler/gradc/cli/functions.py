@@ -1,80 +1,20 @@
-"""The ``gradc`` command: argument parsing, printing and exit codes only."""
+"""The verbs on functions: from a formula or a function to a number, a picture, a kernel."""
 
 from __future__ import annotations
 
-import contextlib
-import os
-import sys
-from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import Annotated
 
 import typer
 
-from gradc.command.documents import error_json, for_stream, printable
-from gradc.command.failures import Interrupted, explained
+from gradc.cli.app import app, examples, quietly, request_of, verbs
 from gradc.command.parameters import At, Expr, InputFile, Json, Of, Seed, Shape, Spec, Target
-from gradc.command.request import Answer, Request, Writing
-from gradc.command.words import refuse_stray_assignment, split_words
+from gradc.command.request import Answer, Writing
 from gradc.errors import InputRefused
-
-if TYPE_CHECKING:
-    from types import ModuleType
-
-EPILOG = """
-SPEC is file.py:function or package.module:function. The file is run to find the function in it: keep what
-should not run then under `if __name__ == "__main__":`.
-
-Exit codes: 0 fine, 1 a check failed, 2 input refused, 3 inconclusive, 70 a fault of gradc, 130 interrupted.
-"""
-app = typer.Typer(
-    name="gradc",
-    help="A differentiation compiler: gradients of formulas and NumPy functions as fused Numba kernels.",
-    epilog=EPILOG,
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-)
-cache_app = typer.Typer(
-    help="The directory of generated kernels and their machine code.", rich_markup_mode=None
-)
-app.add_typer(cache_app, name="cache")
-
-
-def _examples(*lines: str) -> str:
-    return "\n".join(("\b", "Examples:", *(f"  {line}" for line in lines)))
-
-
-def _request(**fields: Any) -> Request:
-    refuse_stray_assignment(fields["spec"])
-    at, shape = fields.pop("at") or [], fields.pop("shape") or []
-    return Request(at=tuple(at), shape=tuple(shape), **fields)
-
-
-def _verbs() -> ModuleType:
-    from gradc.command import run  # noqa: PLC0415  (SymPy and all the rest: help waits for none of it)
-
-    return run
-
-
-@app.callback(invoke_without_command=True)
-def _top(
-    context: typer.Context,
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
-) -> None:
-    if version:
-        from gradc.pipeline import VERSION  # noqa: PLC0415
-
-        print(f"gradc {VERSION}")
-        raise typer.Exit
-    if context.invoked_subcommand is None:
-        print(context.get_help())
 
 
 @app.command(
-    epilog=_examples(
+    epilog=examples(
         'gradc grad --expr "(x + y) * z" --at x=-2 y=5 z=-4',
         "gradc grad model.py:loss --inputs batch.npz --json",
     )
@@ -94,12 +34,12 @@ def grad(
     Scalar programs are drawn as a circuit, array programs as a table of shapes and ranges. The gates are
     those of the program as written; gates that a stable form replaces are marked.
     """
-    request = _request(spec=spec, expr=expr, at=at, shape=shape, inputs=inputs, seed=seed, target=target)
-    return _quietly(lambda: _verbs().grad(request, json))
+    request = request_of(spec=spec, expr=expr, at=at, shape=shape, inputs=inputs, seed=seed, target=target)
+    return quietly(lambda: verbs().grad(request, json))
 
 
 @app.command(
-    epilog=_examples(
+    epilog=examples(
         'gradc check --expr "log(x1) + x1*x2 - sin(x2)" --at x1=2 x2=5',
         "gradc check model.py:loss --shape w=784,10 x=32,784 --seed 1",
         "gradc check my_kernel",
@@ -121,12 +61,12 @@ def check(
     gradient is wrong, 3: inconclusive. Arguments without a value are drawn at random: the variables of a
     formula, and arguments annotated like `x: f64["N", 3]`.
     """
-    request = _request(spec=spec, expr=expr, at=at, shape=shape, inputs=inputs, seed=seed, target=target)
-    return _quietly(lambda: _verbs().check(request, json))
+    request = request_of(spec=spec, expr=expr, at=at, shape=shape, inputs=inputs, seed=seed, target=target)
+    return quietly(lambda: verbs().check(request, json))
 
 
 @app.command(
-    epilog=_examples(
+    epilog=examples(
         'gradc explain --expr "1/(1+exp(-(w0*x0+w1*x1+w2)))" --at w0=2 x0=-1 w1=-3 x1=-2 w2=-3',
         "gradc explain model.py:loss --inputs batch.npz --style latex",
     )
@@ -146,18 +86,18 @@ def explain(
     From the output back to the inputs: the local gradient of every gate, times the gradient that arrives, and
     sums where a tensor goes to several gates. Nothing is compiled.
     """
-    request = _request(spec=spec, expr=expr, at=at, shape=shape, inputs=inputs, seed=seed, target="cpu")
+    request = request_of(spec=spec, expr=expr, at=at, shape=shape, inputs=inputs, seed=seed, target="cpu")
 
     def verb() -> Answer:
         from gradc.command.explain import explain as derive  # noqa: PLC0415
 
         return derive(request, style, json)
 
-    return _quietly(verb)
+    return quietly(verb)
 
 
 @app.command(
-    epilog=_examples(
+    epilog=examples(
         'gradc inspect --expr "1 / (1 + exp(-x))" --stage stable',
         'gradc inspect --expr "(x + y) * z" --at x=-2 y=5 z=-4 --stage graph -o graph.svg',
         "gradc inspect model.py:loss --shape w=784,10 x=32,784 --stage source",
@@ -176,7 +116,7 @@ def inspect(
             "kernels, source, llvm, asm, counts, workspace or timings.",
         ),
     ] = "source",
-    of: Of = "value_and_grad",
+    of: Of = "",
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", metavar="FILE", help="Write it; a graph as .svg, .png, .dot or .gv."),
@@ -207,7 +147,7 @@ def inspect(
 
     Without -o a graph is printed in Graphviz's language.
     """
-    request = _request(spec=spec, expr=expr, at=at, shape=shape, inputs=inputs, seed=seed, target="cpu")
+    request = request_of(spec=spec, expr=expr, at=at, shape=shape, inputs=inputs, seed=seed, target="cpu")
 
     def verb() -> Answer:
         from gradc.command import inspection  # noqa: PLC0415
@@ -215,11 +155,11 @@ def inspect(
         view = inspection.View(stage, of, out, by, shown, limit, against)
         return inspection.inspect(request, view, json)
 
-    return _quietly(verb)
+    return quietly(verb)
 
 
 @app.command(
-    epilog=_examples(
+    epilog=examples(
         "gradc report model.py:loss --inputs batch.npz -o report.html",
         'gradc report --expr "(x + y) * z" --at x=-2 y=5 z=-4 -o report.html',
     )
@@ -242,19 +182,19 @@ def report(
     The page is a single file that needs no network. The function is compiled, timed and checked. Exit code 0: the
     gradient is right, 1: it is wrong, 3: inconclusive; the page is written in any case.
     """
-    request = _request(spec=spec, expr=expr, at=at, shape=shape, inputs=inputs, seed=seed, target="cpu")
+    request = request_of(spec=spec, expr=expr, at=at, shape=shape, inputs=inputs, seed=seed, target="cpu")
 
     def verb() -> Answer:
         from gradc.command import inspection  # noqa: PLC0415
 
         return inspection.report(request, out, rounds, json)
 
-    return _quietly(verb)
+    return quietly(verb)
 
 
 @app.command(
     "compile",
-    epilog=_examples(
+    epilog=examples(
         'gradc compile --expr "(x + y) * z" -o my_kernel',
         "gradc compile model.py:loss --shape w=784,10 x=32,784 -o loss_kernel",
     ),
@@ -263,7 +203,7 @@ def compile_(
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Where to write: a package.")],
     spec: Spec = None,
     expr: Expr = None,
-    of: Of = "value_and_grad",
+    of: Of = "",
     at: At = None,
     shape: Shape = None,
     inputs: InputFile = None,
@@ -283,12 +223,18 @@ def compile_(
 
     SPEC is run to find the function in it. Values matter only through their types: sizes are free.
     """
-    request = _request(spec=spec, expr=expr, at=at, shape=shape, inputs=inputs, seed=seed, target="cpu")
-    return _quietly(lambda: _verbs().compile_to(request, of, out, Writing(timings, force), json))
+    request = request_of(spec=spec, expr=expr, at=at, shape=shape, inputs=inputs, seed=seed, target="cpu")
+
+    def verb() -> Answer:
+        from gradc.command import compilation  # noqa: PLC0415
+
+        return compilation.compile_to(request, of, out, Writing(timings, force), json)
+
+    return quietly(verb)
 
 
 @app.command(
-    epilog=_examples(
+    epilog=examples(
         "gradc bench --all --peers jax,torch --threads 2 -o results",
         "gradc bench --all --only gmm,neuron",
         "gradc bench model.py:loss --shape w=784,10 x=32,784",
@@ -347,87 +293,8 @@ def bench(
     if spec is None:
         if not all_ and not only:
             raise InputRefused("give one of SPEC and --all", do="gradc bench --all; gradc bench --list")
-        return _quietly(lambda: benchmark.of_all(asked, json))
+        return quietly(lambda: benchmark.of_all(asked, json))
     if all_:
         raise InputRefused("give one of SPEC and --all", do=f"gradc bench {spec}")
-    request = _request(spec=spec, expr=None, at=at, shape=shape, inputs=inputs, seed=seed, target="cpu")
-    return _quietly(lambda: benchmark.of_function(request, asked, json))
-
-
-@cache_app.command("path")
-def cache_path(json: Json = False) -> Answer:
-    """Print the directory of generated kernels."""
-    return _verbs().cache_path(json)
-
-
-@cache_app.command("clear")
-def cache_clear(json: Json = False) -> Answer:
-    """Delete the generated kernels and their machine code."""
-    return _verbs().cache_clear(json)
-
-
-@cache_app.command("list")
-def cache_list(json: Json = False) -> Answer:
-    """List the machine code that is kept, most recently used first."""
-    return _verbs().cache_list(json)
-
-
-@cache_app.command("verify")
-def cache_verify(json: Json = False) -> Answer:
-    """Check every file of machine code; put aside what is damaged or not to be trusted (exit code 1)."""
-    return _verbs().cache_verify(json)
-
-
-@app.command()
-def doctor(json: Json = False) -> Answer:
-    """Print versions, threads, BLAS, CUDA and directories: what a bug report needs."""
-    return _verbs().doctor(json)
-
-
-def _quietly(verb: Any) -> Answer:
-    """Run a verb; what the user's own code prints goes to stderr, because stdout holds the answer alone."""
-    try:
-        with contextlib.redirect_stdout(sys.stderr):
-            return verb()
-    except KeyboardInterrupt as error:  # which the option parser would swallow
-        raise Interrupted("interrupted", do="; ".join(getattr(error, "__notes__", ()))) from error
-
-
-def _print(text: str, stream: Any) -> None:
-    """Print what may hold foreign names, in the stream's characters; a reader who left is no error."""
-    text = for_stream(printable(text), getattr(stream, "encoding", None))
-    try:
-        stream.write(text if text.endswith("\n") else text + "\n")
-        stream.flush()
-    except BrokenPipeError:
-        os.dup2(
-            os.open(os.devnull, os.O_WRONLY), stream.fileno()
-        )  # else the interpreter complains at its end
-
-
-@cache
-def _parser() -> Any:
-    return typer.main.get_command(app)
-
-
-def _run(words: Sequence[str]) -> int:
-    as_json = "--json" in words
-    try:
-        found = _parser()(args=split_words(words), prog_name="gradc", standalone_mode=False)
-    except (typer.Abort, KeyboardInterrupt):
-        failure: Exception = Interrupted("interrupted")
-    except Exception as error:
-        failure = error
-    else:
-        if isinstance(found, Answer):
-            _print(found.text, sys.stdout)
-            return found.code
-        return found or 0
-    message, code = explained(failure)
-    _print(error_json(message) if as_json else f"gradc: {message}", sys.stdout if as_json else sys.stderr)
-    return code
-
-
-def main() -> NoReturn:
-    """Run the command and exit; the codes are in the help."""
-    sys.exit(_run(sys.argv[1:]))
+    request = request_of(spec=spec, expr=None, at=at, shape=shape, inputs=inputs, seed=seed, target="cpu")
+    return quietly(lambda: benchmark.of_function(request, asked, json))
