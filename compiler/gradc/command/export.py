@@ -6,6 +6,7 @@ leaves the target as it was.  What else lies in the target stays there.
 
 from __future__ import annotations
 
+import io
 import json
 import keyword
 import shutil
@@ -14,6 +15,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
 
 from gradc.command.documents import named
 from gradc.errors import InputRefused
@@ -24,6 +28,7 @@ from gradc.pipeline import VERSION, Derivation, artifact_of
 from gradc_runtime.artifact import KernelArtifact
 
 MARK = "gradc.json"
+HELD = "weights.npz"
 _ELSEWHERE = "choose another --out"
 
 
@@ -70,8 +75,18 @@ def require_writable(directory: Path, *, force: bool) -> None:
         raise InputRefused(what, do=f"{_ELSEWHERE}, or --force")
 
 
-def write(stages: Stages, derivation: Derivation, directory: Path, *, force: bool) -> Written:
+def write(
+    stages: Stages,
+    derivation: Derivation,
+    directory: Path,
+    *,
+    force: bool,
+    held: Mapping[str, np.ndarray] | None = None,
+) -> Written:
     """Write the kernel module, its contract and a copy of the runtime it imports.
+
+    What `held` has for some of the kernel's arguments, the weights of a network, goes with it; the package then has a
+    function of the others, with the name of the program.
 
     Raises
     ------
@@ -88,14 +103,16 @@ def write(stages: Stages, derivation: Derivation, directory: Path, *, force: boo
             code="E_EXPORT_EXTERNAL",
         )
     artifact = artifact_of(stages)
-    files = {**_own_files(artifact, _contract_of(stages, derivation, artifact)), **_runtime_files()}
+    contract = _contract_of(stages, derivation, artifact)
+    files = {**_own_files(artifact, contract, stages.program.name, held or {}), **_runtime_files()}
     try:
         _install(files, directory, _stale(directory, artifact.name))
     except OSError as error:
         raise _unwritable(directory, error) from error
-    arguments = ", ".join(name for name, _, _ in artifact.parameters)
+    arguments = ", ".join(name for name, _, _ in artifact.parameters if name not in (held or {}))
     package = directory.resolve()
-    usage = (f"from {package.name} import {artifact.name}", f"{artifact.name}({arguments})")
+    function = stages.program.name if held else artifact.name
+    usage = (f"from {package.name} import {function}", f"{function}({arguments})")
     return Written(tuple(files), artifact.name, usage, f"# in {named(package.parent)}:")
 
 
@@ -162,13 +179,42 @@ def _contract_of(stages: Stages, derivation: Derivation, artifact: KernelArtifac
     }
 
 
-def _own_files(artifact: KernelArtifact, contract: Mapping[str, object]) -> dict[str, bytes]:
+def _own_files(
+    artifact: KernelArtifact, contract: Mapping[str, object], function: str, held: Mapping[str, np.ndarray]
+) -> dict[str, bytes]:
     texts = {
         f"{artifact.name}.py": artifact.source,
-        "__init__.py": _package(artifact.name),
+        "__init__.py": _package(artifact.name, _with_held(artifact, function, held) if held else ""),
         MARK: json.dumps(contract, indent=2) + "\n",
     }
-    return {name: text.encode() for name, text in texts.items()}
+    files = {name: text.encode() for name, text in texts.items()}
+    if held:
+        content = io.BytesIO()
+        arrays: Any = dict(held)
+        np.savez(content, **arrays)
+        files[HELD] = content.getvalue()
+    return files
+
+
+def _with_held(artifact: KernelArtifact, function: str, held: Mapping[str, np.ndarray]) -> str:
+    """Write the function of the arguments that are not held."""
+    free = [(name, dtype) for name, dtype, _ in artifact.parameters if name not in held]
+    given = ", ".join(name for name, _ in free)
+    passed = ", ".join(f'_HELD["{name}"]' if name in held else name for name, _, _ in artifact.parameters)
+    lines = [f"    {name} = np.ascontiguousarray({name}, np.{dtype})" for name, dtype in free]
+    result = f"{artifact.name}({passed})"
+    return f'''
+import numpy as np
+
+with np.load(_HERE / "{HELD}") as _arrays:
+    _HELD = dict(_arrays)
+
+
+def {function}({given}):
+    """Return `{artifact.name}` at the arrays of {HELD}."""
+{chr(10).join(lines)}
+    return {result + "[0]" if len(artifact.results) == 1 else result}
+'''
 
 
 def _runtime_files() -> dict[str, bytes]:
@@ -178,7 +224,7 @@ def _runtime_files() -> dict[str, bytes]:
     return {str(home / entry.name): entry.read_bytes() for entry in found if entry.name.endswith(".py")}
 
 
-def _package(function: str) -> str:
+def _package(function: str, more: str) -> str:
     """Write the package's ``__init__``: compile at import, with an installed runtime or the bundled one."""
     return f'''"""A kernel written by gradc {VERSION}; needs NumPy, Numba and SciPy."""
 
@@ -199,4 +245,4 @@ _PARTS = [tuple(map(tuple, _CONTRACT[part])) for part in ("parameters", "results
 {function} = compile_kernel(
     load(KernelArtifact("{function}", (_HERE / "{function}.py").read_text(), *_PARTS))
 )
-'''
+{more}'''

@@ -7,7 +7,7 @@ import traceback
 from pathlib import Path
 
 from gradc.command.documents import named
-from gradc.errors import CompilerBug, GradcError, InputRefused
+from gradc.errors import CompilerBug, GradcError, InputRefused, LossNotFinite
 from gradc_runtime.gradcheck_report import GradientCheckError
 
 CHECK_FAILED, REFUSED, INCONCLUSIVE, OUR_BUG, INTERRUPTED = 1, 2, 3, 70, 130
@@ -30,6 +30,8 @@ def explained(error: Exception) -> tuple[GradcError, int]:
             return error, OUR_BUG
         case Interrupted():
             return error, INTERRUPTED
+        case LossNotFinite():
+            return error, CHECK_FAILED
         case GradcError():
             return error, REFUSED
         case GradientCheckError():

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from gradc.api.differentiated import Differentiated
 from gradc.api.report import require_page
+from gradc.command import networks
 from gradc.command.documents import to_json
 from gradc.command.request import Answer, Request
 from gradc.command.run import one_of, prepared, verdict_code
@@ -18,6 +18,8 @@ from gradc.explain.graph.draw import SHOWN
 from gradc.explain.graph.picture import FORMATS, VIEWS
 from gradc.explain.inspection import STAGES, Inspection
 from gradc.pipeline import DERIVATIONS
+
+USUAL = "value_and_grad"  # where --of says nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,39 +35,63 @@ class View:
     against: str
 
 
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What is looked at: its derivations, the usual one, their stages, and a line on what was drawn."""
+
+    derivations: tuple[str, ...]
+    usual: str
+    inspect: Callable[[str, bool], Inspection]
+    note: str
+
+
 def inspect(request: Request, view: View, as_json: bool) -> Answer:
     """One stage, printed or written."""
-    one_of("--of", view.of, tuple(DERIVATIONS))
     one_of("--stage", view.stage, STAGES)
     one_of("--by", view.by, VIEWS)
     one_of("--show", view.shown, SHOWN)
     is_graph = view.stage == "graph"
     if is_graph and view.out is not None:
         require_format(view.out, FORMATS)
-    function, found = prepared(request, draw=True)
-    inspection = function.at(**found.arguments).inspect(view.of)
+    subject = _network(request) if networks.is_network(request.spec) else _function(request)
+    of = view.of or subject.usual
+    one_of("--of", of, subject.derivations)
+    inspection = subject.inspect(of, True)
     if view.against:
-        text = inspection.difference(
-            _other(function, found.arguments, view), view.stage, (view.of, view.against)
-        )
+        text = inspection.difference(_other(subject, of, view), view.stage, (of, view.against))
     elif is_graph:
-        return _graph(inspection, view, found.note(), as_json)
+        return _graph(inspection, view, subject.note, as_json)
     else:
         text = inspection.stage(view.stage)
     if view.out is not None:
         write_whole(view.out, text.encode())
-        return _written(view.out, found.note(), as_json)
-    return Answer(to_json({"stage": view.stage, "of": view.of, "text": text}) if as_json else text)
+        return _written(view.out, subject.note, as_json)
+    return Answer(to_json({"stage": view.stage, "of": of, "text": text}) if as_json else text)
 
 
-def _other(function: Differentiated[..., Any], arguments: dict[str, Any], view: View) -> Inspection:
+def _function(request: Request) -> Subject:
+    function, found = prepared(request, draw=True)
+
+    def stages(of: str, stabilise: bool) -> Inspection:
+        variant = function if stabilise else function.with_options(stabilise=False)
+        return variant.at(**found.arguments).inspect(of)
+
+    return Subject(tuple(DERIVATIONS), USUAL, stages, found.note())
+
+
+def _network(request: Request) -> Subject:
+    found = networks.NetworkSpec.of(request)
+    return Subject(networks.DERIVED, networks.DERIVED[0], found.inspect, found.inputs().note())
+
+
+def _other(subject: Subject, of: str, view: View) -> Inspection:
     """Return the compilation to compare with: the same derivation unstabilised, or another derivation."""
     if view.against.lower() == "stabilise=false":
-        return function.with_options(stabilise=False).at(**arguments).inspect(view.of)
-    if view.against not in DERIVATIONS:
-        known = ", ".join(("stabilise=false", *DERIVATIONS))
+        return subject.inspect(of, False)
+    if view.against not in subject.derivations:
+        known = ", ".join(("stabilise=false", *subject.derivations))
         raise InputRefused(f"--against {view.against!r} is unknown", do=f"use one of {known}")
-    return function.at(**arguments).inspect(view.against)
+    return subject.inspect(view.against, True)
 
 
 def _graph(inspection: Inspection, view: View, note: str, as_json: bool) -> Answer:
@@ -74,7 +100,7 @@ def _graph(inspection: Inspection, view: View, note: str, as_json: bool) -> Answ
         size = f"{found.graph.size} {found.view}"
         return _written(view.out, note, as_json, size=size)
     return Answer(
-        to_json({"stage": "graph", "of": view.of, "view": found.view, "text": found.dot})
+        to_json({"stage": "graph", "of": view.of or USUAL, "view": found.view, "text": found.dot})
         if as_json
         else found.dot
     )

@@ -13,7 +13,7 @@ AT_HELP = (
 )
 
 Spec = Annotated[
-    str | None, typer.Argument(metavar="SPEC", help="file.py:function or package.module:function")
+    str | None, typer.Argument(metavar="SPEC", help="file.py:function, package.module:function or net.toml")
 ]
 Expr = Annotated[str | None, typer.Option("--expr", metavar="TEXT", help='A formula such as "(x + y) * z".')]
 At = Annotated[list[str] | None, typer.Option("--at", metavar="NAME=VALUE...", help=AT_HELP)]
@@ -36,6 +36,10 @@ Target = Annotated[
 Of = Annotated[
     str,
     typer.Option(
-        "--of", metavar="NAME", help="value, grad, value_and_grad, vjp, jvp, jacobian, hessian or hvp."
+        "--of",
+        metavar="NAME",
+        help="value, grad, value_and_grad (usual), vjp, jvp, jacobian, hessian or hvp; of a network also "
+        "step (usual) or predict.",
+        show_default=False,
     ),
 ]

@@ -15,17 +15,15 @@ from threadpoolctl import threadpool_info
 
 from gradc.api.differentiated import Differentiated
 from gradc.api.progress import CheckProgress
-from gradc.api.variant import Variant
-from gradc.command import answers, export, exported, spec
+from gradc.command import answers, exported, networks, spec
 from gradc.command.documents import to_json
 from gradc.command.failures import CHECK_FAILED, INCONCLUSIVE
 from gradc.command.inputs import Function, Inputs, gather
-from gradc.command.request import Answer, Request, Writing
+from gradc.command.request import Answer, Request
 from gradc.errors import InputRefused
 from gradc.explain.gates import Gate, gates, show_circuit, show_table
-from gradc.explain.timings import Timings, timings
 from gradc.ir.index.nodes import Program
-from gradc.pipeline import DERIVATIONS, VERSION, Derivation, Options
+from gradc.pipeline import VERSION, Options
 from gradc_runtime import backends, cache, store
 from gradc_runtime.gradcheck import Report, check_gradient
 
@@ -38,6 +36,9 @@ TARGETS = ("cpu", "interpret")
 def prepared(request: Request, *, draw: bool) -> tuple[Differentiated[..., Any], Inputs]:
     """Return the function and its arguments; `draw` allows to draw the variables of an expression."""
     one_of("--target", request.target, TARGETS)
+    if networks.is_network(request.spec):
+        found = networks.NetworkSpec.of(request, networks.EXAMPLES)
+        return found.loss.with_options(target=request.target), found.inputs()
     function = spec.load(request.spec, request.expr, Options(target=request.target))
     return function, gather(Function(function), request, scalars=draw and request.expr is not None)
 
@@ -133,40 +134,6 @@ def _reported(report: Report, found: Inputs, as_json: bool) -> Answer:
         return Answer(to_json({**report.to_dict(), **_drawn_json(found)}), code)
     hint = "\n  do: try another point with --at, or another --seed" if code == INCONCLUSIVE else ""
     return Answer(f"{found.note()}{report}{hint}", code)
-
-
-def compile_to(request: Request, of: str, out: Path, writing: Writing, as_json: bool) -> Answer:
-    """Write a kernel and what it needs to a directory."""
-    one_of("--of", of, tuple(DERIVATIONS))
-    export.require_writable(out, force=writing.force)
-    function, found = prepared(request, draw=True)
-    at = function.at(**found.arguments)
-    begin = time.perf_counter()
-    variant, derivation = at.derivation(of)
-    traced = time.perf_counter() - begin
-    stages = variant.compiled(derivation)
-    written = export.write(stages, derivation, out, force=writing.force)
-    taken = _timings(variant, derivation, traced) if writing.timings else None
-    if as_json:
-        head = {"directory": str(out), "files": written.files, "function": written.function}
-        head |= {"usage": written.usage, "seconds": dict(stages.seconds)}
-        return Answer(to_json({**head, "timings": taken.document()} if taken else head))
-    listed = "\n".join(str(out / name) for name in written.files)
-    shown = f"{taken}\n" if taken else ""
-    return Answer(f"{shown}{listed}\n\n{written.place}\n" + "\n".join(written.usage))
-
-
-def _timings(variant: Variant, derivation: Derivation, traced: float) -> Timings:
-    """Times of all stages, those of the machine code included: it is made, and kept for the first call."""
-    begin = time.perf_counter()
-    numba_backend = backends.load("numba")
-    imported = time.perf_counter() - begin
-    stages = variant.compiled(derivation)
-    made = numba_backend.measured(lambda: variant.kernel(derivation))
-    seconds = {"trace": traced, **stages.seconds, "import Numba": imported}
-    seconds |= {"Numba": made.numba, "LLVM": made.llvm}
-    remarks = {"Numba": "kept by an earlier run (gradc cache clear)"} if made.kept else {}
-    return timings(stages.adjoint, seconds, remarks)
 
 
 def _drawn_json(found: Inputs) -> dict[str, Any]:

@@ -6,9 +6,11 @@
 Nothing in the compiler knows a layer: these are NumPy functions that are traced, and nobody wrote a backward pass.
 """
 
+from gradc.nn.files.network_file import NetworkFile
+from gradc.nn.files.recipe import Recipe
 from gradc.nn.history import Epoch, History
 from gradc.nn.initialisers import Constant, Glorot, He, Lecun, Normal, Ones, Orthogonal, Zeros
-from gradc.nn.layer import Context, Initialiser, Layer, Parameter
+from gradc.nn.layer import Context, Initialiser, Layer, Parameter, Regulariser
 from gradc.nn.layers.activations import (
     ELU,
     GELU,
@@ -44,9 +46,14 @@ from gradc.nn.losses import (
     SoftmaxCrossEntropy,
     SquaredError,
 )
+from gradc.nn.memory import MemoryPlan
 from gradc.nn.network import Network
 from gradc.nn.optimisers import AdaGrad, Adam, AdamW, GradientDescent, Momentum, Optimiser, RMSProp
-from gradc.nn.regularisers import L1, L2, Elastic, Regulariser
+from gradc.nn.pictures.curves import curves
+from gradc.nn.pictures.plot import Plot
+from gradc.nn.pictures.signals import signal_picture
+from gradc.nn.pictures.weights import first_weights
+from gradc.nn.regularisers import L1, L2, Elastic
 from gradc.nn.schedules import (
     ConstantRate,
     Cosine,
@@ -56,6 +63,9 @@ from gradc.nn.schedules import (
     Schedule,
     StepDecay,
 )
+from gradc.nn.signals import LayerSignals, Signals
+from gradc.nn.step import Step
+from gradc.nn.summary import LayerCost, Summary
 from gradc.nn.trainer import Training
 
 __all__ = [
@@ -100,7 +110,9 @@ __all__ = [
     "Initialiser",
     "InverseTimeDecay",
     "Layer",
+    "LayerCost",
     "LayerNorm",
+    "LayerSignals",
     "LeakyReLU",
     "Lecun",
     "LinearWarmup",
@@ -108,8 +120,10 @@ __all__ = [
     "Loss",
     "MaxPool",
     "Maxout",
+    "MemoryPlan",
     "Momentum",
     "Network",
+    "NetworkFile",
     "Normal",
     "Ones",
     "Optimiser",
@@ -117,19 +131,27 @@ __all__ = [
     "PReLU",
     "Parameter",
     "Perceptron",
+    "Plot",
     "RMSProp",
     "ReLU",
+    "Recipe",
     "Regulariser",
     "Reshape",
     "Schedule",
     "SiLU",
     "Sigmoid",
+    "Signals",
     "Softmax",
     "SoftmaxCrossEntropy",
     "Softplus",
     "SquaredError",
+    "Step",
     "StepDecay",
+    "Summary",
     "Tanh",
     "Training",
     "Zeros",
+    "curves",
+    "first_weights",
+    "signal_picture",
 ]

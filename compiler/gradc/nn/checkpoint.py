@@ -132,16 +132,14 @@ def write(
         The place cannot be written, or the notes take too many bytes to be read again.
     """
     text = json.dumps({"settings": dict(settings), "notes": notes})
-    content = save(
-        dict(arrays),
-        {
-            "format": "gradc",
-            "version": VERSION,
-            "kind": kind,
-            "text": text,
-            "crc32": str(_checksum(text, arrays)),
-        },
-    )
+    metadata = {
+        "format": "gradc",
+        "version": VERSION,
+        "kind": kind,
+        "text": text,
+        "crc32": str(_checksum(text, arrays)),
+    }
+    content = _in_order(save(dict(arrays), metadata))
     if int.from_bytes(content[:8], "little") > HEADER:
         raise InputRefused(
             f"the header of {Path(path).name} would take more than {HEADER} bytes",
@@ -149,6 +147,16 @@ def write(
             do="train with a shorter history or a network with fewer layers",
         )
     write_whole(Path(path), content)
+
+
+def _in_order(content: bytes) -> bytes:
+    """Return a safetensors file whose metadata are in order: the library's order differs from process to process."""
+    size = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + size])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # the data stay aligned
+    return b"".join((len(text).to_bytes(8, "little"), text, memoryview(content)[8 + size :]))
 
 
 def read(
@@ -179,7 +187,8 @@ def read(
     """
     place = Path(path)
     largest = 8 + HEADER + max(sum(array.nbytes for array in arrays.values()) for arrays in choices)
-    tensors, metadata = _parsed(place, _content(place, largest))
+    content = bounded_content(place, largest, f"what fits the network has at most {largest}")
+    tensors, metadata = _parsed(place, content)
     if metadata.get("format") != "gradc" or metadata.get("kind") != kind:
         found = metadata.get("kind") if metadata.get("format") == "gradc" else metadata.get("format")
         raise InputRefused(
@@ -215,13 +224,20 @@ def damaged(path: File, why: str) -> InputRefused:
     )
 
 
-def _content(place: Path, largest: int) -> bytes:
-    """Return the bytes of a regular file that is not too large; links are not followed."""
+def bounded_content(place: Path, largest: int, limit: str, *, follows_links: bool = False) -> bytes:
+    """Return the bytes of a regular file that is not too large.
+
+    Raises
+    ------
+    InputRefused
+        It cannot be read, or has more than `largest` bytes; `limit` says so in words.
+    """
     flags = os.O_RDONLY
-    for flag in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY"):  # some systems lack some
-        flags |= getattr(os, flag, 0)
+    names = ("O_NONBLOCK", "O_CLOEXEC", "O_BINARY", *(() if follows_links else ("O_NOFOLLOW",)))
+    for name in names:
+        flags |= getattr(os, name, 0)  # some systems lack some
     try:
-        if place.is_symlink():
+        if place.is_symlink() and not follows_links:
             raise _unreadable(place, "it is a link", "give the path of the file itself")
         handle = os.open(place, flags)
         try:
@@ -236,8 +252,8 @@ def _content(place: Path, largest: int) -> bytes:
         why = getattr(error, "strerror", None) or str(error)
         raise _unreadable(place, why, "give the path of a file that can be read") from error
     if status.st_size > largest or len(content) > largest:
-        why = f"it has {max(status.st_size, len(content))} bytes, what fits the network at most {largest}"
-        raise _unreadable(place, why, "give a file of this network")
+        why = f"it has {max(status.st_size, len(content))} bytes; {limit}"
+        raise _unreadable(place, why, "give the right file")
     return content
 
 

@@ -7,6 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from gradc.nn.pictures.curves import curves
+from gradc.nn.pictures.plot import Plot
+
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
@@ -57,15 +60,26 @@ class History:
         """The epoch that ended last."""
         return self.epochs[-1]
 
+    def curves(self) -> Plot:
+        """Draw losses, accuracy and a learning rate that varies; `nn.curves` sets several trainings in one picture.
+
+        Raises
+        ------
+        ArgumentError
+            There is no epoch.
+        InputRefused
+            matplotlib is not installed.
+        """
+        return curves(self)
+
     def __len__(self) -> int:
         return len(self.epochs)
 
     def __repr__(self) -> str:
         if not self.epochs:
             return "<history of no epoch>"
-        return (
-            f"<history of {len(self.epochs)} epochs: loss {self.epochs[0].loss:.4g} to {self.last.loss:.4g}>"
-        )
+        plural = "" if len(self.epochs) == 1 else "s"
+        return f"<history of {len(self.epochs)} epoch{plural}: loss {self.epochs[0].loss:.4g} to {self.last.loss:.4g}>"
 
 
 @dataclass(frozen=True, slots=True)

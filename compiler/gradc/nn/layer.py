@@ -34,6 +34,14 @@ class Initialiser(Protocol):
         ...
 
 
+class Regulariser(Protocol):
+    """Says what a weight adds to the loss."""
+
+    def penalty(self, value: Array) -> Array:
+        """Return a scalar of the dtype of `value`."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Parameter:
     """An array that a layer learns, or a running statistic of it.
@@ -98,10 +106,13 @@ class Layer(ABC):
         What other layers and files call it; by default its class and a number.
     inputs : tuple of str, optional
         The layers whose outputs it takes; by default the one before it.
+    regulariser : Regulariser, optional
+        What its weights add to the loss, in place of what the network says.
     """
 
     name: str = field(default="", kw_only=True)
     inputs: tuple[str, ...] = field(default=(), kw_only=True)
+    regulariser: Regulariser | None = field(default=None, kw_only=True)
 
     def output_shape(self, *shapes: Any, **named: Any) -> Shape:
         """Return the shape of the output for inputs of these shapes, or raise `ShapeError`."""

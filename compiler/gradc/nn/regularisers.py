@@ -3,20 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
 from gradc.nn.layer import Array
 from gradc.nn.schedules import NOT_NEGATIVE, keep_numbers
-
-
-class Regulariser(Protocol):
-    """Says what a weight adds to the loss."""
-
-    def penalty(self, value: Array) -> Array:
-        """Return a scalar of the dtype of `value`."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import zlib
 from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import astuple, dataclass
@@ -15,7 +16,9 @@ from gradc.api.differentiated import Differentiated
 from gradc.errors import ArgumentError, CompilerBug, LossNotFinite
 from gradc.nn import checkpoint as files
 from gradc.nn.history import Best, Epoch, History, epochs_of, generator_at, is_better, whole
+from gradc.nn.memory import require_step_fits
 from gradc.nn.optimisers import Optimiser
+from gradc.nn.step import UPDATED, StepArguments, slots_of
 
 
 class Trainable(Protocol):
@@ -100,11 +103,7 @@ class Training:
         self.steps = 0
         self._generator = np.random.default_rng(seed)
         self._seed = seed
-        self._slots = {
-            f"{name}.{slot}": np.zeros_like(value)
-            for name, value in network.parameters.items()
-            for slot in optimiser.slots()
-        }
+        self._slots = slots_of(network.parameters, optimiser)
         self._function = network.step_function(optimiser)
         self._control = np.zeros(2, network.dtype)
         self._key = np.zeros(1, np.int64)
@@ -118,21 +117,22 @@ class Training:
         return -(-len(self.x) // self.batch)
 
     def bound(self, size: int) -> tuple[Callable[[], float], np.ndarray, np.ndarray]:
-        """Return the step for batches of a size, and the arrays that hold its batch; compiled once for all sizes."""
+        """Return the step for batches of a size, and the arrays that hold its batch; compiled once for all sizes.
+
+        Raises
+        ------
+        InputRefused
+            The memory that it takes is not available.
+        """
         if size not in self._bound:
             x = np.zeros((size, *self.x.shape[1:]), self.x.dtype)
             y = np.zeros((size, *self.y.shape[1:]), self.y.dtype)
             network = self.network
-            step = self._function.bind_update(
-                network.parameters,
-                network.statistics,
-                self._slots,
-                x,
-                y,
-                self._control,
-                self._key,
-                updates=("parameters", "statistics", "slots"),
+            arguments = StepArguments(
+                network.parameters, network.statistics, self._slots, x, y, self._control, self._key
             )
+            require_step_fits(self._function, arguments, begun=bool(self._bound))
+            step = self._function.bind_update(*arguments, updates=UPDATED)
             self._bound[size] = step, x, y
         return self._bound[size]
 
@@ -174,6 +174,8 @@ class Training:
             Also a `FloatingPointError`.  The training is as it was before the epoch.
         """
         position = self._position()
+        for size in {self._size(1), self._size(self.steps_per_epoch)}:
+            self.bound(size)  # compiled before the clock runs
         begin = time.perf_counter()
         total = 0.0
         with closing(self.batches()) as losses:
@@ -191,8 +193,16 @@ class Training:
         )
         self.history.epochs.append(found)
         if is_better(found, self._best):
-            self._best = Best(found, files.copies(files.weights_of(self.network)))
+            self._best = Best(found, self._kept())
         return found
+
+    def _kept(self) -> dict[str, np.ndarray]:
+        """Return copies of the weights, in the arrays of those before."""
+        weights = files.weights_of(self.network)
+        if self._best is None:
+            return files.copies(weights)
+        files.put(weights, self._best.weights)
+        return self._best.weights
 
     def _size(self, step: int) -> int:
         """Return how many examples a step of an epoch takes."""
@@ -307,7 +317,7 @@ class Training:
         Parameters
         ----------
         path : str or path
-            What `save` wrote, in a training with the same network, optimiser, number of examples, batch and seed.
+            What `save` wrote, in a training with the same network, optimiser, examples, batch and seed.
 
         Raises
         ------
@@ -342,15 +352,23 @@ class Training:
         network = self.network
         layers = {f"layer {node.name}": files.described(node) for node in network.nodes}
         return {
+            "dtype": str(network.dtype),
             "optimiser": files.described(self.optimiser),
-            "examples": str(len(self.x)),
             "batch": str(self.batch),
             "seed": str(self._seed),
-            "dtype": str(network.dtype),
+            "examples": f"{len(self.x)} with checksum {self._checksum}",
             "loss": files.described(network.loss),
             "regulariser": files.described(network.regulariser),
             **layers,
         }
+
+    @cached_property
+    def _checksum(self) -> int:
+        """A checksum of the data: another order or other numbers are another training."""
+        found = 0
+        for array in (self.x, self.y):
+            found = zlib.crc32(array.reshape(-1).view(np.uint8).data, found)
+        return found
 
     def _require_pause(self, verb: str) -> None:
         if self._underway:

@@ -3,6 +3,8 @@
 import json
 import os
 import struct
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -166,7 +168,14 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     ("other", "message"),
     [
         (lambda: Training(network(), Momentum(0.1), X, Y, batch=32, seed=3), "optimiser is Momentum"),
-        (lambda: Training(network(), Momentum(RATE), X[1:], Y[1:], batch=32, seed=3), "examples is 130"),
+        (
+            lambda: Training(network(), Momentum(RATE), X[1:], Y[1:], batch=32, seed=3),
+            "130 with .* and 129 with",
+        ),
+        (
+            lambda: Training(network(), Momentum(RATE), X, (Y + 1) % 3, batch=32, seed=3),
+            "130 with .* and 130 with",
+        ),
         (lambda: training(batch=31), "batch is 32 in the file and 31 here"),
         (lambda: training(seed=4), "seed is 3 in the file and 4 here"),
         (lambda: training(network(rate=0.3)), "layer dropout_1 is .*0.2.* in the file"),
@@ -265,7 +274,7 @@ def test_a_file_that_is_damaged_changes_nothing(tmp_path: Path, good: bytes, cas
     [
         ("magic alone", "does not begin with the length of a header"),
         ("huge header that is there", "does not begin with the length of a header"),
-        ("too large a file", r"bytes, what fits the network at most \d+"),
+        ("too large a file", r"bytes; what fits the network has at most \d+"),
     ],
 )
 def test_sizes_are_refused_before_the_content_is_looked_at(tmp_path: Path, good: bytes, case: str, why: str):
@@ -334,3 +343,12 @@ def test_a_place_that_cannot_be_written_is_refused_before_training(tmp_path: Pat
     with pytest.raises(InputRefused, match="cannot be written"):
         found.fit(X, Y, optimiser=Momentum(0.1), checkpoint=tmp_path / place)
     np.testing.assert_array_equal(found.parameters["dense_1.weight"], before)
+
+
+def test_the_same_weights_are_the_same_bytes_in_every_process(tmp_path):
+    program = "from gradc import nn; nn.Network(nn.Dense(2), shape=3, loss=nn.SquaredError()).save('weights')"
+    found = set()
+    for _ in range(4):
+        subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True)
+        found.add((tmp_path / "weights").read_bytes())
+    assert len(found) == 1

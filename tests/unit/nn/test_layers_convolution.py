@@ -152,9 +152,9 @@ def test_a_compiled_convolution_is_a_contraction_without_patches():
     ("options", "what"),
     [
         ({"channels": 0}, "channels"),
-        ({"kernel": 0}, "size"),
-        ({"kernel": (3, 3, 3)}, "size"),
-        ({"kernel": (3, 1.5)}, "size"),
+        ({"kernel": 0}, "kernel"),
+        ({"kernel": (3, 3, 3)}, "kernel"),
+        ({"kernel": (3, 1.5)}, "kernel"),
         ({"stride": 0}, "stride"),
         ({"dilation": (1, 0)}, "dilation"),
         ({"groups": 0}, "groups"),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from tests.unit.nn.applied import apply, random_inputs
 
-from gradc import differentiate
+from gradc import differentiate, random
 from gradc import nn as layers
 from gradc.nn import losses
 
@@ -83,6 +83,21 @@ def test_pooling(size, stride, padding):
     )
 
 
+@pytest.mark.parametrize(("size", "stride", "padding"), [(2, 2, 0), (3, 2, 1), (4, 3, 2)], ids=str)
+def test_pooling_of_sequences(size, stride, padding):
+    x = random_inputs((2, 11))
+    agree(
+        layers.MaxPool(size, stride, padding),
+        lambda _, x: functional.max_pool1d(x, size, stride, padding),
+        *x,
+    )
+    agree(
+        layers.AvgPool(size, stride, padding),
+        lambda _, x: functional.avg_pool1d(x, size, stride, padding, count_include_pad=False),
+        *x,
+    )
+
+
 @pytest.mark.parametrize("shape", [(4,), (4, 5), (4, 3, 2)], ids=str)
 @pytest.mark.parametrize("training", [True, False])
 def test_batch_normalisation_and_its_running_averages(shape, training):
@@ -151,12 +166,74 @@ def test_attention(heads, causal):
     agree(layers.Attention(heads, causal=causal), way, *random_inputs((5, 4)))
 
 
+@pytest.mark.parametrize("shape", [(4,), (3, 4)], ids=str)
+@pytest.mark.parametrize("bias", [True, False])
+def test_dense(shape, bias):
+    agree(
+        layers.Dense(5, bias),
+        lambda arrays, x: functional.linear(x, arrays["weight"].T, arrays.get("bias")),
+        *random_inputs(shape),
+    )
+
+
+@pytest.mark.parametrize("shape", [(), (4,), (2, 3)], ids=str)
+def test_embedding(shape):
+    numbers = np.random.default_rng(5).integers(0, 6, (8, *shape))
+    agree(layers.Embedding(6, 3), lambda arrays, x: functional.embedding(x, arrays["weight"]), numbers)
+
+
+def test_dropout():
+    numbers = random.uniform(7, (3, 5, 4))
+    mask = torch.tensor(numbers < 0.7)
+    x = random_inputs((5, 4))
+    agree(layers.Dropout(0.3), lambda _, x: mask * x / 0.7, *x, uniform=numbers)
+    agree(
+        layers.Dropout(0.3),
+        lambda _, x: functional.dropout(x, 0.3, training=False),
+        *x,
+        uniform=numbers,
+        training=False,
+    )
+
+
+@pytest.mark.parametrize(("axis", "shape"), [(0, (6,)), (0, (6, 3, 2)), (-1, (3, 6))], ids=str)
+def test_maxout(axis, shape):
+    at = axis % len(shape) + 1
+    agree(layers.Maxout(3, axis), lambda _, x: x.unflatten(at, (2, 3)).amax(at + 1), *random_inputs(shape))
+
+
+SHAPES = [
+    (layers.GlobalAvgPool(), lambda x: functional.adaptive_avg_pool2d(x, 1).flatten(1), [(3, 4, 5)]),
+    (layers.GlobalAvgPool(), lambda x: functional.adaptive_avg_pool1d(x, 1).flatten(1), [(3, 4)]),
+    (layers.Flatten(), lambda x: torch.flatten(x, 1), [(3, 4, 5)]),
+    (layers.Reshape((2, -1, 3)), lambda x: torch.unflatten(x, 1, (2, -1, 3)), [(12,)]),
+    (layers.Concatenate(), lambda *x: torch.cat(x, 1), [(2, 3), (4, 3)]),
+    (layers.Concatenate(-1), lambda *x: torch.cat(x, 2), [(2, 3), (2, 1), (2, 4)]),
+    (layers.Add(), lambda x, y: torch.add(x, y), [(2, 3), (2, 3)]),
+    (layers.Function(lambda x: np.sin(x) * x), lambda x: torch.sin(x) * x, [(4, 2)]),
+]
+
+
+@pytest.mark.parametrize(("layer", "way", "shapes"), SHAPES, ids=[type(row[0]).__name__ for row in SHAPES])
+def test_layers_that_learn_nothing(layer, way, shapes):
+    agree(layer, lambda _, *x: way(*x), *random_inputs(*shapes))
+
+
+def test_an_equation_is_a_bilinear_layer():
+    agree(
+        layers.Equation("z[n,o] = sum[i,j] w[o,i,j] * x[n,i] * y[n,j]", {"w": (3, 4, 2)}),
+        lambda arrays, x, y: functional.bilinear(x, y, arrays["w"]),
+        *random_inputs((4,), (2,)),
+    )
+
+
 # --- losses -------------------------------------------------------------------------------------------------
 
 RNG = np.random.default_rng(31)
 SCORES, OTHER = RNG.normal(size=(6, 4)) * 2, RNG.normal(size=(6, 4))
 LABELS, SOFT = RNG.integers(0, 4, 6), RNG.dirichlet(np.ones(4), 6)
 BITS = RNG.integers(0, 2, (6, 4)).astype(float)
+PROBABILITIES = RNG.dirichlet(np.ones(4), 6)
 
 LOSSES = [
     (losses.SoftmaxCrossEntropy(), LABELS, functional.cross_entropy),
@@ -173,11 +250,23 @@ LOSSES = [
     ),
     (losses.Hinge(), LABELS, lambda s, y: 4 * functional.multi_margin_loss(s, y)),
     (losses.Hinge(0.5, squared=True), LABELS, lambda s, y: 4 * functional.multi_margin_loss(s, y, 2, 0.5)),
+    (losses.Perceptron(), LABELS, lambda s, y: (s.amax(-1) - s.gather(-1, y[:, None])[:, 0]).mean()),
+    (losses.Perceptron(binary=True), BITS, lambda s, t: functional.relu(s * (1 - 2 * t)).mean()),
     (losses.Logistic(), BITS, functional.binary_cross_entropy_with_logits),
+    (
+        losses.Logistic(0.2),
+        BITS,
+        lambda s, t: functional.binary_cross_entropy_with_logits(s, 0.8 * t + 0.1),
+    ),
     (
         losses.Divergence(),
         SOFT,
         lambda s, t: functional.kl_div(functional.log_softmax(s, -1), t, reduction="batchmean"),
+    ),
+    (
+        losses.Divergence(scores=False),
+        SOFT,
+        lambda s, t: functional.kl_div(s.log(), t, reduction="batchmean"),
     ),
     (losses.SquaredError(), OTHER, functional.mse_loss),
     (losses.AbsoluteError(), OTHER, functional.l1_loss),
@@ -188,7 +277,8 @@ LOSSES = [
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize(("loss", "target", "way"), LOSSES, ids=[str(row[0]) for row in LOSSES])
 def test_losses(loss, target, way, dtype):
-    scores = SCORES.astype(dtype)
+    given_probabilities = loss == losses.Divergence(scores=False)
+    scores = (PROBABILITIES if given_probabilities else SCORES).astype(dtype)
     target = target if target.dtype.kind == "i" else target.astype(dtype)
     run = differentiate(lambda s, t: loss(s, t), wrt="s", target="interpret")
     value, gradient = run.value_and_grad(scores, target)
@@ -198,3 +288,17 @@ def test_losses(loss, target, way, dtype):
     rtol = 1e-11 if dtype == np.float64 else 1e-5
     np.testing.assert_allclose(value, expected.item(), rtol=rtol)
     np.testing.assert_allclose(gradient, given.grad.numpy(), rtol=100 * rtol, atol=rtol / 10)
+
+
+@pytest.mark.parametrize("mask", [False, True])
+def test_weights_of_examples(mask):
+    weights = np.random.default_rng(8).uniform(size=6)
+    weights = (weights > 0.5).astype(float) if mask else weights
+    loss = losses.SoftmaxCrossEntropy()
+    run = differentiate(lambda s, y, w: loss(s, y, w), wrt="s", target="interpret")
+    value, gradient = run.value_and_grad(SCORES, LABELS, weights)
+    given, shares = tensor(SCORES), torch.tensor(weights / weights.sum())
+    expected = functional.cross_entropy(given, torch.tensor(LABELS), reduction="none") @ shares
+    expected.backward()
+    np.testing.assert_allclose(value, expected.item(), rtol=1e-12)
+    np.testing.assert_allclose(gradient, given.grad.numpy(), rtol=1e-10, atol=1e-14)

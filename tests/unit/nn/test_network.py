@@ -18,7 +18,7 @@ from gradc.nn.layers.shapes import Add, Flatten
 from gradc.nn.losses import Logistic, Loss, SoftmaxCrossEntropy, SquaredError
 from gradc.nn.network import Network
 from gradc.nn.optimisers import Adam, Momentum, Optimiser
-from gradc.nn.regularisers import L2
+from gradc.nn.regularisers import L1, L2
 
 rng = np.random.default_rng(1)
 
@@ -261,3 +261,85 @@ def test_gradients_are_those_of_a_training_step():
     assert value == pytest.approx(moved(0.0), rel=1e-12)
     squares = sum(float(np.square(gradient).sum()) for gradient in gradients.values())
     assert (moved(1e-5) - moved(-1e-5)) / 2e-5 == pytest.approx(squares, rel=1e-6)
+
+
+def test_a_layers_own_regulariser_replaces_the_networks():
+    x, y = rng.normal(size=(5, 3)), rng.normal(size=(5, 2))
+
+    def loss(**options: Any) -> tuple[float, dict[str, np.ndarray]]:
+        network = Network(
+            Dense(4, regulariser=options.pop("own", None)), Dense(2), shape=3, loss=SquaredError(), **options
+        )
+        return network.gradients(x, y)[0], network.parameters
+
+    plain, parameters = loss()
+    first, second = parameters["dense_1.weight"], parameters["dense_2.weight"]
+    assert loss(regulariser=L2(0.2))[0] == pytest.approx(
+        plain + 0.1 * (np.square(first).sum() + np.square(second).sum()), rel=1e-12
+    )
+    assert loss(own=L1(0.3))[0] == pytest.approx(plain + 0.3 * abs(first).sum(), rel=1e-12)
+    assert loss(own=L1(0.3), regulariser=L2(0.2))[0] == pytest.approx(
+        plain + 0.3 * abs(first).sum() + 0.1 * np.square(second).sum(), rel=1e-12
+    )
+
+
+def test_a_layer_that_nobody_takes_is_refused():
+    with pytest.raises(ArgumentError, match="no layer takes the output of layer unused"):
+        Network(
+            Dense(4), Dense(4, name="unused"), Dense(2, inputs=("dense_1",)), shape=3, loss=SquaredError()
+        )
+
+
+@pytest.mark.parametrize("given", [-1, 1.5, True, None])
+def test_what_is_no_seed_is_refused(given):
+    with pytest.raises(ArgumentError, match="is no seed"):
+        Network(Dense(4), shape=3, loss=SquaredError(), seed=given)
+
+
+def test_what_is_no_loss_is_refused():
+    name: Any = "SquaredError"
+    with pytest.raises(ArgumentError, match="is no loss"):
+        Network(Dense(4), shape=3, loss=name)
+
+
+def test_wide_outputs_are_evaluated_few_at_a_time():
+    wide = Network(Dense(2**23), Dense(1, bias=False), shape=1, loss=SquaredError(), dtype="float32")
+    assert [len(part) for part in wide._chunks(np.zeros((9, 1)))] == [4, 4, 1]
+    assert [len(part) for part in small()._chunks(np.zeros((513, 3)))] == [512, 1]
+
+
+def test_the_kernels_of_a_network_know_all_shapes_but_the_batch():
+    network = small()
+    source = network.step.inspect(Momentum(0.1), 16).source
+    assert "x: f64[batch, 3]" in source
+    assert "_n0" not in source
+
+
+def test_the_graph_of_a_network_is_its_layers():
+    network = Network(
+        Dense(4, name="first"),
+        Dense(4, name="second"),
+        Add(inputs=("first", "second")),
+        Dense(2, name="last"),
+        shape=3,
+        loss=SquaredError(),
+    )
+    graph = network.graph().graph
+    assert [node.label for node in graph.nodes] == [
+        "input", "Dense(4)", "Dense(4)", "Add()", "Dense(2)", "output",
+    ]  # fmt: skip
+    assert [(wire.source, wire.target, wire.type) for wire in graph.wires] == [
+        ("input", "first", "3"),
+        ("first", "second", "4"),
+        ("first", "add_1", "4"),
+        ("second", "add_1", "4"),
+        ("add_1", "last", "4"),
+        ("last", "output", "2"),
+    ]
+    x, y = rng.normal(size=(5, 3)), rng.normal(size=(5, 2))
+    found = {(wire.source, wire.target): wire for wire in network.graph(x, y).graph.wires}
+    assert np.allclose(found["last", "output"].value, network.predict(x))
+    signals = network.signals(x, y)
+    assert np.array_equal(found["add_1", "last"].gradient, signals.output_gradients["add_1"])
+    assert found["first", "add_1"].gradient is None  # it is a part of the sum
+    assert "<svg" in network.graph(x, y).svg

@@ -41,7 +41,9 @@ class _Convolution(Layer):
 
     def windows(self) -> Windows:
         """Return the windows of the kernel."""
-        return windows(self, self.axes, self.kernel, self.stride, self.padding, self.dilation)
+        return windows(
+            self, self.axes, self.kernel, self.stride, self.padding, self.dilation, called="kernel"
+        )
 
     def output_shape(self, shape: Shape) -> Shape:
         """Return the shape of the output: channels and how many windows fit."""

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from gradc.ir.extents import show, symbol
+from gradc.lang.annotations import f64
 from gradc.nn.layer import Array, Context, Initialiser, Layer, Parameter, Shape
 from gradc.nn.layers.options import glorot, refused
 
@@ -41,7 +43,7 @@ class Function(Layer):
 
     def output_shape(self, *shapes: Shape) -> Shape:
         """Return the shape that tracing the function gives."""
-        return traced_shape(self, self.function, *shapes)
+        return traced_shape(self, lambda inputs, learned: self.function(*inputs), shapes, {})
 
     def apply(self, context: Context, *inputs: Array) -> Array:
         """Return the value of the function."""
@@ -104,14 +106,13 @@ class Equation(Layer):
                 *shapes,
                 do="name as many inputs",
             )
-        held = {name: np.zeros(shape) for name, shape in self.learned.items()}
-        return traced_shape(self, lambda *inputs: self._value(held, inputs), *shapes)
+        return traced_shape(self, self._value, shapes, self.learned)
 
     def apply(self, context: Context, *inputs: Array) -> Array:
         """Return the value of the equation."""
-        return self._value(context, inputs)
+        return self._value(inputs, context)
 
-    def _value(self, learned: Any, inputs: tuple[Array, ...]) -> Array:
+    def _value(self, inputs: tuple[Array, ...], learned: Any) -> Array:
         rest = iter(inputs)
         names = parameter_names(self.text)
         return _equation(self.text)(
@@ -134,8 +135,21 @@ def parameter_names(text: str) -> tuple[str, ...]:
     return Parsed(text).parameters
 
 
-def traced_shape(layer: Layer, function: Callable[..., Any], *shapes: Shape) -> Shape:
+def traced_shape(
+    layer: Layer, function: Callable[..., Any], shapes: tuple[Shape, ...], learned: Mapping[str, Shape]
+) -> Shape:
     """Return the shape of what a function makes of a batch, without the batch, by tracing it.
+
+    Parameters
+    ----------
+    layer : Layer
+        What messages are about.
+    function : callable
+        Takes a tuple of inputs, and a mapping of what is learned.
+    shapes : tuple of tuple of int
+        Of the inputs, without the batch.
+    learned : mapping of name to shape
+        Of what is learned.
 
     Raises
     ------
@@ -146,16 +160,21 @@ def traced_shape(layer: Layer, function: Callable[..., Any], *shapes: Shape) -> 
 
     batch = 2 + max((extent for shape in shapes for extent in shape), default=0)  # unlike all other extents
 
-    def extents(*inputs: Any) -> Any:
-        return tuple(extent * 1.0 for extent in (len(inputs[0]), *function(*inputs).shape))
+    def traced(inputs: Any, held: Any) -> Any:
+        return function(inputs, held)
 
-    # The values themselves are not returned, so nothing is computed but the extents.
-    run = differentiate(extents, target="interpret")
-    first, *found = (int(extent) for extent in run(*(np.zeros((batch, *shape)) for shape in shapes)))
-    if not found or found[0] != first:
+    traced.__annotations__ = {
+        "inputs": {at: f64[("batch", *shape)] for at, shape in enumerate(shapes)},
+        "held": {name: f64[tuple(shape)] for name, shape in learned.items()},
+    }
+    inputs = tuple(np.zeros((batch, *shape)) for shape in shapes)
+    at = differentiate(traced).at(inputs, {name: np.zeros(shape) for name, shape in learned.items()})
+    program, _ = at.program_and_inputs()  # nothing is computed
+    found = program.types[program.outputs[0]].shape
+    if not found or found[0] != symbol("batch") or not all(isinstance(size, int) for size in found[1:]):
         raise layer.refuse(
             "the result does not have the batch as its first axis",
             *shapes,
-            do=f"return an array of shape (batch, ...); of a batch of {batch} it was {tuple(found)}",
+            do=f"return an array of shape (batch, ...); it was ({', '.join(map(show, found))})",
         )
-    return tuple(found[1:])
+    return tuple(size for size in found[1:] if isinstance(size, int))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from gradc.nn.layer import Array, Layer, Shape
 from gradc.nn.layers.options import is_whole, refused
 
 PerAxis: TypeAlias = int | Sequence[int]
-Padding: TypeAlias = str | int | Sequence[int | Sequence[int]]
+Padding: TypeAlias = Literal["valid", "same"] | int | Sequence[int | Sequence[int]]
 Margins: TypeAlias = tuple[tuple[int, int], ...]
 
 POSITIONS, OFFSETS = "pqr", "ijk"  # letters of the index equations
@@ -79,9 +79,15 @@ class Windows:
 
 
 def windows(
-    layer: Layer, axes: int, size: PerAxis, stride: PerAxis, padding: Padding, dilation: PerAxis = 1
+    layer: Layer,
+    axes: int,
+    size: PerAxis,
+    stride: PerAxis,
+    padding: Padding,
+    dilation: PerAxis = 1,
+    called: str = "size",
 ) -> Windows:
-    """Return the windows that the fields of a layer describe, for so many axes.
+    """Return the windows that the fields of a layer describe, for so many axes; messages call the size `called`.
 
     Raises
     ------
@@ -89,7 +95,7 @@ def windows(
         A field is out of range, or has not one entry per axis.
     """
     return Windows(
-        _per_axis(layer, "size", size, axes),
+        _per_axis(layer, called, size, axes),
         _per_axis(layer, "stride", stride, axes),
         _per_axis(layer, "dilation", dilation, axes),
         _margins(layer, padding, axes),
