@@ -13,6 +13,7 @@ NAMES = (
     "call_overhead",
     "network_step",
     "training_step",
+    "convnet_step",
     "elementwise_chain",
     "elementary_functions",
     "first_call",

@@ -1,21 +1,18 @@
-"""A whole training step: forward, backward, and the update with momentum, in float32, beside PyTorch and JAX.
-
-Every way keeps its own parameters and updates them; what is compared first is the loss of the first step.
-"""
+"""A whole training step of dense layers, with momentum and in float32, beside NumPy, PyTorch and JAX."""
 
 from typing import Any
 
 import numpy as np
-from measuring import Row, Way, measure, peer, show, show_machine
+from measuring import Row, Way, measure, show, show_machine
+from steps import Task, compare, ways
 
 from gradc.nn.layers.activations import ReLU
 from gradc.nn.layers.dense import Dense
 from gradc.nn.losses import SoftmaxCrossEntropy
 from gradc.nn.network import Network
 from gradc.nn.optimisers import Momentum
-from gradc.nn.training import Training
 
-RATE, MOMENTUM = 0.01, 0.9
+RATE, MOMENTUM, RTOL = 0.01, 0.9, 1e-4
 Sizes = dict[str, tuple[int, tuple[int, ...]]]
 SIZES: Sizes = {
     "64-100-10, batch 64": (64, (64, 100, 10)),
@@ -31,23 +28,19 @@ def network(sizes: tuple[int, ...]) -> Network:
     return Network(*layers, shape=sizes[0], loss=SoftmaxCrossEntropy(), dtype="float32")
 
 
-def ways(batch: int, sizes: tuple[int, ...]) -> list[Way]:
-    """The ways, gradc first."""
+def task(batch: int, sizes: tuple[int, ...]) -> Task:
+    """Random examples, and a network for them."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(batch, sizes[0])).astype(np.float32)
-    y = rng.integers(0, sizes[-1], batch)
-    ours = network(sizes)
-    first = [value.copy() for value in ours.parameters.values()]
-    step, held_x, held_y = Training(ours, Momentum(RATE, MOMENTUM), x, y, batch=batch).bound(batch)
-    held_x[:], held_y[:] = x, y
-    found = [Way("gradc", step), Way("NumPy by hand", _numpy_step(first, x, y))]
-    torch, jax = peer("torch"), peer("jax")
-    if torch is not None:
-        found += [
-            Way(f"PyTorch, {mode}", _torch_step(torch, first, x, y, mode)) for mode in ("eager", "compiled")
-        ]
-    if jax is not None:
-        found.append(Way("JAX", _jax_step(jax, first, x, y)))
+    return Task(lambda: network(sizes), Momentum(RATE, MOMENTUM), x, rng.integers(0, sizes[-1], batch))
+
+
+def compared(made: Task) -> list[Way]:
+    """The ways, gradc first, after their losses have been compared."""
+    first, *others = ways(made, images=False)
+    start = list(made.make().parameters.values())
+    found = [first, Way("NumPy by hand", _numpy_step(start, made.x, made.labels)), *others]
+    compare(found, RTOL)
     return found
 
 
@@ -81,62 +74,11 @@ def _numpy_step(first: list[np.ndarray], x: np.ndarray, y: np.ndarray) -> Any:
     return step
 
 
-def _torch_step(torch: Any, first: list[np.ndarray], x: np.ndarray, y: np.ndarray, mode: str) -> Any:
-    parameters = [torch.tensor(value, requires_grad=True) for value in first]
-    optimiser = torch.optim.SGD(parameters, lr=RATE, momentum=MOMENTUM)
-    inputs, labels = torch.tensor(x), torch.tensor(y)
-
-    def loss(*values: Any) -> Any:
-        h = inputs
-        for at in range(0, len(values), 2):
-            h = h @ values[at] + values[at + 1]
-            h = torch.relu(h) if at + 2 < len(values) else h
-        return torch.nn.functional.cross_entropy(h, labels)
-
-    objective = torch.compile(loss) if mode == "compiled" else loss
-
-    def step() -> float:
-        optimiser.zero_grad()
-        value = objective(*parameters)
-        value.backward()
-        optimiser.step()
-        return float(value.detach())
-
-    return step
-
-
-def _jax_step(jax: Any, first: list[np.ndarray], x: np.ndarray, y: np.ndarray) -> Any:
-    jnp = jax.numpy
-    state = [jnp.asarray(value) for value in first], [jnp.zeros(value.shape, jnp.float32) for value in first]
-    inputs, labels = jnp.asarray(x), jnp.asarray(y)
-
-    def loss(values: list[Any]) -> Any:
-        h = inputs
-        for at in range(0, len(values), 2):
-            h = h @ values[at] + values[at + 1]
-            h = jax.nn.relu(h) if at + 2 < len(values) else h
-        return -jax.nn.log_softmax(h)[jnp.arange(len(labels)), labels].mean()
-
-    @jax.jit
-    def update(values: list[Any], velocity: list[Any]) -> Any:
-        value, gradient = jax.value_and_grad(loss)(values)
-        velocity = [MOMENTUM * v - RATE * g for v, g in zip(velocity, gradient, strict=True)]
-        return value, [p + v for p, v in zip(values, velocity, strict=True)], velocity
-
-    def step() -> float:
-        nonlocal state
-        value, *state = update(*state)
-        return float(value)
-
-    return step
-
-
 def run(small: bool = False) -> dict[str, list[Row]]:
     """Measure all sizes; with `small` tiny ones, to see that everything runs."""
     sizes: Sizes = {"small": (4, (5, 4, 3))} if small else SIZES
-    return {
-        name: measure(ways(*size), rtol=1e-4, pause=0.0 if small else 0.01) for name, size in sizes.items()
-    }
+    pause = 0.0 if small else 0.01
+    return {name: measure(compared(task(*size)), rtol=RTOL, pause=pause) for name, size in sizes.items()}
 
 
 if __name__ == "__main__":
