@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from gradc.command import answers, spec
+from gradc.command import answers
 from gradc.command.documents import to_json
-from gradc.command.inputs import Function, gather
 from gradc.command.request import Answer, Request
+from gradc.command.run import prepared
 from gradc.errors import InputRefused
 from gradc.explain.mathematics.derivation import Contribution, Derivation, Step, derivation
 from gradc.explain.mathematics.showing import show_derivation
-from gradc.pipeline import Options
 
 STYLES = ("plain", "latex")
 LISTED_ELEMENTS = 100  # of an array in JSON; larger arrays are given by shape, range and mean
@@ -47,8 +47,7 @@ def explain(request: Request, style: str, as_json: bool) -> Answer:
     """
     if style not in STYLES:
         raise InputRefused(f"--style {style!r} is unknown", do=f"use one of {', '.join(STYLES)}")
-    function = spec.load(request.spec, request.expr, Options(target="interpret"))
-    found = gather(Function(function), request, scalars=False)
+    function, found = prepared(replace(request, target="interpret"), draw=False)
     value, gradient = function.value_and_grad(**found.arguments)
     names = function.signature.wrt
     by_name = {names[0]: gradient} if function.signature.bare else dict(zip(names, gradient, strict=True))

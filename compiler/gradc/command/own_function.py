@@ -14,11 +14,10 @@ import numpy as np
 from gradc.api.differentiated import Differentiated
 from gradc.bench.frameworks import Explained
 from gradc.bench.workload import Run, Workload
-from gradc.command import answers, spec
-from gradc.command.inputs import Function, gather
+from gradc.command import answers
 from gradc.command.request import Request
+from gradc.command.run import prepared
 from gradc.errors import InputRefused
-from gradc.pipeline import Options
 
 PEERS = ("gradc", "interpreter", "numpy", "jax")
 
@@ -42,7 +41,6 @@ def workload(name: str, at: list[str], shape: list[str], inputs: str | None, see
     InputRefused
         The function is not there, or an argument has no value.
     """
-    function = spec.load(name, None, Options(target="cpu"))
     request = Request(
         spec=name,
         expr=None,
@@ -53,9 +51,10 @@ def workload(name: str, at: list[str], shape: list[str], inputs: str | None, see
         target="cpu",
     )
 
+    function, found = prepared(request, draw=False, examples=None)
+
     def given(small: bool) -> tuple[Any, ...]:
-        arguments = gather(Function(function), request, scalars=False).arguments
-        return function.signature.python.bind(**arguments).args
+        return function.signature.python.bind(**found.arguments).args
 
     interpreted = function.with_options(target="interpret")
     return Workload(

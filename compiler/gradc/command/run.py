@@ -33,11 +33,16 @@ REFUTED = ("WRONG", "KINK-WRONG", "NONDETERMINISTIC")
 TARGETS = ("cpu", "interpret")
 
 
-def prepared(request: Request, *, draw: bool) -> tuple[Differentiated[..., Any], Inputs]:
-    """Return the function and its arguments; `draw` allows to draw the variables of an expression."""
+def prepared(
+    request: Request, *, draw: bool, examples: int | None = networks.EXAMPLES
+) -> tuple[Differentiated[..., Any], Inputs]:
+    """Return the function and its arguments.
+
+    `draw` allows to draw the variables of an expression; `examples` is how many a network gets, None for a batch.
+    """
     one_of("--target", request.target, TARGETS)
     if networks.is_network(request.spec):
-        found = networks.NetworkSpec.of(request, networks.EXAMPLES)
+        found = networks.NetworkSpec.of(request, examples)
         return found.loss.with_options(target=request.target), found.inputs()
     function = spec.load(request.spec, request.expr, Options(target=request.target))
     return function, gather(Function(function), request, scalars=draw and request.expr is not None)

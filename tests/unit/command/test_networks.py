@@ -10,6 +10,7 @@ import pytest
 from tests.unit.command.support import gradc
 
 from gradc import nn
+from gradc.command import own_function
 
 TEXT = """[network]
 shape = 3
@@ -249,3 +250,17 @@ def test_a_folder_that_is_a_link_or_a_file_is_refused(net: str, data: str, tmp_p
         assert ran.code == 2
         assert "is no folder" in ran.err
     assert (tmp_path / "file").read_text() == "kept"
+
+
+def test_networks_are_explained_like_functions(net: str):
+    ran = gradc("explain", net)
+    assert ran.code == 0
+    assert "upstream" in ran.out
+    assert "parameters.dense_2.bias" in ran.out
+
+
+def test_networks_are_measured_with_a_batch(net: str):
+    found = own_function.workload(net, [], [], None, 0)
+    assert [np.shape(part) for part in found.inputs(False)[2:4]] == [(16, 3), (16,)]
+    (value, _), expected = found.ways["gradc"](*found.inputs(False))(), found.reference(*found.inputs(False))
+    assert value == pytest.approx(expected[0], rel=1e-5)

@@ -10,7 +10,7 @@ import math
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -85,17 +85,25 @@ def read(path: Path, limits: Limits) -> tuple[Network, Recipe, str]:
             why = f"it may have {DOTS}"
             raise document.refused((), "there are too many dots in a line", line=number, why=why)
     try:
-        parsed = tomllib.loads(text)
-        document = _Document(path, text, limits, places(text))
-        return document.described(parsed)
-    except tomllib.TOMLDecodeError as error:
-        found = re.search(r"at line (\d+)", str(error))
-        line = int(found[1]) if found else text.count("\n") + 1
-        why = re.sub(r" \(at .*\)$", "", str(error))
-        raise document.refused((), "this is no TOML", line=line, why=why, do="see https://toml.io") from None
+        parsed = _parsed(document)
+        return replace(document, found=places(text)).described(parsed)
     except (RecursionError, MemoryError) as error:
         what = "it is nested too deeply" if isinstance(error, RecursionError) else "it describes too much"
         raise document.refused((), what, do="describe a smaller network") from None
+
+
+def _parsed(document: _Document) -> dict[str, Any]:
+    try:
+        return tomllib.loads(document.text)
+    except tomllib.TOMLDecodeError as error:
+        found = re.search(r"at line (\d+)", str(error))
+        line = int(found[1]) if found else document.text.count("\n") + 1
+        why = re.sub(r" \(at .*\)$", "", str(error))
+        raise document.refused((), "this is no TOML", line=line, why=why, do="see https://toml.io") from None
+    except ValueError as error:  # of Python, which reads no whole number of thousands of digits
+        raise document.refused(
+            (), "a number cannot be read", why=str(error), do="give a shorter one"
+        ) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,13 +242,12 @@ class _Document:
         """Call a constructor; what it refuses is told with the line of the key that it names."""
         try:
             return make(**values)
-        except InputRefused:
-            raise
         except GradcError as error:
             named = (name for name in values if re.search(rf"\b{name}\b", f"{error.what} {error.why}"))
             key = next(named, None)
             at = place if key is None else (*place, key)
-            raise self.refused(at, error.what, why=error.why, do=error.do) from error
+            parts = [error.where if isinstance(error, InputRefused) else "", error.why]
+            raise self.refused(at, error.what, why="; ".join(filter(None, parts)), do=error.do) from error
 
     def _require_bounded(self, place: Place, value: Any) -> None:
         """Refuse numbers that are not finite or too great, and shapes of too many elements."""
