@@ -32,6 +32,7 @@ CHECKPOINT, WEIGHTS, DESCRIPTION, HISTORY = (
     "network.toml",
     "history.csv",
 )
+SECONDS = 1.0  # between two checkpoints: writing one to the disk takes as long as many epochs of a small network
 SHOWN = 512  # examples that statistics of layers are taken from
 LINES = 20  # that a training without a terminal prints, at most
 
@@ -93,6 +94,7 @@ def train(spec: Path, course: Course, as_json: bool) -> Answer:
         patience=recipe.patience,
         validation=validation,
         checkpoint=course.out / CHECKPOINT,
+        checkpoint_seconds=SECONDS,
         resume=course.resume,
         callbacks=[] if sys.stderr.isatty() else [_Lines(recipe.epochs)],
     )

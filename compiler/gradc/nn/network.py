@@ -181,8 +181,8 @@ class Network(Model):
         optimiser : Optimiser
             How a step changes the parameters.
         **options
-            ``epochs``, ``batch``, ``validation``, ``seed``, ``callbacks``, ``patience``, ``checkpoint``, ``resume`` and
-            ``progress``: those of `gradc.nn.training.fit`.
+            ``epochs``, ``batch``, ``validation``, ``seed``, ``callbacks``, ``patience``, ``checkpoint``,
+            ``checkpoint_seconds``, ``resume`` and ``progress``: those of `gradc.nn.training.fit`.
 
         Returns
         -------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ def fit(
     callbacks: Sequence[Callable[[Training, Epoch], object]] = (),
     patience: int | None = None,
     checkpoint: File | None = None,
+    checkpoint_seconds: float = 0.0,
     resume: bool = False,
     progress: bool = True,
 ) -> History:
@@ -48,7 +50,9 @@ def fit(
         Stop after so many epochs in a row without a smaller validation loss, or loss without validation data.  The
         parameters and statistics of the best epoch are kept then, and also when all epochs are over.
     checkpoint : str or path, optional
-        A file that is written after every epoch.
+        A file that is written after every epoch, and after the last one in any case.
+    checkpoint_seconds : float
+        The least time between two checkpoints: writing one can take longer than a short epoch.
     resume : bool
         Begin where the checkpoint was written; what follows has the same bits as without the break.
     progress : bool
@@ -70,6 +74,10 @@ def fit(
         The network has the parameters of the best epoch then, or the first ones.
     """
     _require_options(epochs, patience, checkpoint, resume)
+    if type(checkpoint_seconds) not in (int, float) or not checkpoint_seconds >= 0:
+        raise ArgumentError(
+            f"checkpoint_seconds={checkpoint_seconds!r} is no time", do="give a number of at least 0"
+        )
     training = Training(network, optimiser, x, y, batch=batch, seed=seed)
     if validation is not None:
         validation = network.data_of(*validation)
@@ -77,12 +85,15 @@ def fit(
         training.restore(checkpoint)
 
     trained = len(training.history)
+    kept = _Kept(training, checkpoint, checkpoint_seconds)
     try:
         with TrainingProgress(epochs, len(training.x), trained=trained, shown=progress) as bar:
-            stopped = _run(training, epochs, validation, patience, checkpoint, callbacks, bar)
+            stopped = _run(training, epochs, validation, patience, kept, callbacks, bar)
+        kept.save(last=True)
     except KeyboardInterrupt:
         stopped = INTERRUPTED
     except LossNotFinite:
+        kept.save(last=True)  # the training is where the epoch began
         training.keep_best()
         raise
     if patience is not None or stopped == INTERRUPTED:
@@ -91,12 +102,31 @@ def fit(
     return training.history
 
 
+class _Kept:
+    """Writes the checkpoint of a training, not more often than it shall."""
+
+    def __init__(self, training: Training, path: File | None, seconds: float) -> None:
+        self._training = training
+        self._path = path
+        self._seconds = seconds
+        self._written = float("-inf")
+        self._epochs = len(training.history)
+
+    def save(self, *, last: bool = False) -> None:
+        """Write it if there is an epoch that is not in it, and if it is due or the last."""
+        epochs, now = len(self._training.history), time.monotonic()
+        if self._path is None or epochs == self._epochs or (now < self._written + self._seconds and not last):
+            return
+        self._training.save(self._path)
+        self._written, self._epochs = time.monotonic(), epochs
+
+
 def _run(
     training: Training,
     epochs: int,
     validation: tuple[Any, Any] | None,
     patience: int | None,
-    checkpoint: File | None,
+    kept: _Kept,
     callbacks: Sequence[Callable[[Training, Epoch], object]],
     bar: TrainingProgress,
 ) -> str:
@@ -106,8 +136,7 @@ def _run(
             return NO_IMPROVEMENT
         found = training.epoch(validation, bar.step)
         bar.epoch(found.number, found.accuracy)
-        if checkpoint is not None:
-            training.save(checkpoint)
+        kept.save()
         for callback in callbacks:
             callback(training, found)
     return FINISHED

@@ -16,6 +16,7 @@ from safetensors.numpy import load, save
 from gradc.errors import ArgumentError, GradcError, InputRefused
 from gradc.nn import checkpoint
 from gradc.nn.checkpoint import load_network, save_network
+from gradc.nn.history import Epoch
 from gradc.nn.layers.activations import ReLU
 from gradc.nn.layers.dense import Dense
 from gradc.nn.layers.dropout import Dropout
@@ -352,3 +353,39 @@ def test_the_same_weights_are_the_same_bytes_in_every_process(tmp_path):
         subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True)
         found.add((tmp_path / "weights").read_bytes())
     assert len(found) == 1
+
+
+def test_checkpoints_keep_a_distance_and_the_last_epoch_is_written(tmp_path: Path):
+    place, seen = tmp_path / "run", []
+
+    def note(training: Training, epoch: Epoch) -> None:
+        seen.append(place.read_bytes())
+
+    options = {"batch": 32, "seed": 3, "callbacks": [note], "checkpoint": place}
+    network().fit(X, Y, optimiser=Momentum(RATE), epochs=3, checkpoint_seconds=1e9, **options)
+    assert seen[0] == seen[1] == seen[2] != place.read_bytes()
+    found = training()
+    found.restore(place)
+    assert len(found.history) == 3
+    seen.clear()
+    network().fit(X, Y, optimiser=Momentum(RATE), epochs=3, **options)
+    assert len(set(seen)) == 3
+    with pytest.raises(ArgumentError, match="is no time"):
+        network().fit(X, Y, optimiser=Momentum(RATE), epochs=3, checkpoint_seconds=-1.0, **options)
+
+
+def test_epochs_before_a_loss_that_is_not_finite_are_written(tmp_path: Path):
+    place = tmp_path / "run"
+
+    def poison(training: Training, epoch: Epoch) -> None:
+        if epoch.number == 2:
+            training.network.parameters["dense_1.weight"][0, 0] = 1e38
+
+    with pytest.raises(GradcError, match="epoch 3"):
+        network().fit(
+            X, Y, optimiser=Momentum(RATE), epochs=4, batch=32, seed=3, callbacks=[poison],
+            checkpoint=place, checkpoint_seconds=1e9,
+        )  # fmt: skip
+    found = training()
+    found.restore(place)
+    assert len(found.history) == 2
