@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 EPILOG = """
 SPEC is file.py:function or package.module:function. The file is run to find the function in it: keep what
-should not run then under `if __name__ == "__main__":`.
+should not run then under `if __name__ == "__main__":`. SPEC may also be net.toml, a network file, which is read
+as data alone.
 
 Exit codes: 0 fine, 1 a check failed, 2 input refused, 3 inconclusive, 70 a fault of gradc, 130 interrupted.
 """

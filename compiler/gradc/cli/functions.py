@@ -57,7 +57,7 @@ def check(
 ) -> Answer:
     """Compare the gradient with numerical differences.
 
-    SPEC may also be the folder of a kernel that `gradc compile` wrote. Exit code 0: they agree, 1: the
+    SPEC may also be the folder of a kernel that `gradc compile` wrote, or a network file. Exit code 0: they agree, 1: the
     gradient is wrong, 3: inconclusive. Arguments without a value are drawn at random: the variables of a
     formula, and arguments annotated like `x: f64["N", 3]`.
     """
@@ -221,7 +221,8 @@ def compile_(
 ) -> Answer:
     """Write a kernel that runs where NumPy, Numba and SciPy are, without gradc.
 
-    SPEC is run to find the function in it. Values matter only through their types: sizes are free.
+    SPEC is run to find the function in it. Values matter only through their types: sizes are free. Of a network
+    file the usual kernel is its prediction, with its weights; sizes are fixed but for the batch.
     """
     request = request_of(spec=spec, expr=expr, at=at, shape=shape, inputs=inputs, seed=seed, target="cpu")
 

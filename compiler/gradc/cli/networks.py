@@ -11,7 +11,7 @@ from gradc.cli.app import app, examples, quietly
 from gradc.command.parameters import Json
 from gradc.command.request import Answer
 
-NetworkFile = Annotated[Path, typer.Argument(metavar="NET.toml", help="A network file.")]
+NetworkFile = Annotated[Path, typer.Argument(metavar="NET", help="A network file: net.toml.")]
 
 
 @app.command(epilog=examples("gradc summary net.toml", "gradc summary net.toml --batch 128 --json"))
