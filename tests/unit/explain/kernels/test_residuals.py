@@ -104,10 +104,14 @@ def test_winners_of_a_maximum_are_values_of_the_function():
 
 def test_a_cotangent_without_a_name_of_one_belongs_to_the_derivative():
     def function(x):
-        one_name_of_thirty_characters = np.exp(x)
-        two_name_of_thirty_characters = np.square(one_name_of_thirty_characters)
-        six_name_of_thirty_characters = two_name_of_thirty_characters.sum()
-        return six_name_of_thirty_characters
+        one_name_that_has_so_many_characters_that_no_suffix_finds_room_ = np.exp(x)
+        two_name_that_has_so_many_characters_that_no_suffix_finds_room_ = np.square(
+            one_name_that_has_so_many_characters_that_no_suffix_finds_room_
+        )
+        six_name_that_has_so_many_characters_that_no_suffix_finds_room_ = (
+            two_name_that_has_so_many_characters_that_no_suffix_finds_room_.sum()
+        )
+        return six_name_that_has_so_many_characters_that_no_suffix_finds_room_
 
     stages = stages_of(function, vector(5))
     assert not any("_bar" in name for name in set(stages.adjoint.types) - {"x_bar"})
