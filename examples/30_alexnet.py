@@ -1,4 +1,4 @@
-# slow
+# full
 """AlexNet (Krizhevsky, Sutskever and Hinton, 2012) in full size: 60,965,224 parameters, trained and checked.
 
 The layers are the paper's; the training is not: four images, and no weight decay.

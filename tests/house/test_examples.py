@@ -1,6 +1,7 @@
 """Every example runs to its end, which is an assertion, as a user would run it.
 
-An example that takes more than about ten seconds says `# slow` in its first five lines.
+An example that takes more than about ten seconds says `# slow` in its first five lines; one that takes more than a
+minute says `# full`, and runs with `python -m pytest -m full` alone.
 """
 
 import subprocess
@@ -14,7 +15,8 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 def parameter(path: Path):
     head = path.read_text(encoding="utf-8").splitlines()[:5]
-    return pytest.param(path, id=path.name, marks=[pytest.mark.slow] if "# slow" in head else [])
+    marks = [getattr(pytest.mark, name) for name in ("slow", "full") if f"# {name}" in head]
+    return pytest.param(path, id=path.name, marks=marks)
 
 
 @pytest.mark.parametrize("example", [parameter(path) for path in sorted(EXAMPLES.glob("[0-9]*.py"))])
