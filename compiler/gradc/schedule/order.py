@@ -25,6 +25,8 @@ def step_cost(equation: Assign, order: Sequence[int], shapes: Mapping[str, Seque
         kept.pop()  # written out by LLVM: the loop around it is the innermost one
     if not kept:
         return 0
+    if kept[-1] < equation.rank:
+        kept = _around_windows(equation, kept, shapes)
     inner = kept[-1]
     reads = sum(_stride_cost(access, inner, shapes[access.tensor]) for access in accesses_of(equation))
     if inner >= equation.rank:
@@ -37,6 +39,29 @@ def step_cost(equation: Assign, order: Sequence[int], shapes: Mapping[str, Seque
         return reads + 1
     out = Access(equation.out, tuple(range(equation.rank)))
     return reads + 2 * _stride_cost(out, inner, equation.space[: equation.rank])
+
+
+def _around_windows(
+    equation: Assign, order: Sequence[int], shapes: Mapping[str, Sequence[Size]]
+) -> list[int]:
+    """The loops without short innermost ones over the result, where the loop around them runs along neighbours.
+
+    LLVM writes the short loops out, and sums for all places of a window in one pass.
+    """
+    kept = list(order)
+    while kept and kept[-1] < equation.rank and _is_unrolled(equation.space[kept[-1]]):
+        kept.pop()
+    out = Access(equation.out, tuple(range(equation.rank)))
+    touched = [
+        (out, equation.space[: equation.rank]),
+        *((a, shapes[a.tensor]) for a in accesses_of(equation)),
+    ]
+    along = (
+        kept
+        and kept[-1] < equation.rank
+        and all(_stride_cost(a, kept[-1], shape) == 1 for a, shape in touched)
+    )
+    return kept if along else list(order)
 
 
 def _is_unrolled(size: Size) -> bool:

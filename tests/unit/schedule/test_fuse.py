@@ -4,7 +4,7 @@ import pytest
 
 from gradc.ir.extents import Size, symbol
 from gradc.ir.index.build import Builder
-from gradc.ir.index.nodes import Access, Affine, Const, Program, Reduce
+from gradc.ir.index.nodes import Access, Affine, Const, Program, Reduce, affine
 from gradc.ir.index.show import show_left
 from gradc.ir.index.templates import template
 from gradc.ir.schedule import Leaf, Loop, Node, Schedule, leaves, show_schedule
@@ -230,6 +230,43 @@ def test_products_that_are_loops(a: tuple[int, ...], b: tuple[int, ...], space: 
     assert not {"product", "contract"} & set(steps)
     if space[0] is N and a[0] == 0:
         assert len(fuse(program).body) == 1
+
+
+def test_sums_for_the_places_of_a_window_run_along_the_channels_in_the_loops_that_make_a_factor():
+    build = Builder()
+    x, c = build.input("x", F64, (N, M + 2, 32)), build.input("c", F64, (N, M, 32))
+    y = build.pointwise("exp", c, name="y")
+    reads = Access(y, (2, 3, 1)), Access(x, (2, affine({0: 1, 3: 1}, 0), 1))
+    w = build.assign("mul", reads, (3, 32, N, M), F64, rank=2, reduce=SUM, name="w")
+    program = build.finish((w,))
+    assert tree(program) == [[[["compute y[i, j, k]", ["add w[i, j]"]]]]]
+    assert fuse(program).storage["y"].kind == "scalar"
+    *_, innermost = (node.extent for node in _loops(fuse(program).body))
+    assert innermost == 3
+
+
+def test_sums_for_the_places_of_a_window_run_along_the_window_where_channels_are_no_neighbours():
+    build = Builder()
+    x, y = build.input("x", F64, (N, 32, M + 2)), build.input("y", F64, (N, 32, M))
+    reads = Access(y, (2, 0, 3)), Access(x, (2, 0, affine({1: 1, 3: 1}, 0)))
+    w = build.assign("mul", reads, (32, 3, N, M), F64, rank=2, reduce=SUM, name="w")
+    assert [loop.extent for loop in _loops(fuse(build.finish((w,))).body)] == [32, 3, N, M]
+
+
+def test_sums_for_rows_of_a_few_numbers_run_along_these():
+    build = Builder()
+    reads = Access(build.input("a", F64, (N, M)), (2, 0)), Access(build.input("b", F64, (N, 3)), (2, 1))
+    w = build.assign("sub", reads, (M, 3, N), F64, rank=2, reduce=SUM, name="w")
+    assert [loop.extent for loop in _loops(fuse(build.finish((w,))).body)] == [N, M, 3]
+
+
+def _loops(nodes: tuple[Node, ...]) -> list[Loop]:
+    """Loops, outer ones first."""
+    found: list[Loop] = []
+    for node in nodes:
+        if isinstance(node, Loop):
+            found += [node, *_loops(node.body)]
+    return found
 
 
 @pytest.mark.parametrize(("batch", "role"), [((), "product"), ((0,), "contract")])

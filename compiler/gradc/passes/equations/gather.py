@@ -8,17 +8,20 @@ from gradc.ir.index.rewrite import map_operand, renumber
 from gradc.ir.index.templates import template
 from gradc.ir.names import NameSupply
 from gradc.ir.types import DType
+from gradc.passes.equations.windows import without_overlaps
 
 
 def gather(program: Program) -> Program:
     """Solve the targets of accumulations; a tensor whose targets are all solved is assigned instead.
 
     Requires: `program` is valid.  Ensures: the same sums, in the same order of contributions; a sum of
-    negative zeros stays negative, because nothing starts at zero any more.
+    negative zeros stays negative, because nothing starts at zero any more.  Short windows that overlap come first
+    (`gradc.passes.equations.windows`).
 
         w_bar[k, j] += h_bar[i, j] * x[i, k]      ->  w_bar[i, j] = sum[k] h_bar[k, j] * x[k, i]
         y_bar[i] += a[i];  y_bar[i] += b[i]       ->  y_bar_1 = a;  y_bar_2 = b;  y_bar = y_bar_1 + y_bar_2
     """
+    program = without_overlaps(program)
     contributions: dict[str, list[Accumulate]] = {}
     for equation in program.equations:
         if isinstance(equation, Accumulate):
