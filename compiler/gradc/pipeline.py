@@ -22,6 +22,7 @@ from gradc.ir.names import NameSupply
 from gradc.ir.stages import Stages
 from gradc.lowering.nest import lower
 from gradc.passes.equations.accumulators import wide_accumulators
+from gradc.passes.equations.copies import without_copies
 from gradc.passes.equations.factors import without_fixed_factors
 from gradc.passes.equations.gather import gather
 from gradc.passes.equations.invariants import without_invariants
@@ -135,7 +136,7 @@ def compile_program(program: Program, derivation: Derivation, options: Options) 
     stable, applied = timed("stabilise", lambda: stabilise(program) if options.stabilise else (program, ()))
     adjoint = timed("adjoint", lambda: DERIVATIONS[derivation.of](stable, derivation.wrt))
     optimised = timed(
-        "gather", lambda: gather(without_markers(adjoint))
+        "gather", lambda: gather(without_copies(without_markers(adjoint)))
     )  # sums become equations before they are simplified
     optimised = timed("invariants", lambda: without_invariants(optimised))
     optimised = timed("simplify", lambda: simplify(without_unit_axes(own_outputs(optimised))))

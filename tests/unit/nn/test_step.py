@@ -1,5 +1,6 @@
 """The training step of a network, before it is machine code."""
 
+import re
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,9 @@ import pytest
 
 from gradc import nn
 from gradc.errors import ArgumentError, InputRefused
+from gradc.explain.kernels.fusion import fusion
+from gradc.ir.index.nodes import outputs_of
+from gradc.ir.index.show import show_equation
 from gradc.nn.step import Step, arguments_of, batch_of, slots_of
 from gradc_runtime import numba_backend
 
@@ -57,6 +61,42 @@ def test_all_that_is_not_machine_code_is_shown_without_any():
         assert f"inout {name if name.startswith('s') else f'parameters_{name}'}" in shown.kernels
     with pytest.raises(AssertionError, match="machine code was made"):
         shown.stage("asm")
+
+
+CONVOLUTIONAL: dict[str, list[nn.Layer]] = {
+    "dense": [nn.Conv2D(4, 3, padding="same"), nn.ReLU(), nn.MaxPool(2), nn.Flatten(), nn.Dense(3)],
+    "pointwise": [nn.Conv2D(6, 1), nn.BatchNorm(), nn.ReLU(), nn.GlobalAvgPool(), nn.Dense(3)],
+    "separable": [
+        *(nn.Conv2D(4, 3, padding="same"), nn.BatchNorm(), nn.ReLU(), nn.MaxPool(3, stride=2)),
+        *(nn.Conv2D(4, 3, padding="same", groups=4, bias=False), nn.BatchNorm(), nn.ReLU()),
+        *(nn.Conv2D(8, 1, bias=False), nn.BatchNorm(), nn.ReLU(), nn.GlobalAvgPool(), nn.Dense(3)),
+    ],
+}
+
+
+@pytest.mark.usefixtures("no_machine_code")
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("optimiser", [nn.Momentum(0.1), nn.Adam()], ids=["momentum", "adam"])
+@pytest.mark.parametrize("name", CONVOLUTIONAL)
+def test_forward_and_backward_share_loops_as_in_value_and_grad(
+    name: str, optimiser: nn.Optimiser, channels: int
+):
+    net = nn.Network(*CONVOLUTIONAL[name], shape=(channels, 8, 8), loss=nn.SoftmaxCrossEntropy())
+    step = Step(net).inspect(optimiser, batch=4).stages
+    arguments = (net.parameters, net.statistics, *batch_of(net, 4), np.int64(0))
+    alone = net.objective_function.at(*arguments).inspect("value_and_grad").stages
+    gradients = set(alone.optimised.outputs[-len(net.parameters) :])  # here they are no results
+    gradients |= {f"{gradient}_wide" for gradient in gradients}
+    pairs = list(zip(step.optimised.equations, alone.optimised.equations, strict=False))
+    assert len(pairs) == len(alone.optimised.equations)
+    names = {outputs_of(ours)[0]: outputs_of(theirs)[0] for ours, theirs in pairs}
+    for ours, theirs in pairs:
+        if not gradients.intersection(outputs_of(theirs)):
+            renamed = re.sub(r"\w+", lambda name: names.get(name[0], name[0]), show_equation(ours))
+            assert renamed == show_equation(theirs)
+    groups = [{names.get(made) for made in group.tensors} - gradients - {None} for group in fusion(step)]
+    wanted = [set(group.tensors) - gradients for group in fusion(alone)]
+    assert [group for group in groups if group] == [group for group in wanted if group]
 
 
 def test_other_optimisers_have_other_kernels():

@@ -112,6 +112,26 @@ def test_paddings_are_along_the_axis_where_it_is_now():
     assert axes[1] == [axis - 1 for axis in axes[0]]
 
 
+def test_gradients_of_weights_have_channels_last_and_what_they_go_into_keeps_its_order():
+    depthwise = gradc.equation("y[n,c,p,q] = sum[i,j] k[c,i,j] * x[n,c,p+i,q+j]")
+
+    def descended(k: Any, x: Any) -> Any:
+        slope = gradc.differentiate(lambda k: np.square(depthwise(k, np.sin(x))).sum()).grad(k)
+        return k - 0.1 * slope
+
+    before = programs(descended, K[:2, 0], X, of="value")
+    found = verify(channels_last(before))
+    (text,) = (text for text in equations(found) if "sum[l, p, q]" in text)
+    gradient = text.split("[")[0]
+    channels, *offsets = shape_of(before, gradient)
+    assert shape_of(found, gradient) == [*offsets, channels]
+    assert not [name for name in found.types if name.startswith("k_") and name.endswith("_last")]
+    assert f"{gradient}[j, k, i]" in "".join(equations(found))
+    inputs = {"k": K[:2, 0], "x": X}
+    for mine, theirs in zip(evaluate(found, inputs), evaluate(before, inputs), strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-12, atol=1e-13)
+
+
 def test_a_result_that_is_a_part_of_another_one():
     def both(k: Any, x: Any) -> Any:
         h = CONVOLUTION(k, np.sin(x))

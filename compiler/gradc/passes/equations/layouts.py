@@ -13,7 +13,7 @@ of the library read and return keep the order of their axes: they are copied.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
@@ -74,16 +74,18 @@ class _Kinds:
     def __init__(self, program: Program) -> None:
         self.types = program.types
         self.parents: dict[Axis, Axis] = {}
-        spatial: set[Axis] = set()
+        moved: set[Axis] = set()
         for number, equation in enumerate(program.equations):
             if isinstance(equation, Assemble):
                 for part in equation.parts:
                     for axis in range(len(program.types[part].shape)):
                         self.join((part, axis), (equation.out, axis))
             elif not isinstance(equation, Call):
-                spatial |= self.look(number, equation)
-        self.spatial = {self.kind(axis) for axis in spatial}
-        self.channels = self.of_convolutions(program.equations)
+                moved |= self.look(number, equation)
+        self.channels, gradients = self.of_convolutions(program.equations)
+        self.spatial = {self.kind(axis) for axis in moved if axis[0] not in gradients}
+        # Places in a window, not in an image: what weights become in an update keeps the order of the weights.
+        self.offsets = {(gradients[place], axis) for place, axis in moved if place in gradients}
 
     def look(self, number: int, equation: Assign | Accumulate) -> set[Axis]:
         """Join axes that run with an index; the axes and indices of windows."""
@@ -98,22 +100,25 @@ class _Kinds:
                     self.join((access.tensor, axis), (number, terms[0][1]))
         return found
 
-    def of_convolutions(self, equations: Sequence[Equation]) -> set[Axis]:
-        """The kinds of channels.
+    def of_convolutions(self, equations: Sequence[Equation]) -> tuple[set[Axis], dict[str | int, str]]:
+        """The kinds of channels, and the gradients of weights by the numbers of their equations.
 
         A convolution and the gradient of its weights have the same form, with batch and channels in each other's
         place: the convolution comes first, and what contradicts it is no convolution.
         """
         channels: set[Axis] = set()
         batch: set[Axis] = set()
+        gradients: dict[str | int, str] = {}
         for number, equation in enumerate(equations):
             of_weights, of_images = (
                 {self.kind((number, at)) for at in indices} for indices in _outside_windows(equation)
             )
-            if not (of_weights & batch or of_images & channels):
+            if of_weights & batch or of_images & channels:
+                (gradients[number],) = outputs_of(equation)
+            else:
                 channels |= of_weights
                 batch |= of_images
-        return channels
+        return channels, gradients
 
     def join(self, first: Axis, second: Axis) -> None:
         self.parents[self.kind(first)] = self.kind(second)
@@ -135,12 +140,12 @@ class _Kinds:
         kinds = [self.kind((name, axis)) for axis in range(len(type_.shape))]
         if sum(kind in self.channels for kind in kinds) != 1:
             return None
-        return self.behind_pixels(kinds)
+        return self.behind_pixels(kinds, {at for at in range(len(kinds)) if (name, at) in self.offsets})
 
-    def behind_pixels(self, kinds: Sequence[Axis]) -> tuple[int, ...] | None:
-        """Positions, with those of channels behind the last one of a pixel; None if they are there."""
+    def behind_pixels(self, kinds: Sequence[Axis], offsets: Set[int] = frozenset()) -> tuple[int, ...] | None:
+        """Positions, with those of channels behind the last one of a pixel or in `offsets`; None if they are there."""
         channels = [at for at, kind in enumerate(kinds) if kind in self.channels]
-        last = max((at for at, kind in enumerate(kinds) if kind in self.spatial), default=-1)
+        last = max((at for at, kind in enumerate(kinds) if kind in self.spatial or at in offsets), default=-1)
         early = [at for at in channels if at < last]
         if not early:
             return None
