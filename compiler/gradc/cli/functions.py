@@ -57,9 +57,9 @@ def check(
 ) -> Answer:
     """Compare the gradient with numerical differences.
 
-    SPEC may also be the folder of a kernel that `gradc compile` wrote, or a network file. Exit code 0: they agree, 1: the
-    gradient is wrong, 3: inconclusive. Arguments without a value are drawn at random: the variables of a
-    formula, and arguments annotated like `x: f64["N", 3]`.
+    SPEC may also be the folder of a kernel that `gradc compile` wrote, or a network file. Exit code 0: they
+    agree, 1: the gradient is wrong, 3: inconclusive. Arguments without a value are drawn at random: the
+    variables of a formula, and arguments annotated like `x: f64["N", 3]`.
     """
     request = request_of(spec=spec, expr=expr, at=at, shape=shape, inputs=inputs, seed=seed, target=target)
     return quietly(lambda: verbs().check(request, json))

@@ -83,8 +83,8 @@ def train(
     """Train a network file on data.
 
     Forward, backward, update and running statistics are one kernel. What the file's [training] says holds where no
-    option says otherwise. DIR gets the weights, the history, a checkpoint (every second, between epochs), and the network file as
-    it was trained. Ctrl-C stops cleanly: the best weights are written (exit code 130).
+    option says otherwise. DIR gets the weights, the history, a checkpoint (every second, between epochs), and the
+    network file as it was trained. Ctrl-C stops cleanly: the best weights are written (exit code 130).
     """
 
     def verb() -> Answer:
