@@ -32,7 +32,9 @@ CHECKPOINT, WEIGHTS, DESCRIPTION, HISTORY = (
     "network.toml",
     "history.csv",
 )
-SECONDS = 1.0  # between two checkpoints: writing one to the disk takes as long as many epochs of a small network
+SECONDS = (
+    1.0  # between two checkpoints: writing one to the disk takes as long as many epochs of a small network
+)
 SHOWN = 512  # examples that statistics of layers are taken from
 LINES = 20  # that a training without a terminal prints, at most
 
