@@ -46,6 +46,7 @@ from gradc.nn.losses import (
     SoftmaxCrossEntropy,
     SquaredError,
 )
+from gradc.nn.masked import Masked
 from gradc.nn.memory import MemoryPlan
 from gradc.nn.network import Network
 from gradc.nn.optimisers import AdaGrad, Adam, AdamW, GradientDescent, Momentum, Optimiser, RMSProp
@@ -118,6 +119,7 @@ __all__ = [
     "LinearWarmup",
     "Logistic",
     "Loss",
+    "Masked",
     "MaxPool",
     "Maxout",
     "MemoryPlan",

@@ -83,6 +83,10 @@ class Loss(ABC):
         """Return the share of examples that are right; None where there is no right and wrong."""
         return None
 
+    def amount(self, target: np.ndarray) -> int:
+        """Return how much targets count beside others: how many examples they are."""
+        return len(target)
+
     def check_targets(self, target: np.ndarray, prediction_shape: Shape) -> None:
         """Refuse targets that do not fit predictions of a shape."""
         if self.target_kind == "labels":

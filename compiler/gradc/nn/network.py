@@ -85,12 +85,13 @@ class Network(Model):
             Examples or targets do not fit.
         """
         examples, targets = self.data_of(x, y)
-        total, shares, count = 0.0, [], len(examples)
+        total, shares, count = 0.0, [], self.loss.amount(targets)
         for part, wanted in zip(self._chunks(examples), self._chunks(targets), strict=True):
             value, output = self._judged(self.parameters, self.statistics, part, wanted)
-            total += float(value) * len(part)
+            amount = self.loss.amount(wanted)
+            total += float(value) * amount
             share = self.loss.accuracy(output, wanted)
-            shares += [] if share is None else [float(share) * len(part)]
+            shares += [] if share is None else [float(share) * amount]
         return total / count, sum(shares) / count if shares else None
 
     def activations(self, x: Any) -> dict[str, np.ndarray]:

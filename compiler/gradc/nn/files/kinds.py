@@ -12,7 +12,7 @@ from dataclasses import MISSING, dataclass, fields
 from functools import cache
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from gradc.nn import initialisers, losses, optimisers, regularisers, schedules
+from gradc.nn import initialisers, losses, masked, optimisers, regularisers, schedules
 from gradc.nn.layer import Initialiser, Layer, Regulariser
 from gradc.nn.layers import (
     activations,
@@ -94,6 +94,7 @@ LOSSES = _family(
     losses.AbsoluteError,
     losses.Huber,
     losses.Divergence,
+    masked.Masked,
 )
 REGULARISERS = _family("a regulariser", regularisers.L1, regularisers.L2, regularisers.Elastic)
 INITIALISERS = _family(
