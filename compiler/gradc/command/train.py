@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -37,6 +37,8 @@ SECONDS = (
 )
 SHOWN = 512  # examples that statistics of layers are taken from
 LINES = 20  # that a training without a terminal prints, at most
+
+Pair: TypeAlias = tuple[np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,9 @@ def train(spec: Path, course: Course, as_json: bool) -> Answer:
     _require_folder(course)
     print(plan(network, recipe.optimiser, recipe.batch, examples=(x, y)), file=sys.stderr)
     course.out.mkdir(parents=True, exist_ok=True)
-    NetworkFile(network, recipe).write(course.out / DESCRIPTION)
+    # Nothing but its checkpoint is written to the folder before an epoch has ended: what may still be refused, by the
+    # checkpoint of another training for one, leaves it as it was.
+    noted = _Noted(NetworkFile(network, recipe), course.out / DESCRIPTION)
     history = network.fit(
         x,
         y,
@@ -98,12 +102,12 @@ def train(spec: Path, course: Course, as_json: bool) -> Answer:
         checkpoint=course.out / CHECKPOINT,
         checkpoint_seconds=SECONDS,
         resume=course.resume,
-        callbacks=[] if sys.stderr.isatty() else [_Lines(recipe.epochs)],
+        callbacks=[noted, *([] if sys.stderr.isatty() else [_Lines(recipe.epochs)])],
     )
     network.save(course.out / WEIGHTS)
     NetworkFile(network, recipe, WEIGHTS).write(course.out / DESCRIPTION)
     write_whole(course.out / HISTORY, _table(history).encode())
-    written = [DESCRIPTION, CHECKPOINT, WEIGHTS, HISTORY]
+    written = [DESCRIPTION, *([CHECKPOINT] if history.epochs else []), WEIGHTS, HISTORY]
     if course.plots:
         written += _pictures(network, history, x[:SHOWN], y[:SHOWN], course.out)
     loss, accuracy = network.evaluate(*validation) if validation is not None else (None, None)
@@ -124,9 +128,6 @@ def _recipe(recipe: Recipe, course: Course) -> Recipe:
         return replace(recipe, **{name: value for name, value in given.items() if value is not None})
     except ArgumentError as error:
         raise InputRefused(error.what, where="options of gradc train", do=error.do) from error
-
-
-Pair = tuple[np.ndarray, np.ndarray]
 
 
 def _parts(network: Network, arrays: dict[str, np.ndarray], recipe: Recipe) -> tuple[Pair, Pair | None]:
@@ -167,6 +168,20 @@ def _require_folder(course: Course) -> None:
             f"{named(out)} holds a training already",
             do="--resume goes on with it, --force begins anew in its place, another --out keeps it",
         )
+
+
+class _Noted:
+    """Writes the network file beside the first checkpoint, so that a training that is cut off can go on."""
+
+    def __init__(self, file: NetworkFile, path: Path) -> None:
+        self._file = file
+        self._path = path
+        self._is_written = False
+
+    def __call__(self, training: Any, epoch: Epoch) -> None:
+        if not self._is_written:
+            self._file.write(self._path)
+            self._is_written = True
 
 
 class _Lines:

@@ -55,7 +55,7 @@ class MemoryPlan:
     beginning : int
         Copies of parameters, statistics and slots, to return to where an epoch fails.
     best : int
-        Copies of the parameters and statistics of the best epoch.
+        Copies of the parameters and statistics of the best epoch, and of the one that takes its place.
     examples : int
         The examples and targets that it was given; 0 where none are known.
     """
@@ -169,7 +169,7 @@ def planned(
         _bytes((arguments.x, arguments.y)),
         _temporaries(function, kernel, arguments),
         parameters + statistics + slots,
-        parameters + statistics,
+        2 * (parameters + statistics),
         _bytes(examples),
     )
 

@@ -193,16 +193,9 @@ class Training:
         )
         self.history.epochs.append(found)
         if is_better(found, self._best):
-            self._best = Best(found, self._kept())
+            # New arrays, not the old ones: Ctrl-C may come between two of them.
+            self._best = Best(found, files.copies(files.weights_of(self.network)))
         return found
-
-    def _kept(self) -> dict[str, np.ndarray]:
-        """Return copies of the weights, in the arrays of those before."""
-        weights = files.weights_of(self.network)
-        if self._best is None:
-            return files.copies(weights)
-        files.put(weights, self._best.weights)
-        return self._best.weights
 
     def _size(self, step: int) -> int:
         """Return how many examples a step of an epoch takes."""

@@ -185,13 +185,15 @@ def test_a_training_is_not_overwritten_without_saying_so(net: str, data: str, tm
     )
     assert not (tmp_path / "run").exists()
     assert gradc("train", net, "--data", data, "--out", out, "--epochs", "1").code == 0
-    before = (tmp_path / "run" / "weights.safetensors").read_bytes()
+    there = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+    before = there["weights.safetensors"]
     ran = gradc("train", net, "--data", data, "--out", out, "--epochs", "1", "--seed", "9")
     assert ran.code == 2
     assert "--force" in ran.err
     assert (tmp_path / "run" / "weights.safetensors").read_bytes() == before
     ran = gradc("train", net, "--data", data, "--out", out, "--epochs", "1", "--seed", "9", "--resume")
     assert "seed is 0 in the file and 9 here" in ran.err
+    assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()} == there
     assert (
         gradc("train", net, "--data", data, "--out", out, "--epochs", "1", "--seed", "9", "--force").code == 0
     )

@@ -46,7 +46,7 @@ def test_a_plan_counts_every_array():
     assert found.slots == 2 * parameters
     assert found.batch == 8 * (8 * 3 + 8 * 5)
     assert found.beginning == 3 * parameters + statistics
-    assert found.best == parameters + statistics
+    assert found.best == 2 * (parameters + statistics)
     assert found.examples == 8 * (100 * 3 + 100 * 5)
     assert found.step == 3 * parameters + statistics + found.batch + found.temporaries
     assert found.total == found.step + found.beginning + found.best + found.examples

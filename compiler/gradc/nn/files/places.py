@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TypeAlias
 
 Path: TypeAlias = tuple[str | int, ...]  # keys, and positions in arrays of tables, as in the parsed document
@@ -51,7 +51,7 @@ def places(text: str) -> dict[Path, int]:
     return found
 
 
-def line_of(found: dict[Path, int], path: Path) -> int:
+def line_of(found: Mapping[Path, int], path: Path) -> int:
     """Return the line of a path, or of what it is inside; 1 where there is none."""
     for end in range(len(path), 0, -1):
         if path[:end] in found:

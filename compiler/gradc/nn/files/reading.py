@@ -82,8 +82,8 @@ def read(path: Path, limits: Limits) -> tuple[Network, Recipe, str]:
     document = _Document(path, text, limits, {})
     for number, line in enumerate(text.split("\n"), 1):
         if line.count(".") > DOTS and not line.lstrip().startswith("#"):
-            why = f"it may have {DOTS}"
-            raise document.refused((), "there are too many dots in a line", line=number, why=why)
+            why, do = f"it may have {DOTS}", "write it in several lines"
+            raise document.refused((), "there are too many dots in a line", line=number, why=why, do=do)
     try:
         parsed = _parsed(document)
         return replace(document, found=places(text)).described(parsed)
@@ -119,7 +119,7 @@ class _Document:
         self, place: Place, what: str, *, why: str = "", do: str = "", line: int | None = None
     ) -> InputRefused:
         """Return (not raise) the error for what stands at a place of the file."""
-        number = line if line is not None else line_of(dict(self.found), place)
+        number = line if line is not None else line_of(self.found, place)
         lines = self.text.split("\n")
         said = lines[number - 1].strip() if number <= len(lines) else ""
         said = re.sub(r"\s+#[^\"']*$", "", said)
@@ -204,7 +204,7 @@ class _Document:
                 raise self.refused(
                     place,
                     f"{owner} lacks the key `{key.name}`",
-                    do=f"write {key.name} = {described(key.hint)}",
+                    do=f"write {key.name} = ...: {described(key.hint)}",
                 )
         return {
             name: self._value((*place, name), value, keys[name].hint, f"`{name}` of {owner}")
@@ -255,8 +255,8 @@ class _Document:
             numbers = list(_numbers(part))
             if any(not math.isfinite(number) for number in numbers if type(number) is float):
                 raise self.refused(place, "a number is not finite", do="give a finite number")
-            whole = math.prod(abs(number) for number in numbers if type(number) is int)
-            if whole > self.limits.elements:
+            whole = [abs(number) for number in numbers if type(number) is int]
+            if max(math.prod(whole), *whole, 0) > self.limits.elements:  # a 0 hides no other number
                 what = "an array is too large" if isinstance(part, list) else "a number is too great"
                 raise self.refused(place, what, why=f"the limit is {self.limits.elements}", do="give less")
 

@@ -146,6 +146,7 @@ WRONG = [
     ("channels = 4", "channels = true", "`channels` of Conv2D is true", 11, "a whole number"),
     ("channels = 4", "channels = 1.5", "`channels` of Conv2D is 1.5", 11, "a whole number"),
     ("channels = 4", "channels = 9223372036854775808", "a number is too great", 11, "less"),
+    ("kernel = [3, 3]", "kernel = [0, 9223372036854775808]", "an array is too large", 12, "less"),
     ("channels = 4", "channels = 1979-05-27", "`channels` of Conv2D is a date", 11, "a whole number"),
     ("kernel = [3, 3]", "kernel = [3, 3, 3]", "kernel", 12, ""),
     ("kernel = [3, 3]", "kernel = [3, [3]]", "`kernel` of Conv2D is the list", 12, "a list of whole numbers"),
