@@ -137,7 +137,8 @@ def _float_modulo(a: Number, b: Number) -> Number:
     return rest + b if (b < 0) != (rest < 0) else rest
 
 
-def _integer_floor_divide(a: Number, b: Number) -> Number:
+def integer_floor_divide(a: Number, b: Number) -> Number:
+    """``floor(a / b)`` of integers; 0 for a divisor of 0."""
     if b == 0:
         return type(a)(0)
     if b == -1:  # the one quotient that overflows is a trap on x86
@@ -145,7 +146,8 @@ def _integer_floor_divide(a: Number, b: Number) -> Number:
     return type(a)(a // b)
 
 
-def _integer_modulo(a: Number, b: Number) -> Number:
+def integer_modulo(a: Number, b: Number) -> Number:
+    """Rest of `integer_floor_divide`, with the sign of `b`; 0 for a divisor of 0."""
     if (b == 0) | (b == -1):
         return type(a)(0)
     return type(a)(a % b)
@@ -155,7 +157,8 @@ def _float_fmod(a: Number, b: Number) -> Number:
     return np.fmod(a, b)
 
 
-def _integer_fmod(a: Number, b: Number) -> Number:
+def integer_fmod(a: Number, b: Number) -> Number:
+    """Rest of ``trunc(a / b)``, with the sign of `a`; 0 for a divisor of 0."""
     if (b == 0) | (b == -1):
         return type(a)(0)
     rest = a % b
@@ -186,9 +189,9 @@ def _by_kind(
         return for_floats if isinstance(a, types.Float) else for_integers
 
 
-_by_kind(floor_divide, _float_floor_divide, _integer_floor_divide)
-_by_kind(modulo, _float_modulo, _integer_modulo)
-_by_kind(fmod, _float_fmod, _integer_fmod)
+_by_kind(floor_divide, _float_floor_divide, integer_floor_divide)
+_by_kind(modulo, _float_modulo, integer_modulo)
+_by_kind(fmod, _float_fmod, integer_fmod)
 _by_kind(power, _float_power, _integer_power)
 
 

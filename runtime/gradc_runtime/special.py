@@ -100,7 +100,7 @@ EULER_MACLAURIN = (
 def _zeta_of_positive(s: float, q: float) -> float:
     """Sum ``(q + k)**-s`` over k >= 0, for s > 1, q > 0: some terms, then Euler-Maclaurin (DLMF 25.11.5)."""
     total = 0.0
-    while q < 12.0:
+    while q < max(12.0, s + 8.0):  # the terms of the series fall only where q is larger than s
         total += q**-s
         q += 1.0
     total += q ** (1.0 - s) * (1.0 / (s - 1.0) + 0.5 / q)

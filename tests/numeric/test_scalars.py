@@ -11,6 +11,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
+import mpmath
 import numpy as np
 import pytest
 from numba import njit
@@ -176,6 +177,17 @@ def test_polygamma_left_of_the_origin():
     ordered()(orders, places, found)
     assert found[0, :4].tolist() == [np.inf, np.inf, 0.0, np.inf]  # every float beyond 2**53 is a pole
     assert np.isnan(found[0, 4])
+
+
+def test_polygamma_of_high_orders():
+    """Around where the sum of terms ends and the asymptotic series begins: that falls only beyond the order."""
+    orders = np.repeat([12.0, 30.0, 60.0], 4)
+    places = np.tile([0.5, 11.5, 12.5, 40.0], 3)
+    found = np.empty((2, orders.size))
+    ordered()(orders, places, found)
+    with mpmath.workdps(40):
+        wanted = [float(mpmath.polygamma(int(n), x)) for n, x in zip(orders, places, strict=True)]
+    np.testing.assert_allclose(found[0], wanted, rtol=64 * np.finfo(float).eps)
 
 
 INTEGERS = (
