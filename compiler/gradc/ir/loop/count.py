@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import assert_never
 
 from gradc.ir.extents import Polynomial, Size, add, evaluate, mul, product, symbol
 from gradc.ir.functions import FUNCTIONS, MARKERS, Result
@@ -18,14 +19,19 @@ from gradc.ir.index.call_operations import CALL_OPERATIONS
 from gradc.ir.loop.nodes import (
     AddTo,
     Apply,
+    Combine,
     Contract,
     For,
+    Launch,
+    Let,
     Library,
     Number,
     Product,
     Statement,
+    Stride,
     Tasks,
     Update,
+    When,
 )
 from gradc.ir.loop.sizes import NUMBER, columns_of, elements_of, size_of, strips_of
 from gradc.ir.loop.strip import Strip, strip_of
@@ -96,19 +102,50 @@ def _counted(statements: Sequence[Statement], types: Mapping[str, TensorType]) -
             case Tasks():
                 for key, inner in _counted(statement.body, types):
                     yield key, _over_parts(inner, statement)
-            case Contract():
-                dtype = types[statement.out].dtype
-                yield (CONTRACTION, dtype), product(tuple(map(size_of, statement.extents)))
-            case Product(out, left, _, transposed):
-                summed = types[left].shape[not transposed]
-                yield (CONTRACTION, types[out].dtype), mul(summed, product(types[out].shape))
-            case Library(outs, operation, ins):
-                given = tuple(types.get(name, NUMBER) for name in ins)
-                dtype = types[outs[0]].dtype
-                if operation in CALL_OPERATIONS and dtype.is_float:
-                    yield (LIBRARY, dtype), CALL_OPERATIONS[operation](given)
+            case Launch(name, body=body):
+                yield from _of_threads(body, name, {})
+            case Contract() | Product() | Library():
+                yield from _called(statement, types)
             case _:
                 yield from _applied(statement)
+
+
+def _called(
+    statement: Contract | Product | Library, types: Mapping[str, TensorType]
+) -> Iterator[tuple[Key, Size]]:
+    match statement:
+        case Contract():
+            dtype = types[statement.out].dtype
+            yield (CONTRACTION, dtype), product(tuple(map(size_of, statement.extents)))
+        case Product(out, left, _, transposed):
+            summed = types[left].shape[not transposed]
+            yield (CONTRACTION, types[out].dtype), mul(summed, product(types[out].shape))
+        case Library(outs, operation, ins):
+            given = tuple(types.get(name, NUMBER) for name in ins)
+            dtype = types[outs[0]].dtype
+            if operation in CALL_OPERATIONS and dtype.is_float:
+                yield (LIBRARY, dtype), CALL_OPERATIONS[operation](given)
+        case _:
+            assert_never(statement)
+
+
+def _of_threads(
+    statements: Sequence[Statement], name: str, dtypes: dict[str, DType]
+) -> Iterator[tuple[Key, Size]]:
+    """Functions in a body of a launch, as often as all threads together run it (`gradc.ir.loop.runs`)."""
+    for at, statement in enumerate(statements):
+        inside = f"{name}.{at}"
+        for key, times in _applied(statement):
+            yield key, mul(times, symbol(name))
+        match statement:
+            case Let(number, value):
+                dtypes[number] = value.dtype
+            case Combine(number, op) if dtypes[number].is_float:
+                yield (REDUCTIONS[op], dtypes[number]), symbol(inside)
+            case For(body=body) | Stride(body=body) | When(body=body):
+                yield from _of_threads(body, inside, dtypes)
+            case _:
+                pass
 
 
 def _over_parts(times: Size, tasks: Tasks) -> Size:

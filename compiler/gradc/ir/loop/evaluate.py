@@ -2,70 +2,57 @@
 
 Every operation has NumPy's meaning in the dtype of its operands; sums are added in loop order.  What compiled
 code would not notice is an error here: an index out of range, a read of an element that nobody has written.
+Launches run thread by thread (`gradc.ir.loop.grid`), where races are errors as well.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import cache
-from typing import Any, assert_never
+from collections.abc import Mapping
+from typing import assert_never
 
 import numpy as np
 
-from gradc.errors import ArgumentError, CompilerBug, GradcError, GuardFailed
-from gradc.ir.functions import FUNCTIONS
+from gradc.errors import ArgumentError, CompilerBug, GuardFailed
 from gradc.ir.index.calls import CALLS
+from gradc.ir.loop.grid import run_launch
+from gradc.ir.loop.machine import Machine, Other, Steps, text_of
+from gradc.ir.loop.meaning import Array
 from gradc.ir.loop.nodes import (
-    AddTo,
     Allocate,
-    Apply,
-    Carry,
+    Barrier,
     CheckIndices,
     Clear,
     Clock,
+    Combine,
     Contract,
-    Convert,
     Expr,
-    Extent,
-    For,
     From,
     Kernel,
-    Let,
+    Launch,
     Library,
-    Load,
-    Number,
     Parts,
     Product,
     Require,
+    Share,
     Statement,
-    Store,
     Tasks,
-    Update,
-    Var,
     View,
+    Width,
     number,
 )
-from gradc.ir.loop.show import show_expression, show_statement
+from gradc.ir.loop.show import show_statement
 from gradc.ir.loop.walk import expressions
 from gradc_runtime.contraction import add_contraction, contract, elements_of
 
 LIMIT = 10**7
 
-Array = Any  # ndarray or NumPy scalar
-
-COMBINE: dict[str, str] = {
-    "sum": "add",
-    "prod": "mul",
-    "max": "maximum",
-    "min": "minimum",
-    "any": "logical_or",
-    "all": "logical_and",
-}
-
 PARTS = 3  # of a loop that may run in parts, where it is that long
+WIDTH = 4  # threads that share a row, where it is that long
 
 
-def evaluate(kernel: Kernel, inputs: Mapping[str, Array], *, limit: int = LIMIT) -> tuple[Array, ...]:
+def evaluate(
+    kernel: Kernel, inputs: Mapping[str, Array], *, limit: int = LIMIT, order: int = 0, width: int = WIDTH
+) -> tuple[Array, ...]:
     """Return the results of `kernel`.
 
     Parameters
@@ -74,6 +61,10 @@ def evaluate(kernel: Kernel, inputs: Mapping[str, Array], *, limit: int = LIMIT)
         One array or scalar per parameter, of the declared dtype and rank; those for results are written to.
     limit : int
         How many statements may run.
+    order : int
+        Which order the blocks of a launch and the threads of a block run in: the seed of a shuffle.
+    width : int
+        How many threads share a row, a power of two, where the row and the kernel allow as many.
 
     Raises
     ------
@@ -82,7 +73,7 @@ def evaluate(kernel: Kernel, inputs: Mapping[str, Array], *, limit: int = LIMIT)
     CompilerBug
         Where the kernel does what compiled code would not notice.
     """
-    machine = _Machine(limit)
+    machine = _Machine(limit, order, width)
     for parameter in kernel.parameters:
         value = np.asarray(inputs[parameter.name])
         if value.dtype != parameter.dtype.numpy or value.ndim != parameter.rank:
@@ -100,21 +91,13 @@ def evaluate(kernel: Kernel, inputs: Mapping[str, Array], *, limit: int = LIMIT)
     return tuple(machine.complete(name) for name in kernel.results)
 
 
-def number_of(expression: Expr, values: Mapping[str, Array]) -> Array:
-    """Return the value of an expression, given those of the names in it."""
-    machine = _Machine(0)
-    machine.values.update(values)
-    return machine.scalar(expression)
+class _Machine(Machine):
+    """Runs what is outside of launches."""
 
-
-class _Machine:
-    """The values of all names, and for arrays which elements have been written."""
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self.steps = 0
-        self.values: dict[str, Array] = {}
-        self.written: dict[str, np.ndarray] = {}
+    def __init__(self, limit: int, order: int = 0, width: int = WIDTH) -> None:
+        super().__init__(Steps(limit))
+        self.shuffle = np.random.default_rng(order)
+        self.width = width
 
     def complete(self, name: str) -> Array:
         """Return a whole tensor, of which every element must have been written."""
@@ -123,56 +106,32 @@ class _Machine:
             raise CompilerBug(f"{name} is used before every element of it is written")
         return self.values[name]
 
-    # --- statements -------------------------------------------------------------------------------------
-
-    def run(self, statements: Sequence[Statement]) -> None:
-        """Run statements in order; loops nest as deep as a tensor has axes, so recursion is safe here."""
-        self.steps += len(statements)
-        if self.steps > self.limit:
-            raise GradcError(
-                f"the interpreter stopped after {self.limit} statements",
-                do="use smaller arrays, or a larger limit",
-            )
-        for statement in statements:
-            self.statement(statement)
-
-    def statement(self, statement: Statement) -> None:
-        match statement:
-            case Extent(name, value) | Let(name, value) | Carry(name, value):
-                self.values[name] = self.scalar(value)
-            case Update(name, op, value):
-                self.values[name] = _function(COMBINE[op])(self.values[name], self.scalar(value))
-            case Store(tensor, indices, value):
-                self.store(statement, tensor, indices, self.scalar(value))
-            case AddTo(tensor, indices, op, value):
-                total = self.element(statement, tensor, indices)
-                self.store(statement, tensor, indices, _function(COMBINE[op])(total, self.scalar(value)))
-            case For(index, extent, body):
-                for position in range(int(self.scalar(extent))):
-                    self.values[index] = np.int64(position)
-                    self.run(body)
-            case Require(condition, message):
-                if not self.scalar(condition):
-                    raise GuardFailed(message)
-            case _:
-                self.whole(statement)
-
-    def whole(
-        self,
-        statement: CheckIndices | Allocate | Clear | Parts | Tasks | Product | Contract | Library | Clock,
-    ) -> None:
-        """Statements about whole tensors and whole loops."""
+    def whole(self, statement: Other) -> None:
         match statement:
             case Parts(name, extent):
                 self.values[name] = np.int64(min(PARTS, int(self.scalar(extent))))
+            case Width(name, extent, most):
+                enough = 1 << max(int(self.scalar(extent)) - 1, 0).bit_length()
+                self.values[name] = np.int64(min(self.width, enough, most))
+            case Require(condition, message):
+                if not self.scalar(condition):
+                    raise GuardFailed(message)
             case Tasks():
                 self.tasks(statement)
+            case Launch():
+                run_launch(self, statement, self.shuffle)
+            case Allocate():
+                self.allocate(statement)
+            case Share() | Barrier() | Combine():
+                raise CompilerBug(f"{show_statement(statement)} stands outside a launch")
+            case _:
+                self.tensors(statement)
+
+    def tensors(self, statement: CheckIndices | Clear | Product | Contract | Library | Clock) -> None:
+        """Run a statement about whole tensors."""
+        match statement:
             case CheckIndices():
                 self.check(statement)
-            case Allocate(tensor, dtype, shape, zeroed):
-                sizes = tuple(int(self.scalar(size)) for size in shape)
-                self.values[tensor] = np.zeros(sizes, dtype.numpy)
-                self.written[tensor] = np.full(sizes, zeroed)
             case Clear():
                 self.clear(statement)
             case Product():
@@ -182,7 +141,7 @@ class _Machine:
             case Library():
                 self.library(statement)
             case Clock(tensor, position):
-                self.store(statement, tensor, (number(position),), np.int64(self.steps))
+                self.store(statement, tensor, (number(position),), np.int64(self.steps.taken))
             case _:
                 assert_never(statement)
 
@@ -234,7 +193,7 @@ class _Machine:
             written = self.written.get(name)
             if written is not None and (at or add) and not written[places[at]][elements[at]].all():
                 raise CompilerBug(
-                    f"{name} is used before every element of it is written", why=_text(statement)
+                    f"{name} is used before every element of it is written", why=text_of(statement)
                 )
         out, left, right = (self.values[name][place] for name, place in zip(names, places, strict=True))
         meaning = add_contraction if add else contract
@@ -247,77 +206,7 @@ class _Machine:
         shape = self.values[tensor].shape
         ends = [size + isinstance(at, From) for at, size in zip(view, shape, strict=False)]
         if any(not 0 <= start < end for start, end in zip(starts, ends, strict=True)):
-            raise CompilerBug(f"{tensor}{starts} is outside shape {shape}", why=_text(where))
+            raise CompilerBug(f"{tensor}{starts} is outside shape {shape}", why=text_of(where))
         return tuple(
             slice(s, None) if isinstance(at, From) else s for s, at in zip(starts, view, strict=True)
         )
-
-    # --- elements ---------------------------------------------------------------------------------------
-
-    def position(self, where: Statement | Expr, tensor: str, indices: Sequence[Expr]) -> tuple[int, ...]:
-        position = tuple(int(self.scalar(index)) for index in indices)
-        shape = self.values[tensor].shape
-        if len(position) != len(shape) or any(
-            not 0 <= at < size for at, size in zip(position, shape, strict=True)
-        ):
-            raise CompilerBug(f"{tensor}{list(position)} is outside shape {shape}", why=_text(where))
-        return position
-
-    def element(self, where: Statement | Expr, tensor: str, indices: Sequence[Expr]) -> Array:
-        if tensor.endswith(".shape"):
-            return np.int64(self.values[tensor.removesuffix(".shape")].shape[int(self.scalar(indices[0]))])
-        position = self.position(where, tensor, indices)
-        if tensor in self.written and not self.written[tensor][position]:
-            raise CompilerBug(f"{tensor}{list(position)} is read before it is written", why=_text(where))
-        return self.values[tensor][position]
-
-    def store(self, where: Statement, tensor: str, indices: Sequence[Expr], value: Array) -> None:
-        position = self.position(where, tensor, indices)
-        if tensor not in self.written:
-            raise CompilerBug(f"{tensor} is written to and was not allocated", why=_text(where))
-        self.values[tensor][position] = value
-        self.written[tensor][position] = True
-
-    # --- expressions ------------------------------------------------------------------------------------
-
-    def scalar(self, expression: Expr) -> Array:
-        """Return a NumPy scalar of the expression's dtype; only the chosen arm of a select is computed."""
-        match expression:
-            case Var(name, _):
-                value = self.values[name]
-            case Number(literal, dtype):
-                value = dtype.numpy.type(literal)
-            case Load(tensor, indices, _):
-                value = self.element(expression, tensor, indices)
-            case Convert(argument, dtype):
-                value = self.scalar(argument).astype(dtype.numpy)
-            case Apply("select", (condition, yes, no), _):
-                value = self.scalar(yes if self.scalar(condition) else no)
-            case Apply(function, arguments, _):
-                value = _function(function)(*[self.scalar(argument) for argument in arguments])
-            case _:
-                assert_never(expression)
-        if value.dtype != expression.dtype.numpy:
-            raise CompilerBug(f"{_text(expression)} is {value.dtype}, not {expression.dtype.value}")
-        return value
-
-
-def _text(where: Statement | Expr) -> str:
-    if isinstance(where, Var | Number | Load | Apply | Convert):
-        return show_expression(where)
-    return show_statement(where)
-
-
-@cache
-def _function(name: str) -> Callable[..., Array]:
-    """Return the NumPy meaning of an inventory function, on scalars."""
-    from scipy import special  # noqa: PLC0415  (0.2 s that most processes never need)
-
-    from gradc.ir.index import special_functions  # noqa: PLC0415
-
-    function = FUNCTIONS[name]
-    names = ", ".join(f"a{position}" for position in range(function.arity))
-    body = function.numpy.format(*(f"a{position}" for position in range(function.arity)))
-    namespace = {"np": np, "sp": special, **special_functions.NUMPY}
-    meaning = eval(f"lambda {names}: {body}", namespace)
-    return lambda *arguments: np.asarray(meaning(*arguments))[()]

@@ -26,19 +26,24 @@ from gradc.ir.loop.nodes import (
     Expr,
     For,
     From,
+    Launch,
     Let,
     Library,
     Load,
     Number,
     Product,
+    Share,
     Statement,
     Store,
+    Stride,
     Tasks,
     Var,
+    When,
 )
+from gradc.ir.loop.runs import value_of
 from gradc.ir.loop.sizes import size_of
 from gradc.ir.loop.strip import Strip, strip_of
-from gradc.ir.loop.walk import expressions, subexpressions
+from gradc.ir.loop.walk import every, expressions, subexpressions
 from gradc.ir.tensors import TensorType
 from gradc.ir.types import DType
 from gradc_runtime.contraction import positions
@@ -100,6 +105,7 @@ class _Walk:
         self.ranges: dict[str, int] = {}
         self.forms: dict[str, Form | None] = {}
         self.own: set[str] = set()
+        self.near: set[str] = set()
         self.reads: dict[str, _Region] = {}
         self.writes: dict[str, _Region] = {}
 
@@ -117,14 +123,22 @@ class _Walk:
                     self.loop(index, evaluate(size_of(extent), self.numbers), body, trips)
                 case Tasks():
                     self.tasks(statement)
-                case Let(name, value) if value.dtype is DType.INT64:
-                    self.forms[name] = self.form(value)
-                case Store(tensor, indices) | AddTo(tensor, indices):
-                    self.element(self.writes, tensor, indices, trips)
-                    if isinstance(statement, AddTo):
-                        self.element(self.reads, tensor, indices, trips)
+                case Launch():
+                    self.launch(statement)
                 case _:
-                    self.whole(statement)
+                    self.single(statement, trips)
+
+    def single(self, statement: Statement, trips: int) -> None:
+        """A statement without others in it."""
+        match statement:
+            case Let(name, value) if value.dtype is DType.INT64:
+                self.forms[name] = self.form(value)
+            case Store(tensor, indices) | AddTo(tensor, indices):
+                self.element(self.writes, tensor, indices, trips)
+                if isinstance(statement, AddTo):
+                    self.element(self.reads, tensor, indices, trips)
+            case _:
+                self.whole(statement)
 
     def loop(self, index: str, extent: int, body: Sequence[Statement], trips: int) -> None:
         if extent > 0:
@@ -139,6 +153,34 @@ class _Walk:
             self.forms[tasks.first] = ({}, 0)
             self.numbers[tasks.many] = extent
             self.block(tasks.body, 1)
+
+    def launch(self, launch: Launch) -> None:
+        """All threads at once; what they allocate and share is on the chip, not in memory."""
+        self.near |= {found.tensor for found in every(launch.body) if isinstance(found, Allocate | Share)}
+        self.forms[launch.block] = self.forms[launch.thread] = None
+        self.threads(launch.body, launch.name)
+
+    def threads(self, statements: Sequence[Statement], name: str) -> None:
+        """A body that all threads together run as often as its symbol says (`gradc.ir.loop.runs`)."""
+        trips = self.numbers[name]
+        if not trips:
+            return
+        for at, statement in enumerate(statements):
+            for expression in expressions(statement):
+                self.loads(expression, trips)
+            match statement:
+                case For(index, extent, body) | Stride(index, _, extent, _, body):
+                    # Together the threads go through the whole loop.
+                    many = value_of(extent, self.numbers)
+                    self.forms[index] = None if many is None else ({index: 1}, 0)
+                    self.ranges[index] = int(many or 1)
+                    self.threads(body, f"{name}.{at}")
+                case When(_, body):
+                    self.threads(body, f"{name}.{at}")
+                case Allocate():
+                    pass
+                case _:
+                    self.single(statement, trips)
 
     def strips(self, loop: For, strip: Strip, trips: int) -> None:
         """All strips at once: the lanes from the first index on are the whole loop."""
@@ -207,7 +249,8 @@ class _Walk:
                 into.setdefault(name, _Region()).boxes[tuple(map(range, shape))] = None
 
     def element(self, into: dict[str, _Region], tensor: str, indices: Sequence[Expr], trips: int) -> None:
-        self.place(into, tensor, [self.form(index) for index in indices], trips)
+        if tensor not in self.near:
+            self.place(into, tensor, [self.form(index) for index in indices], trips)
 
     def place(self, into: dict[str, _Region], tensor: str, forms: Sequence[Form | None], trips: int) -> None:
         """Note an access that is made `trips` times at a place with these forms on its axes."""

@@ -17,6 +17,13 @@
                | Contract(out, target, left, first, right, second, extents, add, views, again)
                | Library(outs, operation, ins, attributes)
                | Clock(tensor, position)                     note the time, in a kernel that measures itself
+               | Width(name, extent, most)                   name = how many threads share a row, a power of two
+               | Launch(name, block, thread, blocks, threads, body)   a grid of threads on a device
+    In a launch: Share(tensor, dtype, shape)                 an array that the threads of a block share
+               | Stride(index, first, extent, step, body)    for index in range(first, extent, step)
+               | When(condition, body)                       only where the condition holds
+               | Barrier()                                   all threads of a block wait for each other
+               | Combine(name, op, width)                    name = op over groups of `width` threads
     Expression := Var | Number | Load | Apply | Convert          interned: equality is identity
 
 Expressions carry their dtype, so that a printer never has to infer one.
@@ -24,178 +31,23 @@ Expressions carry their dtype, so that a printer never has to infer one.
 
 from __future__ import annotations
 
-import weakref
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
-import numpy as np
-
-from gradc.ir.functions import FUNCTIONS, result_dtype
+from gradc.ir.loop.expressions import Apply as Apply
+from gradc.ir.loop.expressions import Convert as Convert
+from gradc.ir.loop.expressions import Expr as Expr
+from gradc.ir.loop.expressions import Load as Load
+from gradc.ir.loop.expressions import Number as Number
+from gradc.ir.loop.expressions import Var as Var
+from gradc.ir.loop.expressions import applied as applied
+from gradc.ir.loop.expressions import apply as apply
+from gradc.ir.loop.expressions import convert as convert
+from gradc.ir.loop.expressions import load as load
+from gradc.ir.loop.expressions import neutral as neutral
+from gradc.ir.loop.expressions import number as number
+from gradc.ir.loop.expressions import var as var
 from gradc.ir.types import DType
-
-# --- Expressions --------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
-class Var:
-    """A local scalar: a loop index, an extent, an accumulator or the value of an equation."""
-
-    name: str
-    dtype: DType
-
-
-@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
-class Number:
-    """A literal."""
-
-    value: float | int | bool
-    dtype: DType
-
-
-@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
-class Load:
-    """``tensor[indices]``."""
-
-    tensor: str
-    indices: tuple[Expr, ...]
-    dtype: DType
-
-
-@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
-class Apply:
-    """An inventory function."""
-
-    function: str
-    arguments: tuple[Expr, ...]
-    dtype: DType
-
-
-@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
-class Convert:
-    """A value in another dtype."""
-
-    argument: Expr
-    dtype: DType
-
-
-Expr: TypeAlias = Var | Number | Load | Apply | Convert
-
-# The sanctioned module state of interning: weak, so kernels do not keep each other's expressions alive.
-_interned: weakref.WeakValueDictionary[tuple[Any, ...], Any] = weakref.WeakValueDictionary()
-
-
-def _intern(kind: type, *fields: Any) -> Any:
-    key = (kind, *fields, *(type(value) for value in fields if isinstance(value, int | float)))
-    if kind is Number and fields[0] == 0:
-        key = (*key, str(fields[0]))  # 0.0 and -0.0 are equal and differ
-    found = _interned.get(key)
-    if found is None:
-        found = _interned[key] = kind(*fields)
-    return found
-
-
-def var(name: str, dtype: DType = DType.INT64) -> Var:
-    """Return the interned variable."""
-    return _intern(Var, name, dtype)
-
-
-def number(value: float | int | bool, dtype: DType = DType.INT64) -> Number:
-    """Return the interned literal; NaN is one literal."""
-    if value != value:
-        return _intern(Number, _NAN, dtype)
-    return _intern(Number, value, dtype)
-
-
-_NAN = float("nan")
-
-
-def load(tensor: str, indices: tuple[Expr, ...], dtype: DType) -> Load:
-    """Return the interned element access."""
-    return _intern(Load, tensor, indices, dtype)
-
-
-def convert(argument: Expr, dtype: DType) -> Expr:
-    """`argument` in another dtype; literals convert at once."""
-    if argument.dtype is dtype:
-        return argument
-    if isinstance(argument, Number):
-        return number(dtype.numpy.type(argument.value).item(), dtype)
-    return _intern(Convert, argument, dtype)
-
-
-def apply(function: str, *arguments: Expr) -> Expr:
-    """Return an inventory function of expressions, with the exact simplifications that literals allow."""
-    simplified = _simplified(function, arguments)
-    if simplified is not None:
-        return simplified
-    dtype = result_dtype(FUNCTIONS[function], arguments[-1].dtype)
-    return _intern(Apply, function, arguments, dtype)
-
-
-def neutral(op: str, dtype: DType) -> Number:
-    """Return what a reduction starts from: the number that changes no other."""
-    if op in ("max", "min") and dtype.is_float:
-        return number(float("-inf" if op == "max" else "inf"), dtype)
-    if op in ("max", "min") and not dtype.is_bool:
-        limits = np.iinfo(dtype.numpy)
-        return number(int(limits.min if op == "max" else limits.max), dtype)
-    start = {"sum": 0, "prod": 1, "any": False, "all": True, "max": False, "min": True}[op]
-    return number(dtype.numpy.type(start).item(), dtype)
-
-
-def applied(function: str, arguments: tuple[Expr, ...], dtype: DType) -> Apply:
-    """Return the interned application as it stands: for rewriting what has been simplified before."""
-    return _intern(Apply, function, arguments, dtype)
-
-
-def _simplified(function: str, arguments: tuple[Expr, ...]) -> Expr | None:
-    """Laws that are exact for every float: ``1 * x``, ``x / 1``, and choices and comparisons of literals."""
-    if function == "select" and isinstance(arguments[0], Number):
-        return arguments[1] if arguments[0].value else arguments[2]
-    if len(arguments) != 2:
-        return None
-    left, right = arguments
-    if isinstance(left, Number) and isinstance(right, Number):
-        return _folded(function, left, right)
-    if function == "mul":
-        return right if _is(left, 1) else left if _is(right, 1) else None
-    if function == "div":
-        return left if _is(right, 1) else None
-    integral = not left.dtype.is_float
-    if function == "add" and integral:
-        return right if _is(left, 0) else left if _is(right, 0) else None
-    return left if function == "sub" and integral and _is(right, 0) else None
-
-
-def _folded(function: str, left: Number, right: Number) -> Number | None:
-    a, b = left.value, right.value
-    kind = right.dtype.numpy.type
-    match function:
-        case "eq":
-            return number(a == b, DType.BOOL)
-        case "ne":
-            return number(a != b, DType.BOOL)
-        case "lt":
-            return number(a < b, DType.BOOL)
-        case "gt":
-            return number(a > b, DType.BOOL)
-        case "add" | "sub" | "mul" if not isinstance(a, bool):
-            with np.errstate(all="ignore"):
-                value = {"add": np.add, "sub": np.subtract, "mul": np.multiply}[function](kind(a), kind(b))
-            return number(value.item(), right.dtype)
-        case _:
-            return None
-
-
-def _is(expression: Expr, value: int) -> bool:
-    return (
-        isinstance(expression, Number)
-        and not isinstance(expression.value, bool)
-        and expression.value == value
-    )
-
-
-# --- Statements ---------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -396,6 +248,79 @@ class Clock:
     position: int
 
 
+@dataclass(frozen=True, slots=True)
+class Width:
+    """Bind how many threads of a block share a row of `extent` elements: a power of two from 1 to `most`."""
+
+    name: str
+    extent: Expr
+    most: int
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """Run `body` once for every thread of a grid of `blocks` blocks of `threads` threads.
+
+    In the body `block` and `thread` are the numbers of the block and of the thread in it.  Blocks run in any order
+    and know nothing of each other.  The threads of a block run at once: they wait for each other at a `Barrier` and
+    a `Combine`, which all of them reach or none.  An element that a thread writes is touched by another only behind
+    such a statement, in the same block.  Arrays that a launch allocates are a thread's own.
+    """
+
+    name: str
+    block: str
+    thread: str
+    blocks: Expr
+    threads: int
+    body: tuple[Statement, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A new array of numbers nobody has written yet, one for each block of a launch; its shape is known."""
+
+    tensor: str
+    dtype: DType
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Stride:
+    """``for index in range(first, extent, step)``, the iterations that a thread has of a loop over `extent`."""
+
+    index: str
+    first: Expr
+    extent: Expr
+    step: Expr
+    body: tuple[Statement, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class When:
+    """Run `body` where the condition holds; what it defines is its own."""
+
+    condition: Expr
+    body: tuple[Statement, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Barrier:
+    """Wait until all threads of the block are here: each then sees what the others have written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Combine:
+    """Give every thread the reduction of `name` over its group: `width` threads of a block, counted from 0.
+
+    `width` is a power of two that divides the threads of a block.  Neighbours are combined first, then pairs of
+    neighbours, and so on: the order is always the same.
+    """
+
+    name: str
+    op: str
+    width: Expr
+
+
 Statement: TypeAlias = (
     Extent
     | Require
@@ -414,6 +339,13 @@ Statement: TypeAlias = (
     | Contract
     | Library
     | Clock
+    | Width
+    | Launch
+    | Share
+    | Stride
+    | When
+    | Barrier
+    | Combine
 )
 
 

@@ -16,6 +16,7 @@ from gradc.ir.loop.nodes import (
     Extent,
     For,
     Kernel,
+    Launch,
     Let,
     Library,
     Product,
@@ -77,7 +78,7 @@ def _kind_of(statement: Statement) -> str:
     match statement:
         case For():
             return "loop"
-        case Tasks() | Product() | Contract():
+        case Tasks() | Product() | Contract() | Launch():
             return type(statement).__name__.lower()
         case Library(_, operation):
             return operation

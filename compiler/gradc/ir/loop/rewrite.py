@@ -11,21 +11,29 @@ from gradc.ir.loop.nodes import (
     Apply,
     Carry,
     Clear,
+    Combine,
     Contract,
     Convert,
     Expr,
     From,
+    Launch,
     Let,
     Load,
     Statement,
     Store,
+    Stride,
     Update,
     Var,
+    When,
+    Width,
 )
 
 
 def with_values(statement: Statement, change: Callable[[Expr], Expr]) -> Statement:
-    """A statement about numbers, elements and views with every expression changed; others as they are."""
+    """A statement about numbers, elements and views with every expression changed; others as they are.
+
+    Of a launch and what only a launch has in it, the expressions of the statement itself change, not its body.
+    """
     match statement:
         case Let(name, value, note):
             return Let(name, change(value), note)
@@ -48,6 +56,22 @@ def with_values(statement: Statement, change: Callable[[Expr], Expr]) -> Stateme
             return replace(
                 statement, extents=tuple(map(change, extents)), views=(out, left, right), again=again
             )
+        case _:
+            return _with_values_of_grid(statement, change)
+
+
+def _with_values_of_grid(statement: Statement, change: Callable[[Expr], Expr]) -> Statement:
+    match statement:
+        case Width(name, extent, most):
+            return Width(name, change(extent), most)
+        case Launch(blocks=blocks):
+            return replace(statement, blocks=change(blocks))
+        case Stride(index, first, extent, step, body):
+            return Stride(index, change(first), change(extent), change(step), body)
+        case When(condition, body):
+            return When(change(condition), body)
+        case Combine(name, op, width):
+            return Combine(name, op, change(width))
         case _:
             return statement
 

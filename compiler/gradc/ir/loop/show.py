@@ -7,16 +7,18 @@ holds.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import assert_never
+from typing import TypeAlias, assert_never
 
 from gradc.ir.loop.nodes import (
     AddTo,
     Allocate,
     Apply,
+    Barrier,
     Carry,
     CheckIndices,
     Clear,
     Clock,
+    Combine,
     Contract,
     Convert,
     Expr,
@@ -24,6 +26,7 @@ from gradc.ir.loop.nodes import (
     For,
     From,
     Kernel,
+    Launch,
     Let,
     Library,
     Load,
@@ -32,13 +35,18 @@ from gradc.ir.loop.nodes import (
     Parts,
     Product,
     Require,
+    Share,
     Statement,
     Store,
+    Stride,
     Tasks,
     Update,
     Var,
     View,
+    When,
+    Width,
 )
+from gradc.ir.loop.walk import Compound
 from gradc.ir.types import DType
 
 _INFIX = {
@@ -111,7 +119,12 @@ def show_statement(statement: Statement) -> str:
             return _tensor_statement(statement)
 
 
-def _tensor_statement(statement: Clear | Store | AddTo | Product | Contract | Library | Clock) -> str:
+_Grid: TypeAlias = Width | Launch | Share | Stride | When | Barrier | Combine
+
+
+def _tensor_statement(
+    statement: Clear | Store | AddTo | Product | Contract | Library | Clock | _Grid,
+) -> str:
     match statement:
         case Store(tensor, indices, value, _):
             return f"store {_element(tensor, indices)} = {show_expression(value)}"
@@ -128,6 +141,27 @@ def _tensor_statement(statement: Clear | Store | AddTo | Product | Contract | Li
             return _library(statement)
         case Clock(tensor, position):
             return f"clock {tensor}[{position}]"
+        case _:
+            return _grid_statement(statement)
+
+
+def _grid_statement(statement: _Grid) -> str:
+    match statement:
+        case Width(name, extent, most):
+            return f"width {name} of {show_expression(extent)}, at most {most}"
+        case Launch(name, block, thread, blocks, threads, _):
+            return f"launch {name}, {block} < {show_expression(blocks)}, {thread} < {threads}:"
+        case Share(tensor, dtype, shape):
+            return f"share {tensor}: {dtype.short}[{', '.join(map(str, shape))}]"
+        case Stride(index, first, extent, step, _):
+            start, end, each = map(show_expression, (first, extent, step))
+            return f"for {index} from {start} < {end} by {each}:"
+        case When(condition, _):
+            return f"when {show_expression(condition)}:"
+        case Barrier():
+            return "barrier"
+        case Combine(name, op, width):
+            return f"combine {name} = {op}({name}) of {show_expression(width)} threads"
         case _:
             assert_never(statement)
 
@@ -185,7 +219,7 @@ def _lines(statements: Sequence[Statement], depth: int) -> Iterator[str]:
     """Loops nest as deep as a tensor has axes, so recursion is safe here."""
     for statement in statements:
         yield "  " * depth + show_statement(statement)
-        if isinstance(statement, For | Tasks):
+        if isinstance(statement, Compound):
             yield from _lines(statement.body, depth + 1)
 
 

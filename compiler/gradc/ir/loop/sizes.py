@@ -15,21 +15,24 @@ from gradc.ir.index.calls import CALLS
 from gradc.ir.loop.nodes import (
     Allocate,
     Apply,
-    Convert,
     Expr,
     Extent,
     For,
     Kernel,
+    Launch,
     Library,
     Load,
     Number,
     Parts,
     Product,
     Require,
+    Share,
     Statement,
     Tasks,
     Var,
+    Width,
 )
+from gradc.ir.loop.runs import runs_of, value_of
 from gradc.ir.loop.show import show_expression
 from gradc.ir.loop.strip import strip_of
 from gradc.ir.loop.walk import every
@@ -37,6 +40,7 @@ from gradc.ir.tensors import TensorType
 from gradc.ir.types import DType
 
 PartsOf = Callable[[int, int, int], int]
+WidthOf = Callable[[int, int], int]
 
 NUMBER = TensorType(DType.F64, ())  # stands for a local number: of its type nothing but the rank matters
 
@@ -70,16 +74,7 @@ def size_of(expression: Expr) -> Size:
 
 def types_of(kernel: Kernel) -> dict[str, TensorType]:
     """The dtype and the shape of every array, in the extents that the kernel binds at its entry."""
-    known: dict[Expr, Size] = {}
-    for statement in kernel.body:
-        match statement:
-            case Extent(name, Load() as shape):
-                known[shape] = extents.symbol(name)
-            case Require(Apply("eq", (Load() as shape, size))):
-                known[shape] = size_of(size)
-            case _:
-                pass
-    shapes = {show_expression(shape): size for shape, size in known.items()}
+    shapes = _known_shapes(kernel)
     found: dict[str, TensorType] = {}
     for parameter in kernel.parameters:
         if parameter.rank:
@@ -90,6 +85,8 @@ def types_of(kernel: Kernel) -> dict[str, TensorType]:
         match statement:
             case Allocate(tensor, dtype, shape):
                 found[tensor] = TensorType(dtype, tuple(map(size_of, shape)))
+            case Share(tensor, dtype, shape):
+                found[tensor] = TensorType(dtype, shape)
             case Product():
                 found[statement.out] = _product_type(statement, found)
             case Library():
@@ -97,6 +94,20 @@ def types_of(kernel: Kernel) -> dict[str, TensorType]:
             case _:
                 pass
     return found
+
+
+def _known_shapes(kernel: Kernel) -> dict[str, Size]:
+    """What extents of arguments are called at the entry of a kernel, by their texts."""
+    known: dict[Expr, Size] = {}
+    for statement in kernel.body:
+        match statement:
+            case Extent(name, Load() as shape):
+                known[shape] = extents.symbol(name)
+            case Require(Apply("eq", (Load() as shape, size))):
+                known[shape] = size_of(size)
+            case _:
+                pass
+    return {show_expression(shape): size for shape, size in known.items()}
 
 
 def _product_type(statement: Product, types: Mapping[str, TensorType]) -> TensorType:
@@ -117,7 +128,14 @@ def _results(statement: Library, types: Mapping[str, TensorType]) -> tuple[Tenso
 # --- numbers ------------------------------------------------------------------------------------------------
 
 
-def numbers_of(kernel: Kernel, arguments: Mapping[str, Any], parts_of: PartsOf) -> dict[str, int]:
+def enough_threads(extent: int, most: int) -> int:
+    """How many threads share a row where every element has its own, or as many as there may be."""
+    return min(most, 1 << max(extent - 1, 0).bit_length())
+
+
+def numbers_of(
+    kernel: Kernel, arguments: Mapping[str, Any], parts_of: PartsOf, width_of: WidthOf = enough_threads
+) -> dict[str, int]:
     """What every symbol of the kernel's extents stands for.
 
     Parameters
@@ -126,6 +144,8 @@ def numbers_of(kernel: Kernel, arguments: Mapping[str, Any], parts_of: PartsOf) 
         One for every parameter.
     parts_of : callable
         How many parts a loop has, given its extent, the work of an iteration and the size of a part.
+    width_of : callable
+        How many threads share a row, given its extent and the most of them.
     """
     numbers: dict[str, int] = {}
     for parameter in kernel.parameters:
@@ -135,24 +155,33 @@ def numbers_of(kernel: Kernel, arguments: Mapping[str, Any], parts_of: PartsOf) 
             numbers[parameter.name] = int(value)
     for statement in kernel.body:
         match statement:
-            case Extent(name, value):
-                numbers[name] = _number(value, numbers)
-            case Allocate(
-                tensor, _, shape
-            ):  # copies of results to arguments run over the shape of the result
-                numbers.update(_axes(tensor, [_number(size, numbers) for size in shape]))
             case Parts(name, extent, work, size):
                 given = (_number(value, numbers) for value in (extent, work, size))
                 numbers[name] = int(parts_of(*given))
-            case Tasks():
-                ends = _ends(statement, numbers)
-                numbers.update(_strips(statement, numbers, ends))
-                numbers.update(_limits(statement.body, numbers, ends))
-            case For():
-                numbers.update(_limits((statement,), numbers))
+            case Width(name, extent, most):
+                numbers[name] = int(width_of(_number(extent, numbers), most))
             case _:
-                pass
+                numbers.update(_bound(statement, numbers))
     return numbers
+
+
+def _bound(statement: Statement, numbers: Mapping[str, int]) -> Iterator[tuple[str, int]]:
+    """What a statement at the top of a kernel gives names and symbols to."""
+    match statement:
+        case Extent(name, value):
+            yield name, _number(value, numbers)
+        case Allocate(tensor, _, shape):  # copies of results to arguments run over the shape of the result
+            yield from _axes(tensor, [_number(size, numbers) for size in shape]).items()
+        case Launch():
+            yield from runs_of(statement, numbers).items()
+        case Tasks():
+            ends = _ends(statement, numbers)
+            yield from _strips(statement, numbers, ends)
+            yield from _limits(statement.body, numbers, ends)
+        case For():
+            yield from _limits((statement,), numbers)
+        case _:
+            pass
 
 
 def _axes(tensor: str, shape: Sequence[int]) -> dict[str, int]:
@@ -210,17 +239,5 @@ def _limits(
 
 
 def _number(expression: Expr, numbers: Mapping[str, int]) -> int:
-    match expression:
-        case Apply("floor_divide", (left, right)):
-            divisor = _number(right, numbers)
-            return _number(left, numbers) // divisor if divisor else 0
-        case Apply("minimum" | "maximum" as function, (left, right)):
-            first, second = _number(left, numbers), _number(right, numbers)
-            return min(first, second) if function == "minimum" else max(first, second)
-        case Apply("add" | "mul" as function, (left, right)):
-            first, second = _number(left, numbers), _number(right, numbers)
-            return first + second if function == "add" else first * second
-        case Convert(argument):
-            return _number(argument, numbers)
-        case _:
-            return extents.evaluate(size_of(expression), numbers)
+    found = value_of(expression, numbers)
+    return extents.evaluate(size_of(expression), numbers) if found is None else int(found)

@@ -15,10 +15,12 @@ from gradc.ir.loop.nodes import (
     AddTo,
     Allocate,
     Apply,
+    Barrier,
     Carry,
     CheckIndices,
     Clear,
     Clock,
+    Combine,
     Contract,
     Convert,
     Expr,
@@ -26,6 +28,7 @@ from gradc.ir.loop.nodes import (
     For,
     From,
     Kernel,
+    Launch,
     Let,
     Library,
     Load,
@@ -33,15 +36,20 @@ from gradc.ir.loop.nodes import (
     Parts,
     Product,
     Require,
+    Share,
     Statement,
     Store,
+    Stride,
     Tasks,
     Update,
     Var,
+    When,
+    Width,
     number,
 )
 from gradc.ir.loop.show import show_expression, show_statement
-from gradc.ir.loop.walk import expressions
+from gradc.ir.loop.verify_grid import grid_faults
+from gradc.ir.loop.walk import Compound, expressions
 from gradc.ir.types import DType
 from gradc_runtime.contraction import positions, roles_of
 
@@ -53,8 +61,8 @@ def verify(kernel: Kernel) -> Kernel:
 
     A well-formed kernel defines every name once, before it is used and within the loop that uses it or around
     it; gives every function operands of one dtype and every element of a tensor as many int64 indices as it
-    has axes; writes only to tensors that it allocated or was given for that; and combines only into scalars that
-    it has started.
+    has axes; writes only to tensors that it allocated or was given for that; combines only into scalars that it has
+    started; and has in a launch what a thread can do and nowhere else what only a thread can do.
     """
     checker = _Checker()
     for parameter in kernel.parameters:
@@ -81,12 +89,19 @@ class _Kind:
     constant: bool = False
 
 
+_Sizes = Extent | For | CheckIndices | Clear | Width | Launch | Stride
+_Change = Update | Carry | Combine
+_Scalar = _Sizes | _Change | Require | When | Let | Store | AddTo | Share | Barrier
+
+
 @dataclass(slots=True)
 class _Checker:
-    """Walks statements; `names` are those in scope, `problems` what was found."""
+    """Walks statements; `names` are those in scope, `problems` what was found, `around` the launch we are in."""
 
     names: dict[str, _Kind] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+    around: Launch | Tasks | None = None
+    launches: set[str] = field(default_factory=set)
 
     def define(
         self,
@@ -109,22 +124,44 @@ class _Checker:
         """Check statements in order; loops nest as deep as a tensor has axes, so recursion is safe here."""
         for statement in statements:
             where = show_statement(statement)
+            found = list(grid_faults(statement, self.around))
             if isinstance(statement, Allocate | Product | Contract | Library | Parts | Tasks | Clock):
-                found = list(self.whole(statement))
+                found += self.whole(statement)
             else:
-                found = list(self.scalar(statement))
+                found += self.scalar(statement)
             self.problems += [f"{where}: {fault}" for fault in found]
             self.defined(where, statement)
-            match statement:
-                case For(index, _, body):
-                    outside = dict(self.names)
-                    self.define(where, index, DType.INT64, 0, constant=True)
-                    self.block(body)
-                    self.names = outside
-                case Tasks():
-                    self.tasks(where, statement)
-                case _:
-                    pass
+            if isinstance(statement, Compound):
+                self.inside(where, statement)
+
+    def inside(self, where: str, statement: Compound) -> None:
+        """Check the body, whose names are its own."""
+        outside, around = dict(self.names), self.around
+        match statement:
+            case For(index) | Stride(index):
+                self.define(where, index, DType.INT64, 0, constant=True)
+            case Launch(name, block, thread):
+                self.apart(where, statement, (block, thread))
+                if name in self.launches:
+                    self.problems.append(f"{where}: there is another launch {name}")
+                self.launches.add(name)
+            case Tasks(part=part, first=first, many=many):
+                self.apart(where, statement, (part, first, many))
+            case When():
+                pass
+            case _:
+                assert_never(statement)
+        self.block(statement.body)
+        self.names, self.around = outside, around
+
+    def apart(self, where: str, statement: Launch | Tasks, numbers: Sequence[str]) -> None:
+        """Enter a body that changes no scalar around it, with the numbers that say which one it is."""
+        for name in numbers:
+            self.define(where, name, DType.INT64, 0)
+        for name, kind in self.names.items():
+            if kind.shape is None:
+                self.names[name] = replace(kind, constant=True)
+        self.around = statement
 
     def defined(self, where: str, statement: Statement) -> None:
         """Define what the statement defines beyond its own body."""
@@ -133,9 +170,9 @@ class _Checker:
                 self.define(where, name, value.dtype, 0, constant=True)
             case Let(name, value):
                 self.define(where, name, value.dtype, 0)
-            case Parts(name):
+            case Parts(name) | Width(name):
                 self.define(where, name, DType.INT64, 0, constant=True)
-            case Allocate(tensor, dtype, shape):
+            case Allocate(tensor, dtype, shape) | Share(tensor, dtype, shape):
                 self.define(where, tensor, dtype, len(shape), allocated=True)
             case Product():
                 self.product_result(where, statement)
@@ -144,56 +181,51 @@ class _Checker:
             case _:
                 pass
 
-    def tasks(self, where: str, statement: Tasks) -> None:
-        """Check the body; the numbers that it defines are its own, and it changes none of those around it."""
-        outside = dict(self.names)
-        for name in (statement.part, statement.first, statement.many):
-            self.define(where, name, DType.INT64, 0, constant=True)
-        for name, kind in outside.items():
-            if kind.shape is None:
-                self.names[name] = replace(kind, constant=True)
-        self.block(statement.body)
-        self.names = outside
-
-    def scalar(
-        self, statement: Extent | For | CheckIndices | Clear | Require | Let | Update | Carry | Store | AddTo
-    ) -> Iterator[str]:
+    def scalar(self, statement: _Scalar) -> Iterator[str]:
         """Faults of statements about scalars and elements."""
         match statement:
-            case Extent(_, value) | For(_, value, _) | CheckIndices(_, value):
-                yield from self.index_faults(value)
-                if isinstance(statement, CheckIndices):
-                    yield from self.table_faults(statement.tensor)
-            case Clear():
-                yield from self.clearing_faults(statement)
-            case Require(condition, _):
+            case Extent() | For() | CheckIndices() | Clear() | Width() | Launch() | Stride():
+                yield from self.size_faults(statement)
+            case Require(condition) | When(condition):
                 yield from self.typed_faults(condition, DType.BOOL)
             case Let(_, value):
                 yield from self.faults(value)
-            case Update(name, op, value):
-                yield from _reduction_faults(op, value.dtype)
-                yield from self.change_faults(name, value)
-            case Carry(name, value):
-                yield from self.change_faults(name, value)
-            case Store(tensor, indices, value) | AddTo(tensor, indices, _, value):
+            case Update() | Carry() | Combine():
+                yield from self.change_faults(statement)
+            case Store(tensor, indices, value):
                 yield from self.store_faults(tensor, indices, value)
-                if isinstance(statement, AddTo):
-                    yield from _reduction_faults(statement.op, value.dtype)
+            case AddTo(tensor, indices, op, value):
+                yield from self.store_faults(tensor, indices, value)
+                yield from _reduction_faults(op, value.dtype)
+            case Share() | Barrier():
+                pass
+            case _:
+                assert_never(statement)
 
-    def clearing_faults(self, statement: Clear) -> Iterator[str]:
-        yield from self.writing_faults(statement.tensor)
+    def size_faults(self, statement: _Sizes) -> Iterator[str]:
+        if isinstance(statement, Clear):
+            yield from self.writing_faults(statement.tensor)
         for value in expressions(statement):
             yield from self.index_faults(value)
+        if isinstance(statement, CheckIndices):
+            yield from self.table_faults(statement.tensor)
 
-    def change_faults(self, name: str, value: Expr) -> Iterator[str]:
-        yield from self.faults(value)
-        kind = self.names.get(name)
+    def change_faults(self, statement: _Change) -> Iterator[str]:
+        kind = self.names.get(statement.name)
+        if isinstance(statement, Combine):
+            yield from self.index_faults(statement.width)
+            dtype = kind.dtype if kind else None
+        else:
+            yield from self.faults(statement.value)
+            dtype = statement.value.dtype
+        if dtype is not None and not isinstance(statement, Carry):
+            yield from _reduction_faults(statement.op, dtype)
         if kind is None:
-            yield f"{name} has not been started"
+            yield f"{statement.name} has not been started"
         elif kind.shape is not None or kind.constant:
-            yield f"{name} is not an accumulator"
-        elif kind.dtype is not value.dtype:
-            yield f"{name} is {kind.dtype!r}, the value {value.dtype!r}"
+            yield f"{statement.name} is not an accumulator"
+        elif kind.dtype is not dtype:
+            yield f"{statement.name} is {kind.dtype!r}, the value {dtype!r}"
 
     def store_faults(self, tensor: str, indices: Sequence[Expr], value: Expr) -> Iterator[str]:
         if tensor in self.names:

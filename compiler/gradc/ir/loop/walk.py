@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TypeAlias
 
 from gradc.ir.loop.nodes import (
     AddTo,
@@ -10,19 +11,27 @@ from gradc.ir.loop.nodes import (
     Apply,
     Carry,
     Clear,
+    Combine,
     Contract,
     Convert,
     Expr,
     For,
     From,
+    Launch,
     Let,
     Load,
+    Share,
     Statement,
     Store,
+    Stride,
     Tasks,
     Update,
     Var,
+    When,
 )
+
+Compound: TypeAlias = For | Tasks | Launch | Stride | When
+"""The statements that have others inside."""
 
 
 def subexpressions(expression: Expr) -> Iterator[Expr]:
@@ -54,7 +63,7 @@ def every(statements: Sequence[Statement]) -> Iterator[Statement]:
     """All statements, those inside others after these; loops nest as deep as tensors have axes."""
     for statement in statements:
         yield statement
-        if isinstance(statement, For | Tasks):
+        if isinstance(statement, Compound):
             yield from every(statement.body)
 
 
@@ -67,7 +76,7 @@ def tensors(expression: Expr) -> Iterator[str]:
 
 def touched(statement: Statement) -> Iterator[str]:
     """The names that a statement defines, and those of the arrays it touches."""
-    for slot in ("name", "tensor", "index", "out", "left", "right"):
+    for slot in ("name", "tensor", "index", "block", "thread", "out", "left", "right"):
         value = getattr(statement, slot, None)
         if isinstance(value, str):
             yield value
@@ -77,26 +86,41 @@ def touched(statement: Statement) -> Iterator[str]:
         yield from tensors(expression)
 
 
-def free_names(tasks: Tasks) -> list[str]:
-    """The scalars and arrays that the tasks use and do not define, in order of first use; not their count."""
-    defined = {tasks.part, tasks.first, tasks.many}
-    extent = subexpressions(tasks.extent)
-    used = {found.name: None for found in extent if isinstance(found, Var)}
-    for statement in every(tasks.body):
-        if isinstance(statement, For):
-            defined.add(statement.index)
-        elif isinstance(statement, Let):
-            defined.add(statement.name)
-        elif isinstance(statement, Allocate):
-            defined.add(statement.tensor)
-        elif isinstance(statement, Store | AddTo | Clear):
-            used[statement.tensor] = None
-        elif isinstance(statement, Update | Carry):
-            used[statement.name] = None
-        elif isinstance(statement, Contract):
-            used.update(dict.fromkeys((statement.out, statement.left, statement.right)))
-        for expression in expressions(statement):
+def free_names(statement: Tasks | Launch) -> list[str]:
+    """The scalars and arrays that the body uses and does not define, in order of first use; not its count."""
+    if isinstance(statement, Tasks):
+        defined = {statement.part, statement.first, statement.many}
+        used = dict.fromkeys(_names(statement.extent))
+    else:
+        defined, used = {statement.block, statement.thread}, {}
+    for inner in every(statement.body):
+        defined.update(_defined(inner))
+        used.update(dict.fromkeys(_written(inner)))
+        for expression in expressions(inner):
             used.update(dict.fromkeys(tensors(expression)))
-            names = (found.name for found in subexpressions(expression) if isinstance(found, Var))
-            used.update(dict.fromkeys(names))
+            used.update(dict.fromkeys(_names(expression)))
     return [name for name in used if name not in defined]
+
+
+def _names(expression: Expr) -> Iterator[str]:
+    return (found.name for found in subexpressions(expression) if isinstance(found, Var))
+
+
+def _defined(statement: Statement) -> tuple[str, ...]:
+    """What a statement of a body defines."""
+    match statement:
+        case For(name) | Stride(name) | Let(name) | Allocate(name) | Share(name):
+            return (name,)
+        case _:
+            return ()
+
+
+def _written(statement: Statement) -> tuple[str, ...]:
+    """What a statement of a body changes, and what it touches as a whole."""
+    match statement:
+        case Store(name) | AddTo(name) | Clear(name) | Update(name) | Carry(name) | Combine(name):
+            return (name,)
+        case Contract(out, _, left, _, right):
+            return (out, left, right)
+        case _:
+            return ()
