@@ -42,6 +42,8 @@ class Stages:
         The text of the generated module.
     seconds : mapping of stage to float
         Time spent in each stage.
+    serial : Kernel, optional
+        For a device: the loop nests before they became launches.
     """
 
     program: Program
@@ -53,3 +55,4 @@ class Stages:
     kernel: Kernel
     source: str
     seconds: Mapping[str, float]
+    serial: Kernel | None = None

@@ -225,12 +225,25 @@ def test_what_is_no_race():
         BARRIER,
         only(5, store(ZERO, total("b"), "t"), Let("c", value("t", ZERO)), store(ZERO, total("c"), "t")),
         Combine("a", "sum", number(32)),
+        BARRIER,
         store(THREAD, value("t", ZERO)),
         BARRIER,
         store(NEXT, apply("add", value("t", ZERO), total("a"))),
     )
     for order in range(4):
         np.testing.assert_array_equal(run(device(body), order=order), np.full(32, 36.0))
+
+
+def test_combining_is_no_barrier():
+    """Threads that only exchange numbers do not see what others have stored."""
+    body = launch(
+        Let("a", WRITTEN),
+        store(THREAD, total("a")),
+        Combine("a", "sum", number(32)),
+        Let("b", value("y", NEXT)),
+    )
+    with pytest.raises(CompilerBug, match="no barrier between"):
+        run(device(Clear("y"), body))
 
 
 def test_a_race_names_both_statements():

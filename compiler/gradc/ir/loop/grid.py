@@ -94,7 +94,7 @@ class _Grid:
                 return
             if isinstance(waits, Combine):
                 _combine(waits, threads)
-            self.moment += 1
+            self.moment += isinstance(waits, Barrier)
 
     def order(self) -> list[int]:
         return self.shuffle.permutation(self.launch.threads).tolist()
@@ -201,6 +201,9 @@ def _combine(statement: Combine, threads: Sequence[_Thread]) -> None:
     numbers = np.arange(len(threads))
     values: Array = np.array([thread.values[statement.name] for thread in threads])
     for level in range(width.bit_length() - 1):
-        values = function(REDUCTIONS[statement.op])(values, values[numbers ^ (1 << level)])
+        others, combined = values[numbers ^ (1 << level)], function(REDUCTIONS[statement.op])
+        # The lower thread's number comes first: the order decides between 0.0 and -0.0.
+        is_upper = (numbers >> level) % 2 == 1
+        values = np.where(is_upper, combined(others, values), combined(values, others))
     for thread, value in zip(threads, values, strict=True):
         thread.values[statement.name] = value

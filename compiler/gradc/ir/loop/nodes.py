@@ -262,9 +262,9 @@ class Launch:
     """Run `body` once for every thread of a grid of `blocks` blocks of `threads` threads.
 
     In the body `block` and `thread` are the numbers of the block and of the thread in it.  Blocks run in any order
-    and know nothing of each other.  The threads of a block run at once: they wait for each other at a `Barrier` and
-    a `Combine`, which all of them reach or none.  An element that a thread writes is touched by another only behind
-    such a statement, in the same block.  Arrays that a launch allocates are a thread's own.
+    and know nothing of each other.  The threads of a block run at once; at a `Barrier` and a `Combine`, which all of
+    them reach or none, they wait for each other.  An element that a thread writes is touched by another only behind a
+    barrier, in the same block.  Arrays that a launch allocates are a thread's own.
     """
 
     name: str
@@ -313,7 +313,7 @@ class Combine:
     """Give every thread the reduction of `name` over its group: `width` threads of a block, counted from 0.
 
     `width` is a power of two that divides the threads of a block.  Neighbours are combined first, then pairs of
-    neighbours, and so on: the order is always the same.
+    neighbours, and so on: the order is always the same.  What threads have written is not seen by others for that.
     """
 
     name: str
