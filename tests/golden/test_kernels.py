@@ -11,6 +11,7 @@ import pytest
 from tests.properties.pipeline import check_back_end, within
 
 from gradc.autodiff.vjp import gradient
+from gradc.codegen import numba_cuda
 from gradc.codegen.numba_cpu import module_text
 from gradc.ir.extents import symbol
 from gradc.ir.index.build import Builder
@@ -23,6 +24,7 @@ from gradc.lowering.nest import lower
 from gradc.passes.equations.accumulators import wide_accumulators
 from gradc.passes.equations.gather import gather
 from gradc.passes.equations.simplify import simplify
+from gradc.passes.grids.launches import with_launches
 from gradc.schedule.fuse import fuse
 
 F64, F32, I64 = DType.F64, DType.F32, DType.INT64
@@ -148,6 +150,17 @@ def test_module(build: Callable, golden):
     header = (f"Value and gradient of {program.name}.", "", *show(program).splitlines())
     kernel = verify(lower(adjoint, fuse(adjoint), name=f"{program.name}_value_and_grad", header=header))
     golden(module_text(kernel), suffix=".py")
+
+
+LAUNCHED = (neuron, layer, softmax, convolution)
+
+
+@pytest.mark.parametrize("build", LAUNCHED, ids=lambda build: build.__name__)
+def test_launches(build: Callable, golden):
+    """The same programs for a GPU."""
+    _, adjoint = derived(build)
+    kernel = with_launches(lower(adjoint, fuse(adjoint), name=f"{build.__name__}_value_and_grad"))
+    golden(numba_cuda.module_text(verify(kernel)), suffix=".py")
 
 
 def test_loop_ir(golden):

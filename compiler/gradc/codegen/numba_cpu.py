@@ -16,29 +16,37 @@ from gradc.codegen import lanes
 from gradc.codegen.blocks import Block, finished_steps, split
 from gradc.codegen.contractions import contraction
 from gradc.codegen.printer import CALLED, Printer
+from gradc.errors import CompilerBug
 from gradc.ir.functions import FUNCTIONS, SPECIAL
 from gradc.ir.loop.nodes import (
     AddTo,
     Allocate,
+    Barrier,
     Carry,
     CheckIndices,
     Clear,
     Clock,
+    Combine,
     Contract,
     Expr,
     Extent,
     For,
     Kernel,
+    Launch,
     Let,
     Library,
     Number,
     Parts,
     Product,
     Require,
+    Share,
     Statement,
     Store,
+    Stride,
     Tasks,
     Update,
+    When,
+    Width,
 )
 from gradc.ir.loop.walk import every, expressions, free_names
 from gradc.ir.types import DType
@@ -289,6 +297,8 @@ class _Module:
                     return
                 self._line(depth, f"for {self.rename(index)} in range({self.printer.text(extent)}):")
                 self._body(body, depth + 1)
+            case Width() | Launch() | Share() | Stride() | When() | Barrier() | Combine():
+                raise CompilerBug(f"{type(statement).__name__} is a statement of a device", stage="codegen")
             case _:
                 self._whole(statement, depth)
 
