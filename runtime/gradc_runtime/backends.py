@@ -8,7 +8,11 @@ from types import ModuleType
 
 from gradc_runtime import thread_count
 
-NAMES = {"numba": "gradc_runtime.numba_backend", "entry": "gradc_runtime.entry"}
+NAMES = {
+    "numba": "gradc_runtime.numba_backend",
+    "entry": "gradc_runtime.entry",
+    "cuda": "gradc_runtime.cuda_run",
+}
 
 
 def load(name: str) -> ModuleType:
