@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from gradc import random as random
     from gradc.api.custom_gradient import custom_gradient as custom_gradient
     from gradc.api.decorator import differentiate as differentiate
+    from gradc.api.device import device as device
+    from gradc.api.device import to_device as to_device
     from gradc.api.differentiated import Differentiated as Differentiated
     from gradc.api.equation_source import equation as equation
     from gradc.api.external import external as external
@@ -38,6 +40,7 @@ _HOMES = {
     "GradcError": "gradc.errors",
     "boolean": "gradc.lang.annotations",
     "custom_gradient": "gradc.api.custom_gradient",
+    "device": "gradc.api.device",
     "differentiate": "gradc.api.decorator",
     "equation": "gradc.api.equation_source",
     "external": "gradc.api.external",
@@ -49,6 +52,7 @@ _HOMES = {
     "num_threads": "gradc.api.thread_settings",
     "set_num_threads": "gradc.api.thread_settings",
     "stop_gradient": "gradc.api.stop_gradient",
+    "to_device": "gradc.api.device",
     "vmap": "gradc.api.vmap",
 }
 
@@ -57,6 +61,7 @@ __all__ = [
     "GradcError",
     "boolean",
     "custom_gradient",
+    "device",
     "differentiate",
     "equation",
     "external",
@@ -70,6 +75,7 @@ __all__ = [
     "random",
     "set_num_threads",
     "stop_gradient",
+    "to_device",
     "vmap",
 ]
 

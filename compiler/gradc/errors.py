@@ -88,6 +88,14 @@ class LossNotFinite(GradcError, FloatingPointError):
     """
 
 
+class DeviceError(GradcError, RuntimeError):
+    """A GPU is missing, full or failed.
+
+    Cause: no driver, no device, no package for it, too little memory.  Fix: what ``do`` says; ``target="cpu"`` runs
+    everywhere.
+    """
+
+
 class VerifyError(GradcError):
     """An IR is not well formed.  ``problems`` lists every fault found, not only the first."""
 

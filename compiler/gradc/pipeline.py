@@ -11,13 +11,15 @@ from gradc.autodiff.branches import branch_codes
 from gradc.autodiff.jacobian import hessian, hvp, jacobian
 from gradc.autodiff.jvp import jvp
 from gradc.autodiff.vjp import gradient, vjp
+from gradc.codegen import numba_cuda
 from gradc.codegen.numba_cpu import module_text
+from gradc.errors import ArgumentError
 from gradc.ir.index.build import IDENTITY
 from gradc.ir.index.nodes import Access, Assign, Equation, Program, outputs_of
 from gradc.ir.index.show import show
 from gradc.ir.index.templates import template
 from gradc.ir.index.verify import verify
-from gradc.ir.loop.nodes import Parameter
+from gradc.ir.loop.nodes import Allocate, Kernel, Parameter
 from gradc.ir.names import NameSupply
 from gradc.ir.stages import Stages
 from gradc.lowering.nest import lower
@@ -32,6 +34,7 @@ from gradc.passes.equations.simplify import simplify
 from gradc.passes.equations.stabilise import stabilise
 from gradc.passes.equations.transposes import in_order_of_operands, without_transposes
 from gradc.passes.equations.unit_axes import without_unit_axes
+from gradc.passes.grids.launches import with_launches
 from gradc.passes.loops.in_place import in_place
 from gradc.passes.loops.into import into
 from gradc.passes.loops.join import join_contractions
@@ -47,6 +50,7 @@ from gradc_runtime.artifact import KernelArtifact
 Result = TypeVar("Result")
 
 VERSION = "0.1.0"
+TARGETS = ("cpu", "cuda", "interpret")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +63,8 @@ class Options:
         Replace spellings that overflow or cancel by stable ones (listed by ``inspect``), and end long rows of causal
         attention where the mask does: zero times an infinite number counts as zero there.
     target : str
-        ``"cpu"`` for Numba kernels, ``"interpret"`` for the slow interpreter that needs no compiler.
+        ``"cpu"`` for Numba kernels, ``"cuda"`` for those of a GPU, ``"interpret"`` for the slow interpreter that
+        needs no compiler.
     verify : bool
         Check the IR after every pass.
     """
@@ -67,6 +72,12 @@ class Options:
     stabilise: bool = True
     target: str = "cpu"
     verify: bool = False
+
+    def __post_init__(self) -> None:
+        if self.target not in TARGETS:
+            raise ArgumentError(
+                f"there is no target {self.target!r}", do=f"give one of {', '.join(map(repr, TARGETS))}"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,13 +162,17 @@ def compile_program(program: Program, derivation: Derivation, options: Options) 
     header = (_title(program.name, derivation), f"gradc {VERSION}", "", *show(program).splitlines())
     kernel = timed("lower", lambda: lower(optimised, schedule, name=name, header=header))
     kernel = timed("unroll", lambda: unroll(kernel))
+    if derivation.of == "value_and_grad":
+        kernel = replace(kernel, nested=len(derivation.wrt))  # (value, gradients), as the user asks for them
+    if options.target == "cuda":
+        serial, kernel = kernel, timed("launches", lambda: with_launches(kernel))
+        source = timed("source", lambda: numba_cuda.module_text(kernel))
+        return Stages(program, stable, applied, adjoint, optimised, schedule, kernel, source, seconds, serial)
     kernel = timed("join", lambda: join_contractions(kernel))
     if options.stabilise:
         kernel = timed("masked", lambda: without_masked_columns(kernel))
     kernel = timed("share", lambda: share_out(kernel))
     kernel = timed("strips", lambda: with_local_arrays(in_strips(kernel)))
-    if derivation.of == "value_and_grad":
-        kernel = replace(kernel, nested=len(derivation.wrt))  # (value, gradients), as the user asks for them
     source = timed("source", lambda: module_text(kernel))
     return Stages(program, stable, applied, adjoint, optimised, schedule, kernel, source, seconds)
 
@@ -168,10 +183,10 @@ def into_arguments(stages: Stages) -> Stages:
     Requires: the kernel returns gradients.
     """
     types = stages.optimised.types
-    kernel = stages.kernel
+    kernel = stages.serial or stages.kernel
     gradients = [Parameter(n, types[n].dtype, len(types[n].shape)) for n in kernel.results[-kernel.nested :]]
     kernel = into(kernel, [gradient for gradient in gradients if gradient.rank])
-    return replace(stages, kernel=kernel, source=module_text(kernel))
+    return _with_kernel(stages, kernel)
 
 
 def updating(stages: Stages, updates: Sequence[tuple[int, str]]) -> Stages:
@@ -180,8 +195,17 @@ def updating(stages: Stages, updates: Sequence[tuple[int, str]]) -> Stages:
     Requires: of each pair, the output and the input are arrays of one dtype and shape.
     """
     outputs = stages.optimised.outputs
-    kernel = in_place(stages.kernel, {outputs[position]: name for position, name in updates})
-    return replace(stages, kernel=kernel, source=module_text(kernel))
+    kernel = stages.serial or stages.kernel
+    kernel = in_place(kernel, {outputs[position]: name for position, name in updates})
+    return _with_kernel(stages, kernel)
+
+
+def _with_kernel(stages: Stages, kernel: Kernel) -> Stages:
+    """The stages of the same compilation with other loop nests."""
+    if stages.serial is None:
+        return replace(stages, kernel=kernel, source=module_text(kernel))
+    launched = with_launches(kernel)
+    return replace(stages, kernel=launched, source=numba_cuda.module_text(launched), serial=kernel)
 
 
 def every_tensor(stages: Stages) -> Stages:
@@ -190,16 +214,17 @@ def every_tensor(stages: Stages) -> Stages:
     optimised = own_outputs(replace(stages.optimised, outputs=names))
     schedule = fuse(optimised)
     kernel = lower(optimised, schedule, name=f"{stages.kernel.name}_tensors")
-    return replace(
-        stages, optimised=optimised, schedule=schedule, kernel=kernel, source=module_text(kernel), seconds={}
-    )
+    return _with_kernel(replace(stages, optimised=optimised, schedule=schedule, seconds={}), kernel)
 
 
 def artifact_of(stages: Stages) -> KernelArtifact:
     """What the runtime needs to load the kernel of a compilation."""
-    types = stages.optimised.types
+    types = {name: (type_.dtype.value, len(type_.shape)) for name, type_ in stages.optimised.types.items()}
+    for statement in stages.kernel.body:  # on a device a number is an array of one element
+        if isinstance(statement, Allocate) and statement.tensor not in types:
+            types[statement.tensor] = (statement.dtype.value, 0)
     parameters = tuple((p.name, p.dtype.value, p.rank) for p in stages.kernel.parameters)
-    results = tuple((name, types[name].dtype.value, len(types[name].shape)) for name in stages.kernel.results)
+    results = tuple((name, *types[name]) for name in stages.kernel.results)
     written = tuple(p.name for p in stages.kernel.parameters if p.written)
     return KernelArtifact(stages.kernel.name, stages.source, parameters, results, written)
 

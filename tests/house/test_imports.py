@@ -1,7 +1,9 @@
 """What importing costs and reaches: the arrows of the architecture, measured in fresh interpreters."""
 
+import ast
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -35,6 +37,30 @@ def test_import_of_the_runtime_loads_nothing_else(environment: dict[str, str]):
     loaded = loaded_by("import gradc_runtime", environment)
     assert "gradc_runtime" in loaded
     assert loaded - {"gradc_runtime"} <= sys.stdlib_module_names
+
+
+def test_one_module_knows_who_compiles_for_cuda():
+    """Another compiler for CUDA can take the place of today's in one file."""
+    found = {
+        path.name
+        for folder in ("compiler", "runtime")
+        for path in (ROOT / folder).rglob("*.py")
+        for name in imported(path)
+        if name.startswith(("numba.cuda", "numba_cuda", "cuda."))
+    }
+    assert found == {"cuda_backend.py"}
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Yield the modules that a file imports, those given as text to `import_module` as well."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        match node:
+            case ast.Import(names):
+                yield from (alias.name for alias in names)
+            case ast.ImportFrom(str(module), names):
+                yield from (f"{module}.{alias.name}" for alias in names)
+            case ast.Call(args=[ast.Constant(str(name)), *_]):
+                yield name
 
 
 def test_import_contracts_are_kept(environment: dict[str, str]):

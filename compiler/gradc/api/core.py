@@ -109,10 +109,22 @@ class Core:
             for variant in known:
                 if variant.matches(flat.values):
                     return variant
+            self._require_place(flat)
             variant = Variant(self._with_aux(self.source.build(flat)), flat, self.options)
             self._variants[key] = [*known, variant][-MAX_VARIANTS:]
             self._warn_about_variants()
             return variant
+
+    def _require_place(self, flat: Flat) -> None:
+        """Refuse arrays on a GPU where kernels run elsewhere."""
+        for name, kind in zip(flat.names, flat.kinds, strict=True):
+            if kind.on_device and self.options.target != "cuda":
+                raise ArgumentError(
+                    f"{name} is in the memory of a GPU",
+                    where=f"call of {self.signature.name}",
+                    why=f"its kernels are for target={self.options.target!r}",
+                    do='decorate with target="cuda", or copy the array to the host',
+                )
 
     def _warn_about_variants(self) -> None:
         variants = [variant for found in self._variants.values() for variant in found]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -55,12 +55,18 @@ def bind_update(
     inputs = variant.inputs(values)
     given = _trees.tree_leaves((args, kwargs), namespace=NAMESPACE)
     given += [hidden.read() for hidden in variant.built.hidden]
-    _require_own(dict(zip(variant.built.program.inputs, inputs, strict=True)), derivation.updates, given)
-    dispatcher = variant.dispatcher(derivation)
-    numbers = [np.zeros((), dtype) for dtype in dtypes[1:]]
-    step: Any = partial(backends.load("entry").bound(dispatcher, inputs, numbers))
-    step.numbers = tuple(numbers)
-    step.held = inputs  # the kernel knows addresses alone
+    named = dict(zip(variant.built.program.inputs, inputs, strict=True))
+    step: Any
+    if function.options.target == "cuda":
+        _require_on_device(variant, named, derivation.updates)
+        step = _OnDevice(variant.kernel(derivation), inputs)
+    else:
+        _require_own(named, derivation.updates, given)
+        dispatcher = variant.dispatcher(derivation)
+        numbers = [np.zeros((), dtype) for dtype in dtypes[1:]]
+        step = partial(backends.load("entry").bound(dispatcher, inputs, numbers))
+        step.numbers = tuple(numbers)
+        step.held = inputs  # the kernel knows addresses alone
     step.inspect = lambda: At(cast(Bindable, function), args, kwargs).inspection_of(variant, derivation)
     return step
 
@@ -91,7 +97,7 @@ def update_derivation(
     """Return the variant that serves these arguments, its leaves, and what is compiled of it."""
     variant, values, _ = function._prepare(args, kwargs)
     assert isinstance(variant, Variant)  # `Differentiated.bind_update` refuses traced arguments
-    if function.options.target != "cpu":
+    if function.options.target == "interpret":
         raise ArgumentError("only a compiled function can update its arguments", do="target='cpu'")
     return variant, values, Derivation("value", updates=tuple(_pairs(function, variant, updates)))
 
@@ -158,6 +164,38 @@ def _dtypes_of_numbers(variant: Variant, pairs: Sequence[tuple[int, str]]) -> li
             do="return (value, new content, ...), numbers first",
         )
     return [np.dtype(type_.dtype.numpy) for type_ in left]
+
+
+class _OnDevice:
+    """An `Update` of arrays on a GPU: it returns before the step is done, and its numbers stay there as well."""
+
+    def __init__(self, run: Callable[..., Sequence[Any]], inputs: Sequence[Any]) -> None:
+        self._run = run
+        self._inputs = inputs
+        self.numbers: tuple[Any, ...] = ()
+
+    def __call__(self) -> Any:
+        """Return the first result, an array on the device that `float` waits for and reads."""
+        first, *others = self._run(*self._inputs)
+        self.numbers = tuple(others)
+        return first
+
+
+def _require_on_device(variant: Variant, inputs: dict[str, Any], pairs: Sequence[tuple[int, str]]) -> None:
+    """Refuse arrays that are not on a device, and one that stands for two arguments."""
+    updated = {name for _, name in pairs}
+    arrays = [(name, value) for name, value in inputs.items() if np.shape(value)]
+    for at, (name, value) in enumerate(arrays):
+        if isinstance(value, np.ndarray):
+            raise ArgumentError(
+                f"{name} cannot be bound",
+                where=f"call of {variant.built.program.name}",
+                why="it is not in the memory of the GPU, and would be copied there at every call",
+                do="bind gradc.to_device(array)",
+            )
+        for other, second in arrays[:at]:
+            if value is second and (name in updated or other in updated):
+                raise ArgumentError(f"{name} and {other} share memory", do="update arrays of their own")
 
 
 def _require_own(inputs: dict[str, Any], pairs: Sequence[tuple[int, str]], given: Sequence[Any]) -> None:

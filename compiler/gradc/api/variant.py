@@ -11,6 +11,7 @@ import numpy as np
 
 from gradc.api.built import LEAF, Built
 from gradc.api.collector import collector_resting
+from gradc.api.device import on_device
 from gradc.errors import ArgumentError, GuardFailed, ShapeError
 from gradc.ir import extents
 from gradc.ir.index.evaluate import bind_extents, evaluate
@@ -140,7 +141,9 @@ class Variant:
     def like_output(self, at: int, result: Any) -> Any:
         """One output in its declared dtype, where the kernel returned a Python number."""
         type_ = self.built.program.types[self.built.program.outputs[at]]
-        return result if type_.shape or result is None else type_.dtype.numpy.type(result)
+        if type_.shape or result is None or hasattr(result, "copy_to_host"):  # what is on a device stays there
+            return result
+        return type_.dtype.numpy.type(result)
 
     def like_leaf(self, leaf: int, result: Any) -> Any:
         """Return a gradient in the type of its argument: a float, or a NumPy scalar for a 0-d array."""
@@ -192,6 +195,9 @@ class Variant:
     def _compiled(self, derivation: Derivation) -> Kernel:
         if self.options.target == "interpret":
             return _interpreted(derive(self.program_of(derivation), derivation, self.options))
+        if self.options.target == "cuda":
+            self.loaded[derivation], run = on_device(artifact_of(self.compiled(derivation)))
+            return run
         numba_backend = backends.load("numba")
         self.loaded[derivation] = numba_backend.load(artifact_of(self.compiled(derivation)))
         return numba_backend.compile_kernel(self.loaded[derivation])
@@ -200,6 +206,10 @@ class Variant:
         """Return the Numba dispatcher, for use in other compiled code."""
         if self.options.target == "interpret":
             raise ArgumentError("target='interpret' has no compiled kernel", do="use target='cpu'")
+        if self.options.target == "cuda":
+            raise ArgumentError(
+                "a kernel for a GPU cannot be called from compiled code", do="use target='cpu'"
+            )
         return self.kernel(derivation)
 
 

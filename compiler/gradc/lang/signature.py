@@ -24,6 +24,7 @@ from gradc.ir.types import FROM_NUMPY, DType, dtype_of
 NAMESPACE = "gradc"
 _trees: Any = optree  # its types describe trees whose leaves all have one type
 MAX_SCALARS = 64
+DLPACK_CUDA = 2  # kDLCUDA: https://dmlc.github.io/dlpack/latest/c_api.html
 _OTHER = re.compile(r"[^A-Za-z0-9_]")
 
 
@@ -41,6 +42,7 @@ class LeafKind:
     ones: tuple[int, ...] = ()
     value: Hashable = None
     scalar_type: bool = False  # a NumPy scalar or 0-d array: results come back as NumPy scalars
+    on_device: bool = False  # an array in the memory of a GPU
 
 
 FLOAT = LeafKind("float", DType.F64)
@@ -64,6 +66,13 @@ def kind_of(leaf: Any, name: str, *, as_float: bool, static: bool) -> tuple[Leaf
         return LeafKind("static", value=_hashable(leaf)), leaf
     if isinstance(leaf, np.ma.MaskedArray):
         raise DTypeError("a masked array is refused", where=f"argument {name}", do="pass x.filled(value)")
+    if _is_on_device(leaf):
+        return _device_kind(leaf, name), leaf
+    return _other_kind(leaf, name)
+
+
+def _other_kind(leaf: Any, name: str) -> tuple[LeafKind, Any]:
+    """The kind of what may become an array; anything else is static."""
     if isinstance(leaf, np.ndarray) or hasattr(leaf, "__array__") or hasattr(leaf, "__dlpack__"):
         return _array_kind(np.asarray(leaf), name)
     if isinstance(leaf, complex):
@@ -85,6 +94,27 @@ def _array_kind(array: np.ndarray, name: str) -> tuple[LeafKind, Any]:
     if not (flags.c_contiguous and flags.aligned):
         array = np.require(array, requirements=("C", "A"))
     return LeafKind("array", dtype, len(shape), ones), array
+
+
+def _is_on_device(leaf: Any) -> bool:
+    """Whether an object is an array in the memory of a GPU, or of Numba's simulator of one."""
+    if hasattr(leaf, "__cuda_array_interface__") or hasattr(leaf, "copy_to_host"):
+        return True
+    return hasattr(leaf, "__dlpack_device__") and leaf.__dlpack_device__()[0] == DLPACK_CUDA
+
+
+def _device_kind(array: Any, name: str) -> LeafKind:
+    """The kind of an array on a GPU, which stays there.
+
+    Source: https://nvidia.github.io/numba-cuda/user/cuda_array_interface.html
+    """
+    found = getattr(array, "__cuda_array_interface__", None)
+    known = str(array.dtype).rpartition(".")[2] if found is None else found["typestr"]  # torch.float32, <f4
+    shape = tuple(array.shape)
+    ones = tuple(axis for axis, size in enumerate(shape) if size == 1)
+    return LeafKind(
+        "array", dtype_of(np.dtype(known), where=f"argument {name}"), len(shape), ones, on_device=True
+    )
 
 
 def _big_endian(array: np.ndarray, name: str) -> np.dtype:
