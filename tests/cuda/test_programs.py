@@ -139,3 +139,16 @@ def test_a_device_is_chosen_by_number():
         assert differentiate(chain, target="cuda")(*PROGRAMS[chain]) == pytest.approx(chain(*PROGRAMS[chain]))
     with pytest.raises(ArgumentError, match="number of a device"), gradc.device(-1):
         pass
+
+
+def test_what_only_a_processor_has_is_refused():
+    loss = differentiate(chain, target="cuda")
+    for call in (loss.profile, loss.kernel):
+        with pytest.raises(ArgumentError, match="GPU"):
+            call(*PROGRAMS[chain])
+    assert loss.inspect(*PROGRAMS[chain]).path.endswith(".py")
+
+
+@pytest.mark.full  # minutes in the simulator
+def test_the_check_drives_the_kernel_of_the_device():
+    assert differentiate(layer_norm, target="cuda").check(*PROGRAMS[layer_norm])

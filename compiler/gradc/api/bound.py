@@ -90,7 +90,7 @@ class At:
             return backends.load("numba").readable(variant.dispatcher(derivation))
 
         def path() -> str:
-            variant.dispatcher(derivation)
+            variant.kernel(derivation)
             return variant.loaded[derivation].path
 
         return Inspection(stages, derivation.wrt, arguments, dispatcher, path)
@@ -160,6 +160,10 @@ class At:
             raise ArgumentError(f"{of!r} has no profile", do=f"choose one of {', '.join(PROFILED)}")
         variant, values, _ = self._prepared()
         _, derivation = self.derivation(of)
+        if variant.options.target == "cuda":
+            raise ArgumentError(
+                "kernels of a GPU have no profile", do="look at .inspect(...).launches, or time calls yourself"
+            )
         run = variant.dispatcher(derivation)
         return profile(variant.compiled(derivation), variant.inputs(values), run, rounds)
 

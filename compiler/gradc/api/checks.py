@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import optree
 
+from gradc.api.device import on_device
 from gradc.api.progress import CheckProgress
 from gradc.api.variant import require_scalar
 from gradc.autodiff.branches import branches
@@ -250,20 +251,22 @@ class GradientCheck:
         )
         if self.variant.options.target == "interpret":
             return subject
-        return replace(
-            subject,
-            source=module_text(stages.kernel, share=False),  # every equation under its own name
-            function=stages.kernel.name,
-            compile_again=lambda: self._every_tensor(stages, optimised.inputs, inputs),
-        )
+        subject = replace(subject, compile_again=lambda: self._every_tensor(stages, optimised.inputs, inputs))
+        if self.variant.options.target == "cuda":
+            return subject  # its source runs on a device alone
+        source = module_text(stages.kernel, share=False)  # every equation under its own name
+        return replace(subject, source=source, function=stages.kernel.name)
 
     def _every_tensor(
         self, stages: Stages, names: Sequence[str], inputs: Mapping[str, Any]
     ) -> dict[str, Any]:
         """Compile a kernel that returns all tensors, and run it."""
-        numba_backend = backends.load("numba")
         again = every_tensor(stages)
-        kernel = numba_backend.compile_kernel(numba_backend.load(artifact_of(again)))
+        if self.variant.options.target == "cuda":
+            _, kernel = on_device(artifact_of(again))
+        else:
+            numba_backend = backends.load("numba")
+            kernel = numba_backend.compile_kernel(numba_backend.load(artifact_of(again)))
         results = kernel(*(inputs[name] for name in names))
         return dict(zip(again.optimised.outputs, results, strict=True))
 
