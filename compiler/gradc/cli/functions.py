@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from gradc.cli.app import app, examples, quietly, request_of, verbs
-from gradc.command.parameters import At, Expr, InputFile, Json, Of, Seed, Shape, Spec, Target
+from gradc.command.parameters import At, Capability, Expr, InputFile, Json, Of, Seed, Shape, Spec, Target
 from gradc.command.request import Answer, Writing
 from gradc.errors import InputRefused
 
@@ -79,14 +79,15 @@ def explain(
     inputs: InputFile = None,
     seed: Seed = 0,
     style: Annotated[str, typer.Option("--style", metavar="NAME", help="plain or latex.")] = "plain",
+    target: Target = "cpu",
     json: Json = False,
 ) -> Answer:
     """Derive the gradient step by step, with numbers.
 
     From the output back to the inputs: the local gradient of every gate, times the gradient that arrives, and
-    sums where a tensor goes to several gates. Nothing is compiled.
+    sums where a tensor goes to several gates. Nothing is compiled: the derivation is the same for every target.
     """
-    request = request_of(spec=spec, expr=expr, at=at, shape=shape, inputs=inputs, seed=seed, target="cpu")
+    request = request_of(spec=spec, expr=expr, at=at, shape=shape, inputs=inputs, seed=seed, target=target)
 
     def verb() -> Answer:
         from gradc.command.explain import explain as derive  # noqa: PLC0415
@@ -102,6 +103,7 @@ def explain(
         'gradc inspect --expr "(x + y) * z" --at x=-2 y=5 z=-4 --stage graph -o graph.svg',
         "gradc inspect model.py:loss --shape w=784,10 x=32,784 --stage source",
         "gradc inspect model.py:loss --inputs batch.npz --stage source --against stabilise=false",
+        "gradc inspect model.py:loss --inputs batch.npz --target cuda --stage ptx --capability 8.0",
     )
 )
 def inspect(
@@ -113,7 +115,8 @@ def inspect(
             "--stage",
             metavar="NAME",
             help="program, mathematics, latex, graph, stable, adjoint, optimised, schedule, fusion, residuals, "
-            "kernels, source, llvm, asm, counts, workspace or timings.",
+            "kernels, source, llvm, asm, launches, ptx, resources, counts, workspace or timings. Of these llvm and asm "
+            "are the processor's; launches, ptx and resources are a GPU's.",
         ),
     ] = "source",
     of: Of = "",
@@ -137,22 +140,43 @@ def inspect(
             help="Show the difference to stabilise=false, or to another --of.",
         ),
     ] = "",
+    capability: Capability = None,
+    bandwidth: Annotated[
+        float | None,
+        typer.Option(
+            "--bandwidth",
+            metavar="GB/s",
+            help="With --target cuda: of the device's memory, for the floors of a launch plan; else 3350 (H100 SXM).",
+        ),
+    ] = None,
     at: At = None,
     shape: Shape = None,
     inputs: InputFile = None,
     seed: Seed = 0,
+    target: Target = "cpu",
     json: Json = False,
 ) -> Answer:
     """Print or draw one stage of the compilation.
 
-    Without -o a graph is printed in Graphviz's language.
+    Without -o a graph is printed in Graphviz's language. With --target cuda the schedule ends with the launch plan, and
+    no GPU is needed.
     """
-    request = request_of(spec=spec, expr=expr, at=at, shape=shape, inputs=inputs, seed=seed, target="cpu")
+    request = request_of(spec=spec, expr=expr, at=at, shape=shape, inputs=inputs, seed=seed, target=target)
 
     def verb() -> Answer:
         from gradc.command import inspection  # noqa: PLC0415
 
-        view = inspection.View(stage, of, out, by, shown, limit, against)
+        view = inspection.View(
+            stage,
+            of,
+            out,
+            by,
+            shown,
+            limit,
+            against,
+            capabilities=tuple(capability or ()),
+            bandwidth=bandwidth,
+        )
         return inspection.inspect(request, view, json)
 
     return quietly(verb)
@@ -175,6 +199,7 @@ def report(
     rounds: Annotated[
         int, typer.Option("--rounds", min=1, metavar="N", help="Of timing; medians count.")
     ] = 9,
+    target: Target = "cpu",
     json: Json = False,
 ) -> Answer:
     """Write one page: graph, mathematics, kernels, timings, memory and the gradient check.
@@ -182,7 +207,7 @@ def report(
     The page is a single file that needs no network. The function is compiled, timed and checked. Exit code 0: the
     gradient is right, 1: it is wrong, 3: inconclusive; the page is written in any case.
     """
-    request = request_of(spec=spec, expr=expr, at=at, shape=shape, inputs=inputs, seed=seed, target="cpu")
+    request = request_of(spec=spec, expr=expr, at=at, shape=shape, inputs=inputs, seed=seed, target=target)
 
     def verb() -> Answer:
         from gradc.command import inspection  # noqa: PLC0415
@@ -197,6 +222,7 @@ def report(
     epilog=examples(
         'gradc compile --expr "(x + y) * z" -o my_kernel',
         "gradc compile model.py:loss --shape w=784,10 x=32,784 -o loss_kernel",
+        "gradc compile model.py:loss --shape w=784,10 x=32,784 --target cuda --capability 8.0,9.0 -o loss_kernel",
     ),
 )
 def compile_(
@@ -217,19 +243,24 @@ def compile_(
         ),
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Write to a directory that is not ours.")] = False,
+    target: Target = "cpu",
+    capability: Capability = None,
     json: Json = False,
 ) -> Answer:
-    """Write a kernel that runs where NumPy, Numba and SciPy are, without gradc.
+    """Write a kernel that runs where NumPy, Numba and SciPy are, for a GPU also numba-cuda, without gradc.
 
     SPEC is run to find the function in it. Values matter only through their types: sizes are free. Of a network
-    file the usual kernel is its prediction, with its weights; sizes are fixed but for the batch.
+    file the usual kernel is its prediction, with its weights; sizes are fixed but for the batch. With --target cuda
+    the PTX of every launch is written too; no GPU is needed for that.
     """
-    request = request_of(spec=spec, expr=expr, at=at, shape=shape, inputs=inputs, seed=seed, target="cpu")
+    request = request_of(spec=spec, expr=expr, at=at, shape=shape, inputs=inputs, seed=seed, target=target)
 
     def verb() -> Answer:
         from gradc.command import compilation  # noqa: PLC0415
 
-        return compilation.compile_to(request, of, out, Writing(timings, force), json)
+        return compilation.compile_to(
+            request, of, out, Writing(timings, force, tuple(capability or ())), json
+        )
 
     return quietly(verb)
 
@@ -275,6 +306,7 @@ def bench(
     shape: Shape = None,
     inputs: InputFile = None,
     seed: Seed = 0,
+    target: Target = "cpu",
     json: Json = False,
 ) -> Answer:
     """Time value and gradient beside other libraries.
@@ -285,6 +317,7 @@ def bench(
     from gradc.bench.measure import Settings  # noqa: PLC0415  (as the verbs: help waits for none of it)
     from gradc.command import benchmark  # noqa: PLC0415
 
+    benchmark.require_target(target)
     settings = Settings(threads=threads, rounds=rounds, small=small, timeout=timeout, explain=explain)
     asked = benchmark.Asked(only, peers, tuple(python or ()), settings, out)
     if list_:
@@ -297,5 +330,5 @@ def bench(
         return quietly(lambda: benchmark.of_all(asked, json))
     if all_:
         raise InputRefused("give one of SPEC and --all", do=f"gradc bench {spec}")
-    request = request_of(spec=spec, expr=None, at=at, shape=shape, inputs=inputs, seed=seed, target="cpu")
+    request = request_of(spec=spec, expr=None, at=at, shape=shape, inputs=inputs, seed=seed, target=target)
     return quietly(lambda: benchmark.of_function(request, asked, json))

@@ -78,19 +78,23 @@ def train(
         ),
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Begin anew where DIR holds a training.")] = False,
+    target: Annotated[
+        str, typer.Option("--target", metavar="NAME", help="Where steps run: cpu, or cuda for a GPU.")
+    ] = "cpu",
     json: Json = False,
 ) -> Answer:
     """Train a network file on data.
 
     Forward, backward, update and running statistics are one kernel. What the file's [training] says holds where no
     option says otherwise. DIR gets the weights, the history, a checkpoint (every second, between epochs), and the
-    network file as it was trained. Ctrl-C stops cleanly: the best weights are written (exit code 130).
+    network file as it was trained. Ctrl-C stops cleanly: the best weights are written (exit code 130). With --target
+    cuda parameters and data stay in the memory of the GPU; validation runs on the processor.
     """
 
     def verb() -> Answer:
         from gradc.command import train as training  # noqa: PLC0415  (as all verbs: help waits for none of it)
 
-        course = training.Course(data, out, epochs, batch, seed, patience, resume, plots, force)
+        course = training.Course(data, out, epochs, batch, seed, patience, resume, plots, force, target)
         return training.train(network, course, json)
 
     return quietly(verb)

@@ -23,7 +23,9 @@ from gradc.command import own_function
 from gradc.command.documents import named, to_json
 from gradc.command.failures import INTERRUPTED
 from gradc.command.request import Answer, Request
+from gradc.command.run import one_of
 from gradc.errors import InputRefused
+from gradc.pipeline import TARGETS
 
 INSTALL = "pip install 'gradc[plot]'"
 
@@ -37,6 +39,25 @@ class Asked:
     pythons: tuple[str, ...]
     settings: Settings
     out: Path | None
+
+
+def require_target(target: str) -> None:
+    """Refuse to time what does not run on this processor.
+
+    Raises
+    ------
+    InputRefused
+        The target is none, or another one than ``"cpu"``.
+    """
+    one_of("--target", target, TARGETS)
+    if target != "cpu":
+        raise InputRefused(
+            f"gradc bench does not time --target {target}",
+            why="it compares compiled kernels of this processor",
+            do="gradc inspect ... --target cuda --stage launches"
+            if target == "cuda"
+            else "leave it out: the interpreter of a function takes part anyway",
+        )
 
 
 def listed(as_json: bool) -> Answer:

@@ -12,8 +12,11 @@ import numpy as np
 from gradc.api.variant import Variant
 from gradc.command import export, networks
 from gradc.command.documents import to_json
+from gradc.command.export_device import capabilities_of
 from gradc.command.request import Answer, Request, Writing
-from gradc.command.run import one_of, prepared
+from gradc.command.run import COMPILED, one_of, prepared
+from gradc.errors import InputRefused
+from gradc.explain.kernels.ptx import Capability
 from gradc.explain.timings import Timings, timings
 from gradc.pipeline import DERIVATIONS, Derivation
 from gradc_runtime import backends
@@ -36,11 +39,20 @@ def compile_to(request: Request, of: str, out: Path, writing: Writing, as_json: 
     is_network = networks.is_network(request.spec)
     of = of or (OF_NETWORKS if is_network else USUAL)
     one_of("--of", of, networks.DERIVED if is_network else tuple(DERIVATIONS))
+    one_of("--target", request.target, COMPILED)
+    capabilities = _capabilities(request, writing)
     export.require_writable(out, force=writing.force)
     chosen = _of_network(request, of) if is_network else _of_function(request, of)
     stages = chosen.variant.compiled(chosen.derivation)
-    written = export.write(stages, chosen.derivation, out, force=writing.force, held=chosen.held)
-    taken = _timings(chosen) if writing.timings else None
+    written = export.write(
+        stages,
+        chosen.derivation,
+        out,
+        force=writing.force,
+        held=chosen.held,
+        capabilities=capabilities,
+    )
+    taken = _timings(chosen, written.seconds) if writing.timings else None
     if as_json:
         head = {"directory": str(out), "files": written.files, "function": written.function}
         head |= {"usage": written.usage, "seconds": dict(stages.seconds)}
@@ -48,6 +60,12 @@ def compile_to(request: Request, of: str, out: Path, writing: Writing, as_json: 
     listed = "\n".join(str(out / name) for name in written.files)
     shown = f"{taken}\n" if taken else ""
     return Answer(f"{shown}{listed}\n\n{written.place}\n" + "\n".join(written.usage))
+
+
+def _capabilities(request: Request, writing: Writing) -> tuple[Capability, ...]:
+    if writing.capabilities and request.target != "cuda":
+        raise InputRefused("--capability is for kernels of a GPU", do="add --target cuda")
+    return capabilities_of(writing.capabilities)
 
 
 def _of_function(request: Request, of: str) -> _Chosen:
@@ -66,15 +84,20 @@ def _of_network(request: Request, of: str) -> _Chosen:
     return _Chosen(variant, derivation, seconds, spec.held() if of == "predict" else {})
 
 
-def _timings(chosen: _Chosen) -> Timings:
-    """Times of all stages, those of the machine code included: it is made, and kept for the first call."""
+def _timings(chosen: _Chosen, made: Mapping[str, float]) -> Timings:
+    """Times of all stages, those of the machine code included: it is made, and kept for the first call.
+
+    Of a kernel for a GPU that is its PTX, which is made by now: `made` says how long that took.
+    """
     variant, derivation = chosen.variant, chosen.derivation
+    stages = variant.compiled(derivation)
+    seconds = {"trace": chosen.traced, **stages.seconds, **made}
+    if stages.serial is not None:
+        return timings(stages.adjoint, seconds, {"PTX": "with the import of its compiler"})
     begin = time.perf_counter()
     numba_backend = backends.load("numba")
     imported = time.perf_counter() - begin
-    stages = variant.compiled(derivation)
-    made = numba_backend.measured(lambda: variant.kernel(derivation))
-    seconds = {"trace": chosen.traced, **stages.seconds, "import Numba": imported}
-    seconds |= {"Numba": made.numba, "LLVM": made.llvm}
-    remarks = {"Numba": "kept by an earlier run (gradc cache clear)"} if made.kept else {}
+    code = numba_backend.measured(lambda: variant.kernel(derivation))
+    seconds |= {"import Numba": imported, "Numba": code.numba, "LLVM": code.llvm}
+    remarks = {"Numba": "kept by an earlier run (gradc cache clear)"} if code.kept else {}
     return timings(stages.adjoint, seconds, remarks)

@@ -1,4 +1,4 @@
-"""Writing a kernel to a directory that runs where NumPy, Numba and SciPy are, without gradc.
+"""Writing a kernel to a directory that runs where NumPy, Numba and SciPy are, for a GPU also numba-cuda, without gradc.
 
 Everything is written to a directory beside the target first and moved over file by file: a write that fails
 leaves the target as it was.  What else lies in the target stays there.
@@ -11,7 +11,8 @@ import json
 import keyword
 import shutil
 import tempfile
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path, PurePosixPath
@@ -19,8 +20,10 @@ from typing import Any
 
 import numpy as np
 
+from gradc.command import export_device
 from gradc.command.documents import named
 from gradc.errors import InputRefused
+from gradc.explain.kernels.ptx import USUAL, Capability
 from gradc.ir.extents import is_symbol
 from gradc.ir.index.nodes import Call
 from gradc.ir.stages import Stages
@@ -34,12 +37,16 @@ _ELSEWHERE = "choose another --out"
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """Files written, the function's name, and the lines that import and call it in the folder `place`."""
+    """Files written, the function's name, and the lines that import and call it in the folder `place`.
+
+    `seconds` says how long the PTX of a kernel for a GPU took.
+    """
 
     files: tuple[str, ...]
     function: str
     usage: tuple[str, ...]
     place: str
+    seconds: Mapping[str, float]
 
 
 def require_writable(directory: Path, *, force: bool) -> None:
@@ -61,7 +68,7 @@ def require_writable(directory: Path, *, force: bool) -> None:
         raise InputRefused(f"{named(directory)} is a link", why="links are not followed", do=_ELSEWHERE)
     if directory.exists() and not directory.is_dir():
         raise InputRefused(f"{named(directory)} is not a directory", do=_ELSEWHERE)
-    for inner in (directory / "runtime", directory / "runtime" / "gradc_runtime"):
+    for inner in (directory / name for name in ("runtime", "runtime/gradc_runtime", export_device.FOLDER)):
         if inner.is_symlink() or (inner.exists() and not inner.is_dir()):
             raise InputRefused(
                 f"{named(inner)} is not a directory", why="links are not followed", do=_ELSEWHERE
@@ -82,8 +89,11 @@ def write(
     *,
     force: bool,
     held: Mapping[str, np.ndarray] | None = None,
+    capabilities: Sequence[Capability] = (USUAL,),
 ) -> Written:
     """Write the kernel module, its contract and a copy of the runtime it imports.
+
+    For a GPU also its PTX for some compute capabilities, and how to call it.
 
     What `held` has for some of the kernel's arguments, the weights of a network, goes with it; the package then has a
     function of the others, with the name of the program.
@@ -92,6 +102,8 @@ def write(
     ------
     InputRefused
         See `require_writable`; or the file system refused.
+    DeviceError
+        The kernel is for a GPU, and the compiler for CUDA is not installed.
     """
     require_writable(directory, force=force)
     outside = [e for e in stages.optimised.equations if isinstance(e, Call) and e.operation == "external"]
@@ -103,17 +115,31 @@ def write(
             code="E_EXPORT_EXTERNAL",
         )
     artifact = artifact_of(stages)
-    contract = _contract_of(stages, derivation, artifact)
-    files = {**_own_files(artifact, contract, stages.program.name, held or {}), **_runtime_files()}
+    usage = _usage(stages, artifact, directory, held or {})
+    extras: dict[str, bytes] = {}
+    begin = time.perf_counter()
+    if stages.serial is not None:
+        shown = "\n".join(f"    {line}" for line in usage)
+        extras = export_device.extras(stages, artifact, capabilities, shown)
+    seconds = {"PTX": time.perf_counter() - begin} if extras else {}
+    contract = {**_contract_of(stages, derivation, artifact), "more": sorted(extras)}
+    own = _own_files(stages, artifact, contract, held or {})
+    files = {**own, **extras, **_runtime_files(artifact.source if extras else None)}
     try:
-        _install(files, directory, _stale(directory, artifact.name))
+        _install(files, directory, list(_stale(directory, files)))
     except OSError as error:
         raise _unwritable(directory, error) from error
-    arguments = ", ".join(name for name, _, _ in artifact.parameters if name not in (held or {}))
-    package = directory.resolve()
+    place = f"# in {named(directory.resolve().parent)}:"
+    return Written(tuple(files), artifact.name, usage, place, seconds)
+
+
+def _usage(
+    stages: Stages, artifact: KernelArtifact, directory: Path, held: Mapping[str, np.ndarray]
+) -> tuple[str, str]:
+    """The lines that import and call the kernel."""
+    arguments = ", ".join(name for name, _, _ in artifact.parameters if name not in held)
     function = stages.program.name if held else artifact.name
-    usage = (f"from {package.name} import {function}", f"{function}({arguments})")
-    return Written(tuple(files), artifact.name, usage, f"# in {named(package.parent)}:")
+    return f"from {directory.resolve().name} import {function}", f"{function}({arguments})"
 
 
 def _unwritable(directory: Path, error: OSError) -> InputRefused:
@@ -131,13 +157,17 @@ def _contract(directory: Path) -> dict[str, object] | None:
     return found if isinstance(found, dict) and "gradc" in found else None
 
 
-def _stale(directory: Path, name: str) -> Path | None:
-    """Return the kernel that an earlier export of another function left."""
-    old = (_contract(directory) or {}).get("function")
-    return directory / f"{old}.py" if isinstance(old, str) and old.isidentifier() and old != name else None
+def _stale(directory: Path, files: Mapping[str, bytes]) -> Iterator[Path]:
+    """Yield what an earlier export left that is not written again: its kernel, its PTX, its guide."""
+    found = _contract(directory) or {}
+    old, more = found.get("function"), found.get("more")
+    names = [f"{old}.py"] if isinstance(old, str) and old.isidentifier() else []
+    if isinstance(more, list):  # which anyone may have written: nothing but such files is deleted
+        names += [name for name in more if isinstance(name, str) and export_device.OURS.fullmatch(name)]
+    yield from (directory / name for name in names if name not in files)
 
 
-def _install(files: dict[str, bytes], directory: Path, stale: Path | None) -> None:
+def _install(files: dict[str, bytes], directory: Path, stale: Sequence[Path]) -> None:
     """Write all files beside `directory`, then move each to its place; the contract last."""
     directory.parent.mkdir(parents=True, exist_ok=True)
     staged = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
@@ -153,8 +183,10 @@ def _install(files: dict[str, bytes], directory: Path, stale: Path | None) -> No
         for name in sorted(files, key=lambda name: name == MARK):
             (directory / name).parent.mkdir(parents=True, exist_ok=True)
             (package / name).replace(directory / name)
-        if stale is not None:
-            stale.unlink(missing_ok=True)
+        for path in stale:
+            path.unlink(missing_ok=True)
+            if path.parent != directory and not any(path.parent.iterdir()):
+                path.parent.rmdir()
     finally:
         shutil.rmtree(staged, ignore_errors=True)
 
@@ -171,6 +203,7 @@ def _contract_of(stages: Stages, derivation: Derivation, artifact: KernelArtifac
     return {
         "gradc": VERSION,
         "function": artifact.name,
+        "target": "cpu" if stages.serial is None else "cuda",
         "of": derivation.of,
         "wrt": list(derivation.wrt),
         "parameters": [list(parameter) for parameter in artifact.parameters],
@@ -180,11 +213,17 @@ def _contract_of(stages: Stages, derivation: Derivation, artifact: KernelArtifac
 
 
 def _own_files(
-    artifact: KernelArtifact, contract: Mapping[str, object], function: str, held: Mapping[str, np.ndarray]
+    stages: Stages, artifact: KernelArtifact, contract: Mapping[str, object], held: Mapping[str, np.ndarray]
 ) -> dict[str, bytes]:
+    name = stages.program.name
+    if stages.serial is None:
+        package = _package(artifact.name, _with_held(artifact, name, held) if held else "")
+    else:
+        more = export_device.held_text(artifact, name, held, HELD) if held else ""
+        package = export_device.package(artifact, MARK, more)
     texts = {
         f"{artifact.name}.py": artifact.source,
-        "__init__.py": _package(artifact.name, _with_held(artifact, function, held) if held else ""),
+        "__init__.py": package,
         MARK: json.dumps(contract, indent=2) + "\n",
     }
     files = {name: text.encode() for name, text in texts.items()}
@@ -217,11 +256,16 @@ def {function}({given}):
 '''
 
 
-def _runtime_files() -> dict[str, bytes]:
-    """Return the runtime's modules; it has no folders."""
+def _runtime_files(for_device: str | None) -> dict[str, bytes]:
+    """Return modules of the runtime, which has no folders: all but those for a GPU, or what a text for one needs."""
     found = sorted(resources.files("gradc_runtime").iterdir(), key=lambda entry: entry.name)
+    wanted = {
+        entry.name for entry in found if entry.name.endswith(".py") and not entry.name.startswith("cuda_")
+    }
+    if for_device is not None:
+        wanted = set(export_device.runtime_modules(for_device))
     home = PurePosixPath("runtime", "gradc_runtime")
-    return {str(home / entry.name): entry.read_bytes() for entry in found if entry.name.endswith(".py")}
+    return {str(home / entry.name): entry.read_bytes() for entry in found if entry.name in wanted}
 
 
 def _package(function: str, more: str) -> str:
@@ -236,6 +280,10 @@ from pathlib import Path
 _HERE = Path(__file__).parent
 if importlib.util.find_spec("gradc_runtime") is None:
     sys.path.append(str(_HERE / "runtime"))
+
+import gradc_runtime
+
+gradc_runtime.__path__.append(str(_HERE / "runtime" / "gradc_runtime"))  # another package's copy may hold less
 
 from gradc_runtime.artifact import KernelArtifact
 from gradc_runtime.numba_backend import compile_kernel, load

@@ -7,7 +7,8 @@ import traceback
 from pathlib import Path
 
 from gradc.command.documents import named
-from gradc.errors import CompilerBug, GradcError, InputRefused, LossNotFinite
+from gradc.errors import CompilerBug, DeviceError, GradcError, InputRefused, LossNotFinite
+from gradc_runtime.cuda_errors import CudaError
 from gradc_runtime.gradcheck_report import GradientCheckError
 
 CHECK_FAILED, REFUSED, INCONCLUSIVE, OUR_BUG, INTERRUPTED = 1, 2, 3, 70, 130
@@ -36,6 +37,8 @@ def explained(error: Exception) -> tuple[GradcError, int]:
             return error, REFUSED
         case GradientCheckError():
             return InputRefused(str(error)), CHECK_FAILED
+        case CudaError():
+            return DeviceError(error.what, why=error.why, do=error.do), REFUSED
         case MemoryError():
             return InputRefused("there is not enough memory for this", do="use smaller arguments"), REFUSED
         case _:

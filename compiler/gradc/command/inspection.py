@@ -9,17 +9,20 @@ from pathlib import Path
 from gradc.api.report import require_page
 from gradc.command import networks
 from gradc.command.documents import to_json
+from gradc.command.export_device import capabilities_of
 from gradc.command.request import Answer, Request
-from gradc.command.run import one_of, prepared, verdict_code
+from gradc.command.run import COMPILED, one_of, prepared, verdict_code
 from gradc.errors import InputRefused
 from gradc.explain.drawing.image import require_format
 from gradc.explain.files import write_whole
 from gradc.explain.graph.draw import SHOWN
 from gradc.explain.graph.picture import FORMATS, VIEWS
 from gradc.explain.inspection import STAGES, Inspection
-from gradc.pipeline import DERIVATIONS
+from gradc.explain.kernels.launch_plan import document
+from gradc.pipeline import DERIVATIONS, TARGETS
 
 USUAL = "value_and_grad"  # where --of says nothing
+WITH_CAPABILITY, WITH_BANDWIDTH = ("ptx", "resources"), ("launches", "schedule")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,8 @@ class View:
     shown: str
     limit: int
     against: str
+    capabilities: tuple[str, ...] = ()
+    bandwidth: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +55,11 @@ def inspect(request: Request, view: View, as_json: bool) -> Answer:
     one_of("--stage", view.stage, STAGES)
     one_of("--by", view.by, VIEWS)
     one_of("--show", view.shown, SHOWN)
+    one_of("--target", request.target, COMPILED)
     is_graph = view.stage == "graph"
     if is_graph and view.out is not None:
         require_format(view.out, FORMATS)
+    _require_device_options(request, view)
     subject = _network(request) if networks.is_network(request.spec) else _function(request)
     of = view.of or subject.usual
     one_of("--of", of, subject.derivations)
@@ -62,11 +69,35 @@ def inspect(request: Request, view: View, as_json: bool) -> Answer:
     elif is_graph:
         return _graph(inspection, view, subject.note, as_json)
     else:
-        text = inspection.stage(view.stage)
+        text = _text(inspection, view)
     if view.out is not None:
         write_whole(view.out, text.encode())
         return _written(view.out, subject.note, as_json)
-    return Answer(to_json({"stage": view.stage, "of": of, "text": text}) if as_json else text)
+    if not as_json:
+        return Answer(text)
+    more = {"plan": document(inspection.launch_plan(view.bandwidth))} if view.stage == "launches" else {}
+    return Answer(to_json({"stage": view.stage, "of": of, "text": text, **more}))
+
+
+def _require_device_options(request: Request, view: View) -> None:
+    """Refuse options that the stage has no use for."""
+    for option, given, stages in (
+        ("--capability", view.capabilities, WITH_CAPABILITY),
+        ("--bandwidth", view.bandwidth, WITH_BANDWIDTH),
+    ):
+        if given and (request.target != "cuda" or view.stage not in stages or view.against):
+            do = f"gradc inspect ... --target cuda --stage {stages[0]}"
+            raise InputRefused(f"{option} is for {' and '.join(stages)} of a GPU", do=do)
+
+
+def _text(inspection: Inspection, view: View) -> str:
+    """The text of a stage, for the devices that are asked for."""
+    if view.stage in WITH_CAPABILITY:
+        show = inspection.ptx_for if view.stage == "ptx" else inspection.resources_for
+        return "\n".join(map(show, capabilities_of(view.capabilities)))
+    if view.stage == "launches":
+        return str(inspection.launch_plan(view.bandwidth))
+    return inspection.scheduled(view.bandwidth) if view.stage == "schedule" else inspection.stage(view.stage)
 
 
 def _function(request: Request) -> Subject:
@@ -81,7 +112,8 @@ def _function(request: Request) -> Subject:
 
 def _network(request: Request) -> Subject:
     found = networks.NetworkSpec.of(request)
-    return Subject(networks.DERIVED, networks.DERIVED[0], found.inspect, found.inputs().note())
+    usual = USUAL if request.target == "cuda" else networks.DERIVED[0]
+    return Subject(networks.DERIVED, usual, found.inspect, found.inputs().note())
 
 
 def _other(subject: Subject, of: str, view: View) -> Inspection:
@@ -115,6 +147,13 @@ def _written(path: Path, note: str, as_json: bool, size: str = "") -> Answer:
 def report(request: Request, out: Path, rounds: int, as_json: bool) -> Answer:
     """Write the page; the exit code is that of the gradient check."""
     require_page(out)
+    one_of("--target", request.target, TARGETS)
+    if request.target != "cpu":
+        raise InputRefused(
+            f"there is no report of --target {request.target}",
+            why="its timings are those of compiled loops on this processor",
+            do="leave it out, or gradc inspect ... --target cuda --stage launches",
+        )
     function, found = prepared(request, draw=True)
     page = function.at(**found.arguments).report(out, rounds=rounds, seed=request.seed)
     code = verdict_code(page.check)

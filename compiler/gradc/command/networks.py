@@ -43,6 +43,7 @@ class NetworkSpec:
     y: np.ndarray
     seed: int
     is_drawn: bool
+    target: str = "cpu"
 
     @classmethod
     def of(cls, request: Request, examples: int | None = None) -> NetworkSpec:
@@ -60,11 +61,11 @@ class NetworkSpec:
         file = NetworkFile.read(request.spec or "")
         network, count = file.network, examples or file.training.batch
         if request.inputs is None:
-            return cls(file, *drawn(network, count, request.seed), request.seed, is_drawn=True)
-        found = arrays_of(request.inputs, "--inputs", network)
-        return cls(
-            file, *network.data_of(found["x"][:count], found["y"][:count]), request.seed, is_drawn=False
-        )
+            x, y = drawn(network, count, request.seed)
+        else:
+            found = arrays_of(request.inputs, "--inputs", network)
+            x, y = network.data_of(found["x"][:count], found["y"][:count])
+        return cls(file, x, y, request.seed, is_drawn=request.inputs is None, target=request.target)
 
     @cached_property
     def loss(self) -> Differentiated[..., Any]:
@@ -74,7 +75,7 @@ class NetworkSpec:
         def loss(parameters: Any, statistics: Any, x: Any, y: Any, key: Any) -> Any:
             return network.objective(parameters, statistics, x, y, key)[0]
 
-        return differentiate(loss, wrt="parameters")
+        return differentiate(loss, wrt="parameters", target=self.target)
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -100,6 +101,7 @@ class NetworkSpec:
         if of in ("step", "predict") and not stabilise:
             raise InputRefused(f"--of {of} has stable forms only", do="add --of value_and_grad")
         if of == "step":
+            self._require_processor()
             return network.step.inspect(self.file.training.optimiser, len(self.x))
         if of == "predict":
             return self._prediction.inspect("value")
@@ -108,6 +110,7 @@ class NetworkSpec:
     def derivation(self, of: str) -> tuple[Variant, Derivation]:
         """Return what is compiled for a derivation."""
         if of == "step":
+            self._require_processor()
             return self.file.network.step.derivation(self.file.training.optimiser, len(self.x))
         if of == "predict":
             return self._prediction.derivation("value")
@@ -121,7 +124,16 @@ class NetworkSpec:
     @property
     def _prediction(self) -> At:
         network = self.file.network
-        return network.prediction_function.at(network.parameters, network.statistics, self.x)
+        function = network.prediction_function.with_options(target=self.target)
+        return function.at(network.parameters, network.statistics, self.x)
+
+    def _require_processor(self) -> None:
+        if self.target == "cuda":
+            raise InputRefused(
+                "--of step shows the training step of the processor alone",
+                where="--target cuda",
+                do="add --of predict or --of value_and_grad",
+            )
 
 
 def arrays_of(path: Path, option: str, network: Network) -> dict[str, np.ndarray]:

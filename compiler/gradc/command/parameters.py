@@ -30,7 +30,17 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and 
 Target = Annotated[
     str,
     typer.Option(
-        "--target", metavar="NAME", help="cpu: compiled by Numba; interpret: slow, needs no compiler."
+        "--target",
+        metavar="NAME",
+        help="cpu: compiled by Numba; cuda: kernels of a GPU; interpret: slow, needs no compiler.",
+    ),
+]
+Capability = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--capability",
+        metavar="X.Y,...",
+        help="With --target cuda: compute capabilities to make PTX for, such as 8.0 (A100); else 9.0 (H100).",
     ),
 ]
 Of = Annotated[

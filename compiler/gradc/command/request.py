@@ -33,3 +33,4 @@ class Writing:
 
     timings: bool
     force: bool
+    capabilities: tuple[str, ...] = ()  # of the PTX of a kernel for a GPU

@@ -23,14 +23,14 @@ from gradc.command.request import Answer, Request
 from gradc.errors import InputRefused
 from gradc.explain.gates import Gate, gates, show_circuit, show_table
 from gradc.ir.index.nodes import Program
-from gradc.pipeline import VERSION, Options
-from gradc_runtime import backends, cache, store
+from gradc.pipeline import TARGETS, VERSION, Options
+from gradc_runtime import backends, cache, cuda_devices, store
 from gradc_runtime.gradcheck import Report, check_gradient
 
 PICTURE_LIMIT = 300  # gates; a larger circuit is a table
 PACKAGES = ("numpy", "numba", "llvmlite", "scipy", "sympy", "optree", "typer", "rich", "threadpoolctl")
+COMPILED = tuple(target for target in TARGETS if target != "interpret")
 REFUTED = ("WRONG", "KINK-WRONG", "NONDETERMINISTIC")
-TARGETS = ("cpu", "interpret")
 
 
 def prepared(
@@ -213,12 +213,12 @@ def _ago(seconds: float) -> str:
 
 
 def doctor(as_json: bool) -> Answer:
-    """Versions, threads and directories."""
+    """Versions, threads, devices and directories."""
     rows = [("gradc", VERSION), ("Python", platform.python_version()), ("system", platform.platform())]
     rows += [(name, _version(name)) for name in PACKAGES]
-    rows.append(("CUDA", _version("numba-cuda", "not installed: pip install gradc[cuda]")))
     rows.append(("processors", str(os.cpu_count())))
     rows += backends.describe()
+    rows += cuda_devices.describe()
     rows.append(("BLAS", _blas()))
     folder = cache.directory()
     home = next((place for place in (folder, *folder.parents) if place.exists()), folder)
@@ -236,8 +236,8 @@ def _blas() -> str:
     return "; ".join(found) or "none found"
 
 
-def _version(package: str, missing: str = "not installed") -> str:
+def _version(package: str) -> str:
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
-        return missing
+        return "not installed"

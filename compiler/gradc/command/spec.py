@@ -20,6 +20,7 @@ from gradc.command.documents import named
 from gradc.errors import GradcError, InputRefused
 from gradc.lang.signature import Signature
 from gradc.pipeline import Options
+from gradc_runtime.cuda_errors import CudaError
 
 _RUN = "the file is run to find the function in it"
 _GUARD = 'put what should not run here under `if __name__ == "__main__":`'
@@ -128,7 +129,7 @@ def _run(module: ModuleType, execute: Any, path: Path) -> None:
     """Run the user's file; whatever stops it is told as what it is."""
     try:
         execute(module)
-    except GradcError:
+    except (GradcError, CudaError):
         raise
     except KeyboardInterrupt as error:
         error.add_note(f"it was running {named(path)} to find the function; {_GUARD}")

@@ -7,6 +7,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from gradc.errors import ArgumentError
+from gradc.explain.device_stages import OF_DEVICE, OF_PROCESSOR, DeviceStages
 from gradc.ir.index.nodes import Program
 from gradc.ir.index.show import show, show_left
 from gradc.ir.schedule import show_schedule
@@ -30,13 +31,17 @@ STAGES = (
     "source",
     "llvm",
     "asm",
+    "launches",
+    "ptx",
+    "resources",
     "counts",
     "workspace",
     "timings",
 )
+_OF_LOOPS = "the loops that launches are made of: `launches` shows what becomes of them"
 
 
-class Inspection:
+class Inspection(DeviceStages):
     """Every stage of a compilation; each attribute is text, `stages` holds the objects, `graph` draws.
 
     Printing it shows the program, the schedule and the source.
@@ -98,22 +103,27 @@ class Inspection:
 
     @property
     def schedule(self) -> str:
-        """The loop tree."""
-        return show_schedule(self.stages.schedule, _left_sides(self.stages.optimised))
+        """The loop tree; for a GPU also what becomes of it, the launch plan."""
+        return self.scheduled()
+
+    def scheduled(self, bandwidth: float | None = None) -> str:
+        """Return the loop tree, with a launch plan for this bandwidth (`launch_plan`)."""
+        tree = show_schedule(self.stages.schedule, _left_sides(self.stages.optimised))
+        return f"{tree}\n{self.launch_plan(bandwidth)}" if self._on_device else tree
 
     @property
     def fusion(self) -> str:
         """What shares a loop, and for each tensor that passes between two loops why they are two."""
         from gradc.explain.kernels.fusion import show_fusion  # noqa: PLC0415
 
-        return show_fusion(self.stages)
+        return self._of_loops(show_fusion)
 
     @property
     def residuals(self) -> str:
         """What the backward pass needs of the forward pass: kept in memory, in registers, or computed again."""
         from gradc.explain.kernels.residuals import show_residuals  # noqa: PLC0415
 
-        return show_residuals(self.stages)
+        return self._of_loops(show_residuals)
 
     @property
     def kernels(self) -> str:
@@ -135,6 +145,7 @@ class Inspection:
     @property
     def llvm(self) -> str:
         """The optimised LLVM IR that Numba made of the kernel."""
+        self._require("llvm")
         return next(iter(self._dispatcher().inspect_llvm().values()))
 
     @property
@@ -143,6 +154,7 @@ class Inspection:
         from gradc.explain.kernels.assembly import annotated  # noqa: PLC0415
         from gradc.explain.kernels.assembly_lines import lines_of  # noqa: PLC0415
 
+        self._require("asm")
         dispatcher = self._dispatcher()
         asm = next(iter(dispatcher.inspect_asm().values()))
         return annotated(asm, self.stages.source, lines_of(asm, dispatcher))
@@ -150,18 +162,25 @@ class Inspection:
     @property
     def counts(self) -> str:
         """Operations and bytes of each equation and of each piece of the kernel, for these arguments."""
-        from gradc.explain.kernels.counts import show_counts  # noqa: PLC0415
+        from gradc.explain.kernels.contents import with_loops  # noqa: PLC0415
+        from gradc.explain.kernels.counts import show_counts, show_device_counts  # noqa: PLC0415
         from gradc.ir.loop.sizes import numbers_of  # noqa: PLC0415
         from gradc_runtime import backends  # noqa: PLC0415
 
-        stages = self.stages
-        return show_counts(stages, numbers_of(stages.kernel, self._arguments(), backends.parts_of()))
+        stages = with_loops(self.stages)
+        numbers = numbers_of(stages.kernel, self._arguments(), backends.parts_of())
+        if self._on_device:
+            return show_device_counts(stages, self.launch_plan(), numbers)
+        return show_counts(stages, numbers)
 
     @property
     def workspace(self) -> str:
         """The memory that the kernel needs for these arguments beside them and its results."""
+        from gradc.explain.kernels.launch_plan import show_temporaries  # noqa: PLC0415
         from gradc.ir.loop.workspace import workspace  # noqa: PLC0415
 
+        if self._on_device:
+            return f"{show_temporaries(self.launch_plan())}\n"
         return f"{workspace(self.stages.kernel, self._arguments())}\n"
 
     @property
@@ -213,11 +232,12 @@ class Inspection:
         """
         from gradc.explain.drawing.image import require_format  # noqa: PLC0415
         from gradc.explain.graph.picture import FORMATS, picture  # noqa: PLC0415
+        from gradc.explain.kernels.contents import with_loops  # noqa: PLC0415
 
         if path is not None:
             require_format(path, FORMATS)
         inputs = self._arguments() if values else None
-        found = picture(self.stages, inputs, shown=shown, by=by, limit=limit)
+        found = picture(with_loops(self.stages), inputs, shown=shown, by=by, limit=limit)
         if path is not None:
             found.save(path)
         return found
@@ -251,11 +271,18 @@ class Inspection:
             raise ArgumentError(f"there is no stage {name!r}", do=f"choose one of {', '.join(STAGES)}")
         return self.graph().dot if name == "graph" else getattr(self, name)
 
+    def _of_loops(self, show_text: Callable[[Stages], str]) -> str:
+        """Return a text about loops; that of a kernel for a GPU says that it is about those before the launches."""
+        from gradc.explain.kernels.contents import with_loops  # noqa: PLC0415
+
+        text = show_text(with_loops(self.stages))
+        return f"{_OF_LOOPS}\n\n{text}" if self._on_device else text
+
     def __str__(self) -> str:
         return f"{self.program}\n{self.schedule}\n{self.source}"
 
     def _repr_html_(self) -> str:
-        parts = ("mathematics", "fusion", "source")
+        parts = ("mathematics", "fusion", *(("launches",) if self._on_device else ()), "source")
         texts = "".join(
             f"<details{' open' if name == 'mathematics' else ''}><summary>{name}</summary>"
             f"<pre>{escape(self.stage(name))}</pre></details>"
@@ -267,7 +294,9 @@ class Inspection:
         return f"$\\displaystyle {self.latex.strip()}$"
 
     def __repr__(self) -> str:
-        return f"<inspection of {self.stages.kernel.name}: {', '.join(STAGES)}>"
+        without = OF_PROCESSOR if self._on_device else OF_DEVICE
+        shown = (name for name in STAGES if name not in without)
+        return f"<inspection of {self.stages.kernel.name}: {', '.join(shown)}>"
 
 
 def _left_sides(program: Program) -> dict[int, str]:

@@ -6,6 +6,7 @@ Statements of a kernel carry the equation that they compute as a note; notes are
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from gradc.ir.index.nodes import Assemble, Program, outputs_of
 from gradc.ir.index.show import show_equation
@@ -24,6 +25,11 @@ from gradc.ir.loop.nodes import (
 from gradc.ir.loop.pieces import Piece, pieces
 from gradc.ir.loop.walk import every
 from gradc.ir.stages import Stages
+
+
+def with_loops(stages: Stages) -> Stages:
+    """The same stages with loop nests for a kernel: of a kernel for a GPU those that its launches are made of."""
+    return stages if stages.serial is None else replace(stages, kernel=stages.serial)
 
 
 def numbers_of_notes(program: Program) -> dict[str, int]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from gradc.explain.costs import Cost, costs
 from gradc.explain.figures import abridged, amount
 from gradc.explain.kernels.fusion import Group, fusion, title
+from gradc.explain.kernels.launch_plan import Plan, Step
 from gradc.ir import extents
 from gradc.ir.extents import Size
 from gradc.ir.functions import FUNCTIONS, Result
@@ -121,6 +122,28 @@ def show_counts(stages: Stages, numbers: Mapping[str, int]) -> str:
     return "\n".join(line.rstrip() for line in lines) + "\n"
 
 
+def show_device_counts(stages: Stages, plan: Plan, numbers: Mapping[str, int]) -> str:
+    """A table of equations, the launch plan of a kernel for a GPU, and what sharing loops saves.
+
+    Parameters
+    ----------
+    numbers : mapping of name to int
+        The values of all extents (`gradc.ir.loop.sizes.numbers_of`).
+    """
+    alone = equation_costs(stages.optimised)
+    steps = [step for step in plan.steps if not step.kind.startswith("copy")]
+    lines = [
+        f"{stages.kernel.name}: operations and bytes for {_values(stages, numbers)}",
+        "",
+        "Every equation by itself",
+        *_equations(alone, numbers),
+        "",
+        str(plan),
+        *_saved(alone, steps, numbers),
+    ]
+    return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
 def _values(stages: Stages, numbers: Mapping[str, int]) -> str:
     shapes = (type_.shape for type_ in stages.optimised.types.values())
     used = sorted({name for shape in shapes for size in shape for name in extents.symbols(size)})
@@ -169,7 +192,9 @@ def _pieces(pieces: Sequence[Cost], groups: Sequence[Group]) -> list[str]:
     return _aligned(rows)
 
 
-def _saved(alone: Sequence[EquationCost], pieces: Sequence[Cost], numbers: Mapping[str, int]) -> list[str]:
+def _saved(
+    alone: Sequence[EquationCost], pieces: Sequence[Cost] | Sequence[Step], numbers: Mapping[str, int]
+) -> list[str]:
     operations, moved = _totals(alone, numbers)
     fused, done = sum(cost.moved for cost in pieces), sum(cost.operations for cost in pieces)
     saved = moved - fused

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Sequence
 
 from gradc.errors import ArgumentError
+from gradc.explain.kernels.contents import with_loops
 from gradc.explain.kernels.counts import equation_costs
 from gradc.explain.kernels.residuals import residuals
 from gradc.ir import extents
@@ -76,7 +77,7 @@ def difference(
             f"there is no text of the stage {stage!r}", do=f"choose one of {', '.join(STAGES)}"
         )
     make = text or STAGES[stage]
-    rows = [("", *names), *_summary(one, two)]
+    rows = [("", *names), *_summary(with_loops(one), with_loops(two))]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     table = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
     before, after = (_without_head(make(stages), stages.kernel.name) for stages in (one, two))
