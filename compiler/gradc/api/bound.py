@@ -162,7 +162,8 @@ class At:
         _, derivation = self.derivation(of)
         if variant.options.target == "cuda":
             raise ArgumentError(
-                "kernels of a GPU have no profile", do="look at .inspect(...).launches, or time calls yourself"
+                "kernels of a GPU have no profile",
+                do="look at .inspect(...).launches, or time calls yourself",
             )
         run = variant.dispatcher(derivation)
         return profile(variant.compiled(derivation), variant.inputs(values), run, rounds)

@@ -10,7 +10,7 @@ import pytest
 from tests.numeric.table.sweep import close
 from tests.numeric.table.test_launched import launched
 
-from gradc import differentiate, nn
+from gradc import differentiate, f64, nn
 from gradc.codegen.numba_cuda import module_text
 from gradc.ir.loop.evaluate import evaluate
 from gradc.ir.loop.nodes import Allocate, Barrier, CheckIndices, Combine, Kernel, Launch
@@ -209,3 +209,15 @@ def test_totals_that_two_loops_add_to():
 def test_nothing_is_launched_for_no_elements():
     kernel = checked(lambda x: (np.sin(x) * 2).sum() + 1.0, np.zeros(0))
     assert launches(kernel)
+
+
+def test_rows_of_a_known_length_stay_with_their_threads():
+    """A literal extent needs no second launch: a group is as wide as that takes."""
+    layer = nn.LayerNorm()
+    arrays = {"gamma": normal(70), "beta": normal(70)}
+
+    def function(x: f64["n", 70], y: f64["n", 70]):
+        return (layer.apply(Context(arrays, True, lambda like: like), x) * y).sum()
+
+    kernel = checked(function, normal(3, 70), normal(3, 70))
+    assert sum(name.startswith("rows") for name in launches(kernel)) == 1

@@ -156,9 +156,16 @@ def test_float32_is_combined_in_float32():
     [(4, 1, 1), (4, 2, 2), (4, 3, 4), (4, 9, 4), (1, 9, 1), (64, 33, 32), (4, 0, 1)],
 )
 def test_how_many_threads_share_a_row(asked: int, extent: int, given: int):
+    kernel = Kernel("k", (Parameter("n", DType.INT64, 0),), (Width("w", var("n"), 32),), ("w",))
+    inputs = {"n": np.int64(extent)}
+    assert evaluate(kernel, inputs, width=asked) == (given,)
+    assert evaluate(kernel, inputs) == evaluate(kernel, inputs, width=4)
+
+
+@pytest.mark.parametrize(("extent", "given"), [(8, 1), (9, 2), (64, 8), (65, 16), (500, 32)])
+def test_a_thread_has_its_share_of_a_literal_extent(extent: int, given: int):
     kernel = Kernel("k", (), (Width("w", number(extent), 32),), ("w",))
-    assert evaluate(kernel, {}, width=asked) == (given,)
-    assert evaluate(kernel, {}) == (min(4, given) if asked == 64 else evaluate(kernel, {}, width=4)[0],)
+    assert evaluate(kernel, {}, width=1) == (given,)
 
 
 @pytest.mark.parametrize("width", [1, 2, 4, 32])

@@ -18,6 +18,7 @@ from gradc.ir.loop.grid import run_launch
 from gradc.ir.loop.machine import Machine, Other, Steps, text_of
 from gradc.ir.loop.meaning import Array
 from gradc.ir.loop.nodes import (
+    SHARE,
     Allocate,
     Barrier,
     CheckIndices,
@@ -30,6 +31,7 @@ from gradc.ir.loop.nodes import (
     Kernel,
     Launch,
     Library,
+    Number,
     Parts,
     Product,
     Require,
@@ -111,8 +113,7 @@ class _Machine(Machine):
             case Parts(name, extent):
                 self.values[name] = np.int64(min(PARTS, int(self.scalar(extent))))
             case Width(name, extent, most):
-                enough = 1 << max(int(self.scalar(extent)) - 1, 0).bit_length()
-                self.values[name] = np.int64(min(self.width, enough, most))
+                self.values[name] = np.int64(self.width_of(extent, most))
             case Require(condition, message):
                 if not self.scalar(condition):
                     raise GuardFailed(message)
@@ -144,6 +145,13 @@ class _Machine(Machine):
                 self.store(statement, tensor, (number(position),), np.int64(self.steps.taken))
             case _:
                 assert_never(statement)
+
+    def width_of(self, extent: Expr, most: int) -> int:
+        """How many threads share a row: few, so that rows are long for them; of a literal extent what is promised."""
+        elements = int(self.scalar(extent))
+        enough, least = (1 << max(many - 1, 0).bit_length() for many in (elements, -(-elements // SHARE)))
+        wanted = max(self.width, least) if isinstance(extent, Number) else self.width
+        return min(wanted, enough, most)
 
     def check(self, statement: CheckIndices) -> None:
         table, size = np.asarray(self.complete(statement.tensor)), self.scalar(statement.extent)

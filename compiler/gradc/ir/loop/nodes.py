@@ -248,9 +248,15 @@ class Clock:
     position: int
 
 
+SHARE = 8  # elements of a row that a thread has at most, where there may be threads enough
+
+
 @dataclass(frozen=True, slots=True)
 class Width:
-    """Bind how many threads of a block share a row of `extent` elements: a power of two from 1 to `most`."""
+    """Bind how many threads of a block share a row of `extent` elements: a power of two from 1 to `most`.
+
+    None of them has more than `SHARE` elements, where `most` allows it.
+    """
 
     name: str
     extent: Expr

@@ -25,7 +25,7 @@ from gradc.ir.loop.nodes import AddTo, Allocate, Expr, For, Let, Load, Statement
 from gradc.ir.loop.rewrite import rebuilt, with_values
 from gradc.passes.grids.dependence import effects, is_shared_out
 
-SLOTS = 8  # elements of a row that a lane keeps: a group has an eighth of the row's threads at least
+SLOTS = nodes.SHARE  # elements of a row that a lane keeps
 
 
 @dataclass(frozen=True, slots=True)

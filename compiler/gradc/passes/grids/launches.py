@@ -53,6 +53,7 @@ from gradc.ir.names import INDEX_NAMES, NameSupply
 from gradc.ir.types import DType
 from gradc.passes.grids.apart import without_common_elements
 from gradc.passes.grids.checks import with_checks_behind
+from gradc.passes.grids.contraction_numbers import most
 from gradc.passes.grids.contraction_results import Epilogue
 from gradc.passes.grids.contractions import Tensors, contraction_launches
 from gradc.passes.grids.cooperate import Cooperation, Lanes, NotShared, can_share, shared_extents
@@ -104,9 +105,7 @@ class _Launching:
 
     def kernel(self) -> Kernel:
         body = self.before.body
-        late = {
-            found.product for found in self.joined.values()
-        }  # products that are computed with what follows
+        late = {found.product for found in self.joined.values()}  # computed with what follows
         for at, statement in enumerate(body):
             if at in self.joined:
                 self._joined(at, self.joined[at])
@@ -205,8 +204,8 @@ class _Launching:
         if copies:
             groups = self._groups(rows, loops[-1], copies)
         elif found:
-            most = quotient(nodes.number(BLOCKS * THREADS), width)
-            groups = self._bound("groups", least(rows.many, most))
+            groups = least(rows.many, quotient(nodes.number(BLOCKS * THREADS), width))
+            groups = self._bound("groups", groups)
         blocks = self._bound("blocks", ceiling(nodes.apply("mul", groups, width)))
         sharing = Sharing(rows, groups, width, nodes.var(self.numbers.own("part")), self.numbers)
         totals = self.numbers.totals(found, blocks)
@@ -282,7 +281,7 @@ class _Launching:
             return nodes.number(1)
         longest = extents[0]
         for extent in extents[1:]:
-            longest = nodes.apply("maximum", longest, extent)
+            longest = most(longest, extent)
         width = self.names.fresh("width")
         self.out.append(Width(width, longest, THREADS))
         return nodes.var(width)
