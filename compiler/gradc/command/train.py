@@ -24,6 +24,7 @@ from gradc.nn.files.recipe import Recipe
 from gradc.nn.history import Epoch, History
 from gradc.nn.memory import plan
 from gradc.nn.network import Network
+from gradc.nn.trainer import require_place
 from gradc.nn.training import INTERRUPTED
 
 CHECKPOINT, WEIGHTS, DESCRIPTION, HISTORY = (
@@ -54,6 +55,7 @@ class Course:
     resume: bool
     plots: bool
     force: bool
+    target: str = "cpu"
 
 
 def train(spec: Path, course: Course, as_json: bool) -> Answer:
@@ -77,15 +79,19 @@ def train(spec: Path, course: Course, as_json: bool) -> Answer:
     ------
     InputRefused
         The file, the data or the folder do not fit; nothing has been written then.
+    ArgumentError, DeviceError
+        Nothing can be trained where the command line says; nothing has been written then.
     LossNotFinite
         The loss became NaN or infinite: the folder has the checkpoint before.
     """
+    require_place(course.target)
     file = NetworkFile.read(spec)
     network, recipe = file.network, _recipe(file.training, course)
     arrays = arrays_of(course.data, "--data", network)
     (x, y), validation = _parts(network, arrays, recipe)
     _require_folder(course)
-    print(plan(network, recipe.optimiser, recipe.batch, examples=(x, y)), file=sys.stderr)
+    planned = plan(network, recipe.optimiser, recipe.batch, examples=(x, y), target=course.target)
+    print(planned, file=sys.stderr)
     course.out.mkdir(parents=True, exist_ok=True)
     # Nothing but its checkpoint is written to the folder before an epoch has ended: what may still be refused, by the
     # checkpoint of another training for one, leaves it as it was.
@@ -102,6 +108,7 @@ def train(spec: Path, course: Course, as_json: bool) -> Answer:
         checkpoint=course.out / CHECKPOINT,
         checkpoint_seconds=SECONDS,
         resume=course.resume,
+        target=course.target,
         callbacks=[noted, *([] if sys.stderr.isatty() else [_Lines(recipe.epochs)])],
     )
     network.save(course.out / WEIGHTS)

@@ -1,12 +1,12 @@
 """How much memory a training takes, before it takes it: a plan, and the refusal of what will not fit.
 
 The plan is made of the kernel of the training step: its temporaries are counted by liveness, so the largest number
-of bytes that are there at once is known before the kernel is machine code.
+of bytes that are there at once is known before the kernel is machine code.  On a GPU all of them are there at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from math import prod
 from pathlib import Path
@@ -19,8 +19,10 @@ from gradc.api.differentiated import Differentiated
 from gradc.api.updating import inspect_update
 from gradc.errors import InputRefused
 from gradc.explain.figures import columns
-from gradc.ir.loop.nodes import Kernel
+from gradc.explain.inspection import Inspection
+from gradc.explain.kernels.launches import plan as launch_plan
 from gradc.ir.loop.workspace import workspace_bytes
+from gradc.nn.gpu import Planned
 from gradc.nn.nodes import Node
 from gradc.nn.optimisers import Optimiser
 from gradc.nn.step import (
@@ -38,6 +40,7 @@ _UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 _LARGEST = 3  # parts that a message names
 _THERE = ("parameters", "statistics", "examples")  # parts that a training finds when it begins
 _TAKEN = ("slots", "beginning", "best")  # parts that it has taken when it has begun
+_ORDER = 8  # bytes of the number of an example
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,18 @@ class MemoryPlan:
         return "\n".join(columns([*rows, ("total", bytes_text(self.total))]))
 
 
+@dataclass(frozen=True, slots=True)
+class DevicePlan(MemoryPlan):
+    """The bytes that a training takes of the memory of a GPU, by what they are for.
+
+    `beginning` is for copies of the slots alone, and `examples` count with their order; parameters and statistics at
+    the beginning of an epoch and after the best one are kept by the processor, so `best` is 0.
+    """
+
+    def __str__(self) -> str:
+        return "\n".join(("in the memory of the GPU:", *MemoryPlan.__str__(self).splitlines()))
+
+
 _TITLES = {
     "parameters": "parameters",
     "statistics": "statistics",
@@ -113,7 +128,11 @@ def bytes_text(value: int) -> str:
 
 
 def plan(
-    network: Trained, optimiser: Optimiser = USUAL, batch: int = BATCH, examples: Iterable[np.ndarray] = ()
+    network: Trained,
+    optimiser: Optimiser = USUAL,
+    batch: int = BATCH,
+    examples: Sequence[np.ndarray] = (),
+    target: str = "cpu",
 ) -> MemoryPlan:
     """Plan the memory of a training, without running or compiling a step to machine code.
 
@@ -125,8 +144,10 @@ def plan(
         How a step changes the parameters; by default Adam.
     batch : int
         Examples of a step.
-    examples : iterable of array
+    examples : sequence of array
         Examples and targets, if they shall count.
+    target : str
+        Where steps run; for ``"cuda"`` the plan is a `DevicePlan`, and needs no GPU.
 
     Returns
     -------
@@ -143,11 +164,11 @@ def plan(
     """
     slots = slots_of(network.parameters, optimiser)
     arguments = arguments_of(network, slots, *batch_of(network, batch))
-    return planned(network.step_function(optimiser), arguments, examples)
+    return planned(network.step_function(optimiser).with_options(target=target), arguments, examples)
 
 
 def planned(
-    function: Differentiated[..., Any], arguments: StepArguments, examples: Iterable[np.ndarray] = ()
+    function: Differentiated[..., Any], arguments: StepArguments, examples: Sequence[np.ndarray] = ()
 ) -> MemoryPlan:
     """Plan the memory of a training whose step is known already; see `plan`.
 
@@ -157,26 +178,30 @@ def planned(
         What `Network.step_function` returned.
     arguments : StepArguments
         What it will be bound to; their contents do not matter.
-    examples : iterable of array
+    examples : sequence of array
         Examples and targets, if they shall count.
     """
-    kernel = inspect_update(function, arguments, {}, UPDATED).stages.kernel
+    inspection = inspect_update(function, tuple(arguments), {}, UPDATED)
     parameters, statistics, slots = (_bytes(group.values()) for group in arguments[:3])
+    batch, temporaries = _bytes((arguments.x, arguments.y)), _temporaries(function, inspection, arguments)
+    if _on_device(function):
+        held = _bytes(examples) + sum(_ORDER * len(array) for array in examples[:1])
+        return DevicePlan(parameters, statistics, slots, batch, temporaries, slots, 0, held)
+    weights = parameters + statistics
     return MemoryPlan(
-        parameters,
-        statistics,
-        slots,
-        _bytes((arguments.x, arguments.y)),
-        _temporaries(function, kernel, arguments),
-        parameters + statistics + slots,
-        2 * (parameters + statistics),
-        _bytes(examples),
+        parameters, statistics, slots, batch, temporaries, weights + slots, 2 * weights, _bytes(examples)
     )
 
 
-def _temporaries(function: Differentiated[..., Any], kernel: Kernel, arguments: StepArguments) -> int:
+def _temporaries(function: Differentiated[..., Any], inspection: Inspection, arguments: StepArguments) -> int:
     _, inputs = function.at(*arguments).program_and_inputs()
-    return workspace_bytes(kernel, inputs)
+    if _on_device(function):
+        return launch_plan(inspection.stages, inputs).temporaries
+    return workspace_bytes(inspection.stages.kernel, inputs)
+
+
+def _on_device(function: Differentiated[..., Any]) -> bool:
+    return function.options.target == "cuda"
 
 
 def _bytes(arrays: Iterable[np.ndarray]) -> int:
@@ -187,7 +212,12 @@ def _bytes(arrays: Iterable[np.ndarray]) -> int:
 
 
 def require_step_fits(
-    function: Differentiated[..., Any], arguments: StepArguments, *, begun: bool = False
+    function: Differentiated[..., Any],
+    arguments: StepArguments,
+    examples: Sequence[np.ndarray] = (),
+    *,
+    begun: bool = False,
+    free: Callable[[], int | None] | None = None,
 ) -> None:
     """Refuse a training whose memory is not available, before it takes it.
 
@@ -197,29 +227,40 @@ def require_step_fits(
         What `Network.step_function` returned.
     arguments : StepArguments
         What it will be bound to.
+    examples : sequence of array
+        Examples and targets, for a GPU: they are copied there.
     begun : bool
         Whether steps of another batch have run: slots and copies are there then.
+    free : callable, optional
+        Returns how many bytes are available, or None where nobody knows: nothing is refused then.  Without it they
+        are those of the machine.
 
     Raises
     ------
     InputRefused
         It names what is needed and available, the largest parts, and a batch that would fit.
     """
-    found, available = planned(function, arguments), available_memory()
-    there = (*_THERE, *_TAKEN) if begun else _THERE
+    available = available_memory() if free is None else free()
+    if available is None:
+        return
+    found, device = planned(function, arguments, examples), _on_device(function)
+    there = (*(() if device and not begun else _THERE), *(_TAKEN if begun else ()))
     parts = {name: value for name, value in asdict(found).items() if name not in there}
     needed = sum(parts.values())
     if needed <= available:
         return
     largest = sorted(parts, key=lambda name: parts[name], reverse=True)[:_LARGEST]
-    batch = len(arguments.x)
+    batch = arguments.x.shape[0]
     fixed = needed - parts["batch"] - parts["temporaries"]
     fits = _batch_that_fits(function, arguments, available - fixed)
     choices = [f"batch={fits}"] if fits else ["a smaller network or an optimiser with fewer slots"]
     if arguments.control.dtype == np.float64:
         choices.append("dtype='float32', which takes half")
+    if device:
+        choices.append("target='cpu'")
     raise InputRefused(
-        f"training with batch={batch} needs {bytes_text(needed)} more memory, {bytes_text(available)} are available",
+        f"training with batch={batch} needs {bytes_text(needed)} more memory{' of the GPU' * device}, "
+        f"{bytes_text(available)} are {'free' if device else 'available'}",
         why=", ".join(f"{_TITLES[name]}: {bytes_text(parts[name])}" for name in largest if parts[name]),
         do=f"choose {', or '.join(choices)}",
     )
@@ -227,11 +268,12 @@ def require_step_fits(
 
 def _batch_that_fits(function: Differentiated[..., Any], arguments: StepArguments, available: int) -> int:
     """A batch whose arrays and temporaries take no more than `available`; 0 where there is none above 1."""
-    kernel = inspect_update(function, arguments, {}, UPDATED).stages.kernel
-    size = len(arguments.x)
+    inspection = inspect_update(function, tuple(arguments), {}, UPDATED)
+    of_batch: Any = Planned if _on_device(function) else np.zeros
+    size = arguments.x.shape[0]
     while size > 1:  # a batch of 1 is another kernel
-        x, y = (np.zeros((size, *array.shape[1:]), array.dtype) for array in (arguments.x, arguments.y))
-        needed = _bytes((x, y)) + _temporaries(function, kernel, arguments._replace(x=x, y=y))
+        x, y = (of_batch((size, *array.shape[1:]), array.dtype) for array in (arguments.x, arguments.y))
+        needed = _bytes((x, y)) + _temporaries(function, inspection, arguments._replace(x=x, y=y))
         if needed <= available:
             return size
         # Temporaries are nearly proportional to the batch: the first guess is close, and the next ones go down.

@@ -183,7 +183,8 @@ class Network(Model):
             How a step changes the parameters.
         **options
             ``epochs``, ``batch``, ``validation``, ``seed``, ``callbacks``, ``patience``, ``checkpoint``,
-            ``checkpoint_seconds``, ``resume`` and ``progress``: those of `gradc.nn.training.fit`.
+            ``checkpoint_seconds``, ``resume``, ``progress``, ``target`` and ``report``: those of
+            `gradc.nn.training.fit`.  ``target="cuda"`` trains on a GPU.
 
         Returns
         -------

@@ -74,6 +74,11 @@ class TrainingProgress:
                 redirect_stdout=sys.stdout.isatty(),
             )
 
+    @property
+    def is_shown(self) -> bool:
+        """Whether there is a bar."""
+        return self._bar is not None
+
     def step(self, loss: float, examples: int) -> None:
         """Tell the loss of a step and how many examples it took."""
         self._seen += examples

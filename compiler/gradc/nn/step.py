@@ -161,7 +161,7 @@ class Step:
     def __repr__(self) -> str:
         return f"<training step of {self._network!r}>"
 
-    def inspect(self, optimiser: Optimiser = USUAL, batch: int = BATCH) -> Inspection:
+    def inspect(self, optimiser: Optimiser = USUAL, batch: int = BATCH, *, target: str = "cpu") -> Inspection:
         """Every stage of the kernel that a step is, as training compiles it; nothing runs.
 
         Only what is shown of machine code (``llvm``, ``asm`` and the file's ``path``) makes machine code.
@@ -172,6 +172,8 @@ class Step:
             How a step changes the parameters; by default Adam.
         batch : int
             Examples of a step; all sizes but 1 have one kernel.
+        target : {"cpu", "cuda"}
+            What it is compiled for; nothing of ``"cuda"`` needs a GPU.
 
         Returns
         -------
@@ -192,17 +194,19 @@ class Step:
         >>> "updated" in Step(network).inspect(nn.GradientDescent(0.1), batch=8).source.lower()
         True
         """
-        return inspect_update(*self._bound(optimiser, batch))
+        return inspect_update(*self._bound(optimiser, batch, target))
 
-    def derivation(self, optimiser: Optimiser = USUAL, batch: int = BATCH) -> tuple[Variant, Derivation]:
+    def derivation(
+        self, optimiser: Optimiser = USUAL, batch: int = BATCH, *, target: str = "cpu"
+    ) -> tuple[Variant, Derivation]:
         """Return what is compiled for a step; see `inspect`."""
-        variant, _, derivation = update_derivation(*self._bound(optimiser, batch))
+        variant, _, derivation = update_derivation(*self._bound(optimiser, batch, target))
         return variant, derivation
 
     def _bound(
-        self, optimiser: Optimiser, batch: int
-    ) -> tuple[Differentiated[..., Any], StepArguments, dict[str, Any], tuple[str, ...]]:
+        self, optimiser: Optimiser, batch: int, target: str
+    ) -> tuple[Differentiated[..., Any], tuple[Any, ...], dict[str, Any], tuple[str, ...]]:
         network = self._network
         slots = slots_of(network.parameters, optimiser)
         arguments = arguments_of(network, slots, *batch_of(network, batch))
-        return network.step_function(optimiser), arguments, {}, UPDATED
+        return network.step_function(optimiser).with_options(target=target), tuple(arguments), {}, UPDATED

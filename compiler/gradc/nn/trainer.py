@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import astuple, dataclass
 from functools import cached_property
@@ -15,29 +15,42 @@ import numpy as np
 from gradc.api.differentiated import Differentiated
 from gradc.errors import ArgumentError, CompilerBug, LossNotFinite
 from gradc.nn import checkpoint as files
+from gradc.nn.device_memory import DeviceMemory
 from gradc.nn.history import Best, Epoch, History, epochs_of, generator_at, is_better, whole
-from gradc.nn.memory import require_step_fits
+from gradc.nn.host_memory import HostMemory
 from gradc.nn.optimisers import Optimiser
-from gradc.nn.step import UPDATED, StepArguments, slots_of
+from gradc.nn.place import Bound, Place
+from gradc.nn.step import Trained
+
+PLACES: dict[str, type[Place]] = {"cpu": HostMemory, "cuda": DeviceMemory}
 
 
-class Trainable(Protocol):
+def require_place(target: str) -> None:
+    """Refuse a target that trains nothing, or nothing on this machine.
+
+    Raises
+    ------
+    ArgumentError
+        There is no such target, or steps are not compiled for it.
+    DeviceError
+        There is no GPU, or no package or driver for it.
+    """
+    if target not in PLACES:
+        raise ArgumentError(
+            f"target={target!r} trains no network", do=f"give one of {', '.join(map(repr, PLACES))}"
+        )
+    PLACES[target].require()
+
+
+class Trainable(Trained, Protocol):
     """A network, as far as training uses it."""
 
-    parameters: dict[str, np.ndarray]
-    statistics: dict[str, np.ndarray]
-    dtype: np.dtype
     nodes: tuple[Any, ...]
-    loss: Any
     regulariser: Any
 
     @cached_property
     def objective_function(self) -> Differentiated[..., Any]:
         """Parameters, statistics, examples, targets and a key to the loss and the new statistics."""
-        ...
-
-    def step_function(self, optimiser: Optimiser) -> Differentiated[..., Any]:
-        """Return one training step as a function."""
         ...
 
     def data_of(self, x: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -53,7 +66,8 @@ class Trainable(Protocol):
 class _Position:
     """Copies of all that a training changes, between two epochs."""
 
-    arrays: dict[str, np.ndarray]
+    weights: dict[str, np.ndarray]
+    slots: Any
     steps: int
     generator: Any
 
@@ -73,6 +87,10 @@ class Training:
         Examples of a step; what is left of an epoch makes a smaller batch.
     seed : int
         Of the order of the examples, which every epoch shuffles anew, and of random numbers in layers.
+    target : {"cpu", "cuda"}
+        Where steps run.  On a GPU everything that they read and write stays in its memory; the network's own arrays
+        are copied there where an epoch begins and back where it ends, and the loss of a step is known when the
+        processor has waited for it: see `report`.
 
     Attributes
     ----------
@@ -80,18 +98,34 @@ class Training:
         The epochs so far.
     steps : int
         The steps so far.
+    report : int or None
+        On a GPU, after how many steps the processor waits for their losses; None for once an epoch.  In long epochs
+        it waits every 1000 steps.
 
     Raises
     ------
     ArgumentError, ShapeError, GradcError
         Data do not fit the network or its loss: nothing has been compiled or changed then.
+    DeviceError
+        There is no GPU, or no package or driver for it: nothing has been compiled or changed then.
     """
 
     def __init__(
-        self, network: Trainable, optimiser: Optimiser, x: Any, y: Any, *, batch: int = 64, seed: int = 0
+        self,
+        network: Trainable,
+        optimiser: Optimiser,
+        x: Any,
+        y: Any,
+        *,
+        batch: int = 64,
+        seed: int = 0,
+        target: str = "cpu",
     ) -> None:
+        require_place(target)
         self.network = network
         self.optimiser = optimiser
+        self.target = target
+        self.report: int | None = None
         self.x, self.y = network.data_of(x, y)
         count = len(self.x)
         if type(batch) is not int or batch < 1:
@@ -103,11 +137,8 @@ class Training:
         self.steps = 0
         self._generator = np.random.default_rng(seed)
         self._seed = seed
-        self._slots = slots_of(network.parameters, optimiser)
-        self._function = network.step_function(optimiser)
-        self._control = np.zeros(2, network.dtype)
-        self._key = np.zeros(1, np.int64)
-        self._bound: dict[int, tuple[Callable[[], float], np.ndarray, np.ndarray]] = {}
+        self._place = PLACES[target](network, optimiser, self.x, self.y)
+        self._bound: dict[int, Bound] = {}
         self._best: Best | None = None
         self._underway = False
 
@@ -116,7 +147,7 @@ class Training:
         """How many batches an epoch has."""
         return -(-len(self.x) // self.batch)
 
-    def bound(self, size: int) -> tuple[Callable[[], float], np.ndarray, np.ndarray]:
+    def bound(self, size: int) -> Bound:
         """Return the step for batches of a size, and the arrays that hold its batch; compiled once for all sizes.
 
         Raises
@@ -125,34 +156,30 @@ class Training:
             The memory that it takes is not available.
         """
         if size not in self._bound:
-            x = np.zeros((size, *self.x.shape[1:]), self.x.dtype)
-            y = np.zeros((size, *self.y.shape[1:]), self.y.dtype)
-            network = self.network
-            arguments = StepArguments(
-                network.parameters, network.statistics, self._slots, x, y, self._control, self._key
-            )
-            require_step_fits(self._function, arguments, begun=bool(self._bound))
-            step = self._function.bind_update(*arguments, updates=UPDATED)
-            self._bound[size] = step, x, y
+            self._bound[size] = self._place.bind(size, begun=bool(self._bound))
         return self._bound[size]
 
     def batches(self) -> Generator[float, None, None]:
-        """Run one epoch, and yield the loss of each step."""
+        """Run one epoch, and yield the loss of each step: of several at once where steps run on a GPU."""
         self._underway = True
         try:
-            order = self._generator.permutation(len(self.x))
-            for begin in range(0, len(order), self.batch):
-                chosen = order[begin : begin + self.batch]
-                step, x, y = self.bound(len(chosen))
-                np.take(self.x, chosen, axis=0, out=x)
-                np.take(self.y, chosen, axis=0, out=y)
-                self.steps += 1
-                rate = self.optimiser.rate_at(self.steps, self.steps_per_epoch)
-                self._control[:] = rate, self.steps
-                self._key[0] = self._seed + self.steps
-                yield step()
+            yield from self._steps(self._place.together(self.report))
         finally:
             self._underway = False
+            self._place.settle()
+
+    def _steps(self, together: int) -> Iterator[float]:
+        """Run the steps of an epoch, and yield their losses whenever there are so many."""
+        place, count = self._place, self.steps_per_epoch
+        self.bound(self._size(1))
+        place.begin(self._generator.permutation(len(self.x)))
+        for step in range(1, count + 1):
+            self.steps += 1
+            place.control[:] = self.optimiser.rate_at(self.steps, count), self.steps
+            place.key[0] = self._seed + self.steps
+            place.step(self.bound(self._size(step)), (step - 1) * self.batch)
+            if step % together == 0 or step == count:
+                yield from place.losses(last=step == count)
 
     def epoch(
         self,
@@ -173,9 +200,9 @@ class Training:
         LossNotFinite
             Also a `FloatingPointError`.  The training is as it was before the epoch.
         """
-        position = self._position()
-        for size in {self._size(1), self._size(self.steps_per_epoch)}:
+        for size in (self._size(1), self._size(self.steps_per_epoch)):
             self.bound(size)  # compiled before the clock runs
+        position = self._position()
         begin = time.perf_counter()
         total = 0.0
         with closing(self.batches()) as losses:
@@ -189,7 +216,12 @@ class Training:
             raise self._failure(position, f"{unfit} is not finite at the end")
         judged = self.network.evaluate(*validation) if validation is not None else (None, None)
         found = Epoch(
-            len(self.history) + 1, total / len(self.x), *judged, float(self._control[0]), seconds, len(self.x)
+            len(self.history) + 1,
+            total / len(self.x),
+            *judged,
+            float(self._place.control[0]),
+            seconds,
+            len(self.x),
         )
         self.history.epochs.append(found)
         if is_better(found, self._best):
@@ -214,7 +246,8 @@ class Training:
         return len(self.history) - (self._best.epoch.number if self._best is not None else 0)
 
     def keep_best(self) -> None:
-        """Give the network the parameters and statistics of the best epoch; nothing happens before the first."""
+        """Give the network the parameters and statistics of the best epoch; before the first those of the last step."""
+        self._place.settle()  # an interruption may have come before
         if self._best is not None:
             files.put(self._best.weights, files.weights_of(self.network))
 
@@ -246,28 +279,28 @@ class Training:
 
     def _first_fault(self) -> tuple[int, str]:
         """Repeat an epoch up to its first fault; return the number of the step, and the equation."""
-        network = self.network
+        network, place = self.network, self._place
         weights = files.weights_of(network)
-        with closing(self.batches()) as losses:
+        before = files.copies(weights)
+        for step, value in enumerate(self._steps(together=1), 1):
+            place.settle()
+            unfit = self._not_finite()
+            if unfit or not np.isfinite(value):
+                files.put(before, weights)
+                x, y = place.batch(self.bound(self._size(step)))
+                at = network.objective_function.at(network.parameters, network.statistics, x, y, place.key[0])
+                with np.errstate(all="ignore"):
+                    return step, at.find_nan() or f"the update of {unfit or 'no parameter'}"
             before = files.copies(weights)
-            for step, value in enumerate(losses, 1):
-                unfit = self._not_finite()
-                if unfit or not np.isfinite(value):
-                    files.put(before, weights)
-                    _, x, y = self.bound(self._size(step))
-                    at = network.objective_function.at(
-                        network.parameters, network.statistics, x, y, self._key[0]
-                    )
-                    with np.errstate(all="ignore"):
-                        return step, at.find_nan() or f"the update of {unfit or 'no parameter'}"
-                before = files.copies(weights)
         raise CompilerBug("an epoch that was repeated gave other numbers")
 
     def _position(self) -> _Position:
-        return _Position(files.copies(self._arrays()), self.steps, self._generator.bit_generator.state)
+        weights = files.copies(files.weights_of(self.network))
+        return _Position(weights, self._place.kept_slots(), self.steps, self._generator.bit_generator.state)
 
     def _return_to(self, position: _Position) -> None:
-        files.put(position.arrays, self._arrays())
+        self._place.put_slots(position.slots)
+        files.put(position.weights, files.weights_of(self.network))
         self.steps = position.steps
         self._generator.bit_generator.state = position.generator
 
@@ -289,6 +322,7 @@ class Training:
             The place cannot be written.
         """
         self._require_pause("save")
+        self._place.read_slots()
         weights = files.weights_of(self.network)
         best = self._best
         arrays = self._arrays()
@@ -332,13 +366,14 @@ class Training:
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
             raise files.damaged(path, "its notes are not those of a training") from error
         files.put(found, live)
+        self._place.write_slots()
         self.steps, self.history.epochs, self._generator = steps, epochs, generator
         kept = {name: found.get(f"best/{name}", found[name]).copy() for name in weights}
         self._best = Best(chosen, kept) if chosen is not None else None
 
     def _arrays(self) -> dict[str, np.ndarray]:
         """Return all arrays that steps change, by the names that files give them: not copies."""
-        return files.weights_of(self.network) | files.named("slots", self._slots)
+        return files.weights_of(self.network) | files.named("slots", self._place.slots)
 
     def _settings(self) -> dict[str, str]:
         """Return what must not change between a checkpoint and its continuation."""
@@ -352,6 +387,7 @@ class Training:
             "examples": f"{len(self.x)} with checksum {self._checksum}",
             "loss": files.described(network.loss),
             "regulariser": files.described(network.regulariser),
+            **({} if self.target == "cpu" else {"target": self.target}),  # another one rounds otherwise
             **layers,
         }
 

@@ -15,6 +15,7 @@ from gradc.nn.progress import TrainingProgress
 from gradc.nn.trainer import Trainable, Training
 
 FINISHED, INTERRUPTED, NO_IMPROVEMENT = "finished", "interrupted", "no improvement"
+REPORT = 100  # steps on a GPU between two pictures of a bar, at least
 
 
 def fit(
@@ -33,13 +34,15 @@ def fit(
     checkpoint_seconds: float = 0.0,
     resume: bool = False,
     progress: bool = True,
+    target: str = "cpu",
+    report: int | None = None,
 ) -> History:
     """Train a network.
 
     Parameters
     ----------
-    network, x, y, optimiser, batch, seed
-        See `Training`.
+    network, x, y, optimiser, batch, seed, target
+        See `Training`.  With ``target="cuda"`` validation data are looked at on the processor.
     epochs : int
         Of the whole training, those of a checkpoint included.
     validation : tuple of array, optional
@@ -57,6 +60,9 @@ def fit(
         Begin where the checkpoint was written; what follows has the same bits as without the break.
     progress : bool
         Show a bar on stderr if that is a terminal.
+    report : int, optional
+        On a GPU, after how many steps the processor waits for their losses.  By default it waits once an epoch, and
+        where a bar shows the running loss every 100 steps.
 
     Returns
     -------
@@ -68,6 +74,8 @@ def fit(
     ------
     ArgumentError, ShapeError, GradcError
         An option or the data do not fit: nothing has been compiled or changed then.
+    DeviceError
+        There is no GPU, or no package or driver for it: nothing has been compiled or changed then.
     InputRefused
         The checkpoint cannot be read or written.
     LossNotFinite
@@ -78,7 +86,11 @@ def fit(
         raise ArgumentError(
             f"checkpoint_seconds={checkpoint_seconds!r} is no time", do="give a number of at least 0"
         )
-    training = Training(network, optimiser, x, y, batch=batch, seed=seed)
+    if report is not None and (type(report) is not int or report < 1):
+        raise ArgumentError(
+            f"report={report!r} is no number of steps", do="give a positive whole number, or None"
+        )
+    training = Training(network, optimiser, x, y, batch=batch, seed=seed, target=target)
     if validation is not None:
         validation = network.data_of(*validation)
     if resume and checkpoint is not None:
@@ -88,6 +100,7 @@ def fit(
     kept = _Kept(training, checkpoint, checkpoint_seconds)
     try:
         with TrainingProgress(epochs, len(training.x), trained=trained, shown=progress) as bar:
+            training.report = REPORT if report is None and bar.is_shown else report
             stopped = _run(training, epochs, validation, patience, kept, callbacks, bar)
         kept.save(last=True)
     except KeyboardInterrupt:
