@@ -93,9 +93,9 @@ class Kernel:
             raise LaunchRefused(
                 f"the kernel {self.__name__} is too large", why=why, do="use smaller arguments"
             )
-        admitted = self._admitted(arguments)
         if blocks == 0:
             return
+        admitted = self._admitted(arguments)
         call = this_call()
         if call.device not in self._threads:
             self._load(call.device)

@@ -14,6 +14,7 @@ import gradc
 from gradc import nn
 from gradc.command import train as command
 from gradc.errors import ArgumentError, InputRefused, LossNotFinite
+from gradc.nn.memory import bytes_text, plan
 from gradc_runtime import cuda_driver, cuda_feed, cuda_run
 
 pytestmark = [pytest.mark.simulator, pytest.mark.cuda]
@@ -382,13 +383,18 @@ def test_what_does_not_fit_is_refused_before_it_is_taken(monkeypatch: pytest.Mon
     assert_equal(network.parameters, before)
 
 
-def test_what_fits_is_taken_once(monkeypatch: pytest.MonkeyPatch):
-    asked = []
-    monkeypatch.setattr(cuda_feed, "free_memory", lambda: asked.append(1) or 2**20)
-    training = on_device()
-    for _ in range(2):
-        training.epoch()
-    assert len(asked) == 2  # for each size of a batch
+def test_what_is_needed_is_what_is_planned(monkeypatch: pytest.MonkeyPatch):
+    whole, rest = (plan(small(), nn.Momentum(0.1), size, (X, Y), "cuda") for size in (3, 2))
+    training, free = on_device(), 0
+    monkeypatch.setattr(cuda_feed, "free_memory", lambda: free)
+    for size, needed in ((3, whole.total), (2, rest.batch + rest.temporaries)):  # the rest is there by then
+        free = needed - 1
+        with pytest.raises(InputRefused, match=f"batch={size} needs {bytes_text(needed)} more"):
+            training.bound(size)
+        free = needed
+        training.bound(size)
+    free = 0
+    assert np.isfinite(training.epoch().loss)  # nothing more is taken
 
 
 def test_arrays_that_cannot_be_written_are_refused():

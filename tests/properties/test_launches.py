@@ -19,7 +19,7 @@ from gradc.passes.equations.simplify import simplify
 from gradc.passes.grids.launches import with_launches
 from gradc.passes.loops.unroll import unroll
 
-SEEDS = [*range(60), *(pytest.param(seed, marks=pytest.mark.full) for seed in range(60, 2000))]
+SEEDS = [*range(24), *(pytest.param(seed, marks=pytest.mark.full) for seed in range(24, 2000))]
 WIDTHS = (1, 4)  # of the groups that share a row
 LIMIT = 10**8
 
@@ -47,7 +47,7 @@ def test_exact_programs(seed: int):
     check_launches(wide_accumulators(simplify(gather(original))), inputs, same_numbers, order=seed)
 
 
-@settings(max_examples=30, suppress_health_check=(HealthCheck.too_slow,), deadline=None)
+@settings(max_examples=5, suppress_health_check=(HealthCheck.too_slow,), deadline=None)
 @given(cases())
 def test_programs_and_their_pullbacks(case: Case):
     """Sums may be reordered, so numbers agree up to rounding."""

@@ -39,15 +39,26 @@ batch = 3
 # As on a machine without gradc: what is imported comes out of the package.
 ALONE = """
 import sys
+from importlib.machinery import PathFinder
 from pathlib import Path
+
+INSTALLED = [place for place in sys.path if (Path(place) / "gradc_runtime").is_dir()]  # NumPy may be there as well
 
 class Blocked:
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in ("gradc", "sympy", "optree"):
             raise ImportError(f"{name} is blocked here")
 
-sys.meta_path.insert(0, Blocked())
-sys.path[:] = [place for place in sys.path if not (Path(place) / "gradc_runtime").is_dir()]
+class Elsewhere:
+    find_distributions = staticmethod(PathFinder.find_distributions)
+
+    def find_spec(self, name, path=None, target=None):
+        if name == "gradc_runtime":
+            path = [place for place in sys.path if place not in INSTALLED]
+        return PathFinder.find_spec(name, path, target)
+
+others = [finder for finder in sys.meta_path if finder is not PathFinder]
+sys.meta_path[:] = [Blocked(), *others, Elsewhere()]
 """
 
 

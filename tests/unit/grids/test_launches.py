@@ -32,7 +32,8 @@ def checked(function: Callable[..., Any], *arguments: Any, **options: Any) -> Ke
     inputs = {p.name: value for p, value in zip(kernel.parameters, values, strict=True)}
     gradients = expected[1] if isinstance(expected[1], tuple) else (expected[1],)
     wanted = [expected[0], *(one for one in gradients if one is not None)]
-    for width, order in ((1, 0), (2, 1), (8, 2)):
+    several = any("_tiles" in name for name in launches(kernel))  # products take the interpreter seconds
+    for width, order in ((2, 1),) if several else ((1, 0), (2, 1), (8, 2)):
         found = evaluate(kernel, inputs, limit=LIMIT, width=width, order=order)
         for one, two in zip(wanted, found, strict=True):
             close(np.asarray(two).reshape(np.shape(one)), one, 1e-11)

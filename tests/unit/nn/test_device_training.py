@@ -114,6 +114,15 @@ def test_a_plan_says_what_lies_on_the_device():
     assert f"optimiser slots                 {2 * parameters} bytes" in str(found)
 
 
+def test_a_plan_counts_arrays_behind_a_reshape():
+    pytest.importorskip("numba_cuda", reason="pip install gradc[cuda]")
+    found = nn.Network(
+        *(nn.Conv2D(8, 3), nn.Flatten(), nn.Dense(10)), shape=(3, 8, 8), loss=nn.SquaredError()
+    )
+    one, two = (plan(found, nn.Momentum(0.1), batch, target="cuda").temporaries for batch in (16, 32))
+    assert two - one >= 16 * 8 * (8 * 6 * 6 + 10)
+
+
 def test_batches_are_made_by_kernels_that_compile():
     pytest.importorskip("numba_cuda", reason="pip install gradc[cuda]")
     from gradc_runtime import cuda_backend, cuda_feed  # noqa: PLC0415  (the compiler for CUDA)

@@ -148,6 +148,7 @@ def numbers_of(
         How many threads share a row, given its extent and the most of them.
     """
     numbers: dict[str, int] = {}
+    types = types_of(kernel)
     for parameter in kernel.parameters:
         value = arguments[parameter.name]
         numbers.update(_axes(parameter.name, np.shape(value)))
@@ -160,6 +161,10 @@ def numbers_of(
                 numbers[name] = int(parts_of(*given))
             case Width(name, extent, most):
                 numbers[name] = int(width_of(_number(extent, numbers), most))
+            case Library(outs):  # launches ask for the shapes of arrays that the library has made
+                for out in outs:
+                    sizes = [extents.evaluate(size, numbers) for size in types[out].shape]
+                    numbers.update(_axes(out, sizes))
             case _:
                 numbers.update(_bound(statement, numbers))
     return numbers
