@@ -20,22 +20,20 @@ from numba.core import cgutils, types
 from numba.extending import lower_builtin, type_callable
 
 from gradc_runtime import threads
-from gradc_runtime.arrays import LINE, empty
+from gradc_runtime.arrays import empty
 from gradc_runtime.contraction import Position, add_contraction, contract, positions, roles_of
 from gradc_runtime.contraction_packing import are_neighbours, pack_panel
 from gradc_runtime.contraction_table import (
     ADD,
-    BATCH,
     BATCHES,
     BESIDE,
     COLUMN_A,
+    COLUMN_B,
     COLUMN_OUT,
     COLUMNS,
-    COUNT,
     COUNTS,
     DEPTH,
     EXTENTS,
-    FIRST,
     INDEX_BYTES,
     INDICES,
     MOST_INDICES,
@@ -44,18 +42,13 @@ from gradc_runtime.contraction_table import (
     OF_OUT,
     OFFSETS,
     OUT,
-    PACKED,
     PLAIN,
     ROW_B,
     ROWS,
     SEQUENCE,
-    SEQUENCE_A,
-    SEQUENCE_B,
-    SEQUENCE_OUT,
     SIZE,
     STEP_OUT,
     TABLES,
-    TOGETHER,
     WORDS,
     A,
     B,
@@ -64,22 +57,17 @@ from gradc_runtime.contraction_tasks import (
     DEEP,
     GROUP,
     PANEL_DEEP,
-    group_of_rows,
     multiply_panels,
-    pack,
-    panel_of_columns,
 )
+from gradc_runtime.contraction_ways import PARALLEL, by_panels, by_rows, in_place
 from gradc_runtime.simd import element_access, stack_buffer, tile
 
-PARALLEL = 2_000_000  # multiply-adds above which threads pay
-# Values of the summed index in one pass: a block of rows stays in the first-level cache, and the packed panels of the
-# pass, if that leaves them deep enough, in the second.
-SHALLOW = 128
-PASS_BYTES = 1 << 18
-PACKED_BYTES = 1 << 22  # of the panels of several batches at a time
-SHARES = 4  # tasks for each thread, where there are that many blocks of rows
 FEW_BYTES = 1 << 14  # of tables, and of packed panels, that lie on the stack: arrays take time to make
 MANY_PANELS = 16  # of columns, from which on each is packed by the thread that multiplies it
+# Bytes of a right operand that is not packed: one that fits in the first-level cache, or, for few rows, in the second.
+# Packed panels are written by one thread and read by all of them, and a line takes longer from cache to cache than the
+# tile takes to multiply with it a few times.
+NEAR_BYTES, CLOSE_BYTES, FEW_ROWS = 1 << 15, 1 << 20, 128
 ROWS_BYTES = 1 << 18  # bytes of all rows of the left operand that panel after panel is multiplied with
 
 
@@ -270,21 +258,12 @@ def _offsets() -> Any:
 @cache
 def driver(bits: int) -> Any:
     """The driver for elements of `bits` bits, as a symbol: takes the address of the table of one contraction."""
-    by_panels, by_rows, mark = _by_panels(bits), _by_rows(bits), _mark_plain_panels(bits)
+    over_panels, over_rows, over_rows_in_place = by_panels(bits), by_rows(bits), in_place(bits)
+    mark, is_near = _mark_plain_panels(bits), _right_operand_is_near(bits)
     read, write = element_access(0)
     extents, offsets = _extents(), _offsets()
     rows, columns, size = tile(bits).rows, tile(bits).columns, bits // 8
-    few_words, few_elements = stack_buffer(FEW_BYTES), stack_buffer(FEW_BYTES)
-    pack_columns, multiply = pack_panel(bits), multiply_panels(bits)
-
-    @njit(error_model="numpy")
-    def directly(table: int, panels: int) -> None:
-        """Few numbers, batch after batch, without the tasks."""
-        m, k, packed = read(table + ROWS), read(table + DEPTH), few_elements()
-        for batch in range(read(table + BATCHES)):
-            for panel in range(panels):
-                pack_columns(table, batch, panel, 0, k, packed + panel * columns * k * size)
-            multiply(table, batch, 0, m, 0, k, read(table + ADD), packed, 0, panels)
+    few_words, directly = stack_buffer(FEW_BYTES), _directly(bits)
 
     @njit(error_model="numpy")
     def with_tables(table: int, place: int, count: int, panels: int, blocks: int) -> None:
@@ -303,9 +282,11 @@ def driver(bits: int) -> Any:
             return
         few_rows = m * min(k, PANEL_DEEP) * size <= ROWS_BYTES and panels >= blocks
         if few_rows and panels * read(table + BATCHES) >= MANY_PANELS:
-            by_panels(table, panels)
+            over_panels(table, panels)
+        elif is_near(table):
+            over_rows_in_place(table, blocks)
         else:
-            by_rows(table, panels, blocks)
+            over_rows(table, panels, blocks)
 
     def drive(table: int) -> None:
         write(table + SIZE, size)
@@ -325,6 +306,39 @@ def driver(bits: int) -> Any:
         write(table + TABLES, words.size)
 
     return threads.exported(f"gradc_contract_{bits}", types.void(types.intp), drive)
+
+
+def _directly(bits: int) -> Any:
+    """``directly(table, panels)``: few numbers, batch after batch, without the tasks."""
+    columns, size, few_elements = tile(bits).columns, bits // 8, stack_buffer(FEW_BYTES)
+    pack_columns, multiply = pack_panel(bits), multiply_panels(bits)
+    read, _ = element_access(0)
+
+    @njit(error_model="numpy")
+    def directly(table: int, panels: int) -> None:
+        m, k, packed = read(table + ROWS), read(table + DEPTH), few_elements()
+        for batch in range(read(table + BATCHES)):
+            for panel in range(panels):
+                pack_columns(table, batch, panel, 0, k, packed + panel * columns * k * size)
+            multiply(table, batch, 0, m, 0, k, read(table + ADD), packed, 0, panels)
+
+    return directly
+
+
+def _right_operand_is_near(bits: int) -> Any:
+    """``is_near(table)``: whether the right operand is read where it is: near, and its columns are neighbours."""
+    read, _ = element_access(0)
+    neighbours, size = are_neighbours(bits), bits // 8
+
+    @njit(error_model="numpy")
+    def is_near(table: int) -> bool:
+        n = read(table + COLUMNS)
+        most = CLOSE_BYTES if read(table + ROWS) <= FEW_ROWS else NEAR_BYTES
+        one_is_summed = read(table + COUNTS + 32) == 1
+        small = one_is_summed and read(table + DEPTH) * n * size <= most
+        return small and neighbours(read(table + COLUMN_B), n)
+
+    return is_near
 
 
 def _mark_plain_panels(bits: int) -> Any:
@@ -348,89 +362,3 @@ def _mark_plain_panels(bits: int) -> Any:
             write(plain + 8 * panel, 1 if vectors else 0)
 
     return mark
-
-
-def _shift() -> Any:
-    """``shift(table, a, b, out, step)``: let the operands begin where they do for one of the sequential values."""
-    read, write = element_access(0)
-
-    @njit(error_model="numpy")
-    def shift(table: int, a: int, b: int, out: int, step: int) -> None:
-        write(table + A, a + read(read(table + SEQUENCE_A) + 8 * step))
-        write(table + B, b + read(read(table + SEQUENCE_B) + 8 * step))
-        write(table + OUT, out + read(read(table + SEQUENCE_OUT) + 8 * step))
-
-    return shift
-
-
-def _by_panels(bits: int) -> Any:
-    """``by_panels(table, panels)``: few rows, that stay in a core's cache, times many panels, each packed when used.
-
-    Convolutions are of this kind: as many rows as channels, as many columns as there are places in all images.
-    """
-    launch, panel_address, shift = threads.launcher(), panel_of_columns(bits), _shift()
-    read, _ = element_access(0)
-
-    @njit(error_model="numpy")
-    def by_panels(table: int, panels: int) -> None:
-        batches, work = (
-            read(table + BATCHES),
-            read(table + ROWS) * read(table + COLUMNS) * read(table + DEPTH),
-        )
-        patience = _patience(batches * work, read(table + BESIDE))
-        a, b, out = read(table + A), read(table + B), read(table + OUT)
-        for step in range(read(table + SEQUENCE)):
-            shift(table, a, b, out, step)
-            launch(panel_address(), panels * batches, table, patience)
-
-    return by_panels
-
-
-def _by_rows(bits: int) -> Any:
-    """``by_rows(table, panels, blocks)``: all panels are packed, then blocks of rows are multiplied with them."""
-    columns, size = tile(bits).columns, bits // 8
-    launch, used, shift = threads.launcher(), threads.used(), _shift()
-    pack_address, rows_address = pack(bits), group_of_rows(bits)
-    read, write = element_access(0)
-    scalar = np.float64 if bits == 64 else np.float32
-
-    @njit(error_model="numpy")
-    def by_rows(table: int, panels: int, blocks: int) -> None:
-        batches, k = read(table + BATCHES), read(table + DEPTH)
-        work = read(table + ROWS) * read(table + COLUMNS) * k
-        across = panels * columns * size
-        deep = min(max(k, 1), min(DEEP, max(SHALLOW, PASS_BYTES // across)))
-        together = max(1, min(batches, PACKED_BYTES // (across * deep)))
-        packed = empty((together * panels * deep * columns + LINE // size,), scalar)
-        write(table + PACKED, (packed.ctypes.data + LINE - 1) // LINE * LINE)
-        beside = read(table + BESIDE)
-        shares = SHARES * used() if _patience(batches * work, beside) > 0 else 1
-        group = max(1, min(GROUP, blocks * together // shares))
-        write(table + TOGETHER, group)
-        groups = (blocks + group - 1) // group
-        a, b, out, adds = read(table + A), read(table + B), read(table + OUT), read(table + ADD)
-        for step in range(read(table + SEQUENCE)):
-            shift(table, a, b, out, step)
-            for batch in range(0, batches, together):
-                count = min(together, batches - batch)
-                patience = _patience(count * work, beside)
-                write(table + BATCH, batch)
-                for first in range(0, max(k, 1), deep):
-                    write(table + FIRST, first)
-                    write(table + COUNT, min(deep, k - first))
-                    write(table + ADD, 1 if first > 0 else adds)
-                    launch(pack_address(), panels * count, table, patience)
-                    launch(rows_address(), groups * count, table, patience)
-        # The last use: Numba frees an array after it, whatever holds its address.
-        write(table + PACKED, packed.size)
-
-    return by_rows
-
-
-@njit(error_model="numpy")
-def _patience(work: int, beside: int) -> int:
-    """How many nanoseconds so many multiply-adds may take in parallel: several times what one thread needs.
-
-    None, where they are too few for threads, or the threads have several such contractions to do.
-    """
-    return 1_000_000 + work // 2 if work >= PARALLEL and beside < 2 else 0

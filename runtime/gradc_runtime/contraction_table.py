@@ -4,7 +4,7 @@ Strides and offsets are in bytes.
 """
 
 WORDS = 38
-A, B, OUT, SIZE, TABLES, PACKED, FIRST, COUNT, BATCH, ADD, PLAIN, TOGETHER, BESIDE = range(0, 104, 8)
+A, B, OUT, SIZE, TABLES, PACKED, FIRST, COUNT, BATCH, ADD, PLAIN, GROUPS, BESIDE = range(0, 104, 8)
 # For each of the five groups of indices, in the order of `Roles`: how many there are, how many values they have
 # together, and the tables of their offsets in a, b and out.
 COUNTS, EXTENTS, OFFSETS = 104, 144, 184

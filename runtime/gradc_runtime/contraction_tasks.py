@@ -15,12 +15,19 @@ from gradc_runtime.contraction_table import (
     ADD,
     BATCH,
     BATCH_A,
+    BATCH_B,
     BATCH_OUT,
     COLUMN_OUT,
     COLUMNS,
     COUNT,
+    COUNTS,
     DEPTH,
     FIRST,
+    GROUPS,
+    INDEX_BYTES,
+    INDICES,
+    OF_A,
+    OF_B,
     OUT,
     PACKED,
     PLAIN,
@@ -28,8 +35,8 @@ from gradc_runtime.contraction_table import (
     ROW_OUT,
     ROWS,
     STEP_A,
-    TOGETHER,
     A,
+    B,
 )
 from gradc_runtime.register_tile import micro_kernel
 from gradc_runtime.simd import element_access, stack_buffer, tile
@@ -53,11 +60,30 @@ def _progression() -> Any:
 
 
 @cache
+def _steps_of_summed() -> Any:
+    """``steps(table)``: the bytes from one value of the only summed index to the next, in a and in b."""
+    read, _ = element_access(0)
+
+    @njit(error_model="numpy")
+    def steps(table: int) -> tuple[int, int]:
+        place = table + INDICES
+        for group in range(4):
+            place += INDEX_BYTES * read(table + COUNTS + 8 * group)
+        return read(place + OF_A), read(place + OF_B)
+
+    return steps
+
+
+@cache
 def multiply_panels(bits: int) -> Any:
-    """``multiply(table, batch, start, height, first, depth, add, packed, panel, panels)``: rows times panels."""
+    """``multiply(table, batch, start, height, first, depth, add, packed, panel, panels)``: rows times panels.
+
+    Where `packed` is 0, the panels are read where the right operand has them; one index is summed then.
+    """
     shape, size = tile(bits), bits // 8
     rows, columns = shape.rows, shape.columns
     product, leave, pack_block, fill = _tile_product(bits), _leave_tile(bits), pack_rows(bits), _progression()
+    steps_of_summed = _steps_of_summed()
     read, write = element_access(0)
     row_tables, block_buffer = stack_buffer(8 * rows * (2 * GROUP + 2)), stack_buffer(rows * DEEP * size)
     tile_buffer, tables = stack_buffer(rows * columns * size), stack_buffer(8 * (columns + DEEP))
@@ -76,7 +102,14 @@ def multiply_panels(bits: int) -> Any:
     ) -> None:
         n = read(table + COLUMNS)
         a = read(table + A) + read(read(table + BATCH_A) + 8 * batch)
+        b = read(table + B) + read(read(table + BATCH_B) + 8 * batch)
         out = read(table + OUT) + read(read(table + BATCH_OUT) + 8 * batch)
+        along, right, next_panel = read(table + STEP_A) + 8 * first, packed, depth * columns * size
+        step_a, step_b = along, 0
+        if packed == 0:
+            step_a, step_b = steps_of_summed(table)
+            along, next_panel = read(table + STEP_A), columns * size
+            a, right = a + first * step_a, b + first * step_b + panel * next_panel
         sources, block, aside, shifts = row_tables(), block_buffer(), tile_buffer(), tables()
         targets, block_rows, steps = (
             sources + 8 * GROUP * rows,
@@ -89,9 +122,10 @@ def multiply_panels(bits: int) -> Any:
             row = 8 * (start + min(r, height - 1))
             write(sources + 8 * r, a + read(read(table + ROW_A) + row))
             write(targets + 8 * r, out + read(read(table + ROW_OUT) + row))
-        plain, along = read(table + PLAIN), read(table + STEP_A) + 8 * first
+        plain = read(table + PLAIN)
         copied = panels > 1 and depth > 1 and read(along + 8) - read(along) != size
-        each = steps if copied else along
+        if copied:
+            step_a = rows * size if packed == 0 else steps
         fill(block_rows, block, rows, size)
         fill(aside_rows, aside, rows, columns * size)
         fill(shifts, 0, columns, size)
@@ -103,13 +137,13 @@ def multiply_panels(bits: int) -> Any:
                 left = block_rows
             for p in range(panels):
                 width = min(columns, n - (panel + p) * columns)
-                right = packed + p * depth * columns * size
+                of_panel = right + p * next_panel
                 place = read(table + COLUMN_OUT) + 8 * (panel + p) * columns
                 if depth > 0 and read(plain + 8 * (panel + p)) == 1:
-                    product(left, each, right, to, place, depth, add, width)
+                    product(packed, left, step_a, of_panel, step_b, to, place, depth, add, width)
                     continue
                 if depth > 0:  # what is not written in vectors is computed beside its place
-                    product(left, each, right, aside_rows, shifts, depth, 0, width)
+                    product(packed, left, step_a, of_panel, step_b, aside_rows, shifts, depth, 0, width)
                 leave(aside, to, place, min(rows, height - r), width, depth, add)
 
     return threads.exported(f"gradc_multiply_{bits}", types.void(*[types.intp] * 10), multiply)
@@ -142,12 +176,14 @@ def group_of_rows(bits: int) -> Any:
 
     def group_of_rows(arguments: int, counts: int, steps: int, table: int) -> None:
         m, n, depth = read(table + ROWS), read(table + COLUMNS), read(table + COUNT)
-        group, panels = read(table + TOGETHER) * rows, (n + columns - 1) // columns
-        groups = (m + group - 1) // group
-        batch, start = read(arguments) // groups, read(arguments) % groups * group
-        packed = read(table + PACKED) + batch * panels * depth * columns * size
-        first, add, height = read(table + FIRST), read(table + ADD), min(group, m - start)
-        multiply(table, read(table + BATCH) + batch, start, height, first, depth, add, packed, 0, panels)
+        panels, blocks, groups = (n + columns - 1) // columns, (m + rows - 1) // rows, read(table + GROUPS)
+        batch, group = read(arguments) // groups, read(arguments) % groups
+        start, end = blocks * group // groups * rows, min(m, blocks * (group + 1) // groups * rows)
+        packed = read(table + PACKED)
+        if packed != 0:
+            packed += batch * panels * depth * columns * size
+        first, add = read(table + FIRST), read(table + ADD)
+        multiply(table, read(table + BATCH) + batch, start, end - start, first, depth, add, packed, 0, panels)
 
     return threads.task(f"gradc_rows_{bits}", group_of_rows)
 
@@ -179,19 +215,36 @@ def panel_of_columns(bits: int) -> Any:
 @cache
 def _tile_product(bits: int) -> Any:
     """The register tile with no more vectors of a panel than are filled: the last panel may be narrow."""
-    one, two, three = (micro_kernel(bits, vectors) for vectors in (1, 2, 3))
+    one, two, three = (micro_kernel(bits, vectors, True) for vectors in (1, 2, 3))
+    one_in_place, two_in_place, three_in_place = (micro_kernel(bits, vectors, False) for vectors in (1, 2, 3))
     lanes = tile(bits).lanes
 
     @njit(error_model="numpy")
     def product(
-        left: int, along: int, right: int, to: int, shifts: int, count: int, add: int, width: int
+        packed: int,
+        left: int,
+        along: int,
+        right: int,
+        across: int,
+        to: int,
+        shifts: int,
+        count: int,
+        add: int,
+        width: int,
     ) -> None:
-        if width > 2 * lanes:
-            three(left, along, right, to, shifts, count, add, width)
+        if packed == 0:
+            if width > 2 * lanes:
+                three_in_place(left, along, right, across, to, shifts, count, add, width)
+            elif width > lanes:
+                two_in_place(left, along, right, across, to, shifts, count, add, width)
+            else:
+                one_in_place(left, along, right, across, to, shifts, count, add, width)
+        elif width > 2 * lanes:
+            three(left, along, right, across, to, shifts, count, add, width)
         elif width > lanes:
-            two(left, along, right, to, shifts, count, add, width)
+            two(left, along, right, across, to, shifts, count, add, width)
         else:
-            one(left, along, right, to, shifts, count, add, width)
+            one(left, along, right, across, to, shifts, count, add, width)
 
     return product
 

@@ -20,40 +20,43 @@ _INDEX, _LANE = ir.IntType(64), ir.IntType(32)
 
 
 @cache
-def micro_kernel(bits: int, vectors: int) -> Any:
-    """``micro(a_rows, steps, b, c_rows, c_shifts, count, add, width)``, as a symbol: the core for `vectors` vectors.
+def micro_kernel(bits: int, vectors: int, packed: bool) -> Any:
+    """``micro(a_rows, a_step, b, b_step, c_rows, c_shifts, count, add, width)``, as a symbol.
 
-    ``c[i, j] (+)= sum over k < count of a[i, k] * b[k, j]`` for ``j < width``.
+    The core for `vectors` vectors: ``c[i, j] (+)= sum over k < count of a[i, k] * b[k, j]`` for ``j < width``.
 
-    All arguments are intp.  `a_rows` and `c_rows` are tables of the addresses of the rows, `steps` is a table of the
-    bytes from the start of a row of a to its element k, `b` is a packed panel, `c_shifts` a table of the bytes from the
-    start of a row of c to its element j; the elements of one vector are neighbours.  `add` adds to c instead of
-    overwriting it.  `count` is at least 1, `width` ends in the last vector.  Rows that are equal are written alike: all
-    of c is read before any of it is written.
+    All arguments are intp.  `a_rows` and `c_rows` are tables of the addresses of the rows, `c_shifts` is a table of the
+    bytes from the start of a row of c to its element j; the elements of one vector are neighbours.  If `packed`,
+    `a_step` is a table of the bytes from the start of a row of a to its element k, `b` a packed panel, and `b_step` is
+    not used; otherwise `a_step` and `b_step` are the bytes from one k to the next, and nothing of b behind `width` is
+    read.  `add` adds to c instead of overwriting it.  `count` is at least 1, `width` ends in the last vector.  Rows
+    that are equal are written alike: all of c is read before any of it is written.
     """
-    symbol = f"gradc_tile_{bits}_{vectors}"
+    symbol = f"gradc_{'tile' if packed else 'tile_in_place'}_{bits}_{vectors}"
 
     def emit(builder: ir.IRBuilder, context: Any) -> None:
-        _MicroKernel(builder, tile(bits), vectors, builder.function.args).emit()
+        _MicroKernel(builder, tile(bits), vectors, packed, builder.function.args).emit()
         builder.ret_void()
 
-    machine_code.provide_emitted(symbol, ir.FunctionType(ir.VoidType(), [_INDEX] * 8), emit)
-    return types.ExternalFunction(symbol, types.void(*[types.intp] * 8))
+    machine_code.provide_emitted(symbol, ir.FunctionType(ir.VoidType(), [_INDEX] * 9), emit)
+    return types.ExternalFunction(symbol, types.void(*[types.intp] * 9))
 
 
 class _MicroKernel:
     """The instructions of the core."""
 
-    def __init__(self, builder: ir.IRBuilder, shape: Tile, vectors: int, arguments: Any) -> None:
+    def __init__(
+        self, builder: ir.IRBuilder, shape: Tile, vectors: int, packed: bool, arguments: Any
+    ) -> None:
         self.builder = builder
         self.shape = shape
         self.vectors = vectors
+        self.packed = packed
         self.size = shape.bits // 8
         self.element = element_type(shape.bits)
         self.vector = ir.VectorType(self.element, shape.lanes)
-        self.a_rows, self.steps, self.b, self.c_rows, self.c_shifts, self.count, self.add, self.width = (
-            arguments
-        )
+        self.a_rows, self.a_step, self.b, self.b_step, *others = arguments
+        self.c_rows, self.c_shifts, self.count, self.add, self.width = others
         name = f"llvm.fma.v{shape.lanes}f{shape.bits}"
         kind = ir.FunctionType(self.vector, [self.vector] * 3)
         self.fma = cgutils.get_or_insert_function(builder.module, kind, name)
@@ -61,8 +64,8 @@ class _MicroKernel:
     def emit(self) -> None:
         """Multiply, then write: whole vectors, or the first lanes of the last one."""
         builder = self.builder
-        sums = self.multiplied()
         behind = builder.sub(self.width, _INDEX((self.vectors - 1) * self.shape.lanes))
+        sums = self.multiplied(None if self.packed else first_lanes(builder, behind, self.shape.lanes))
         whole = builder.icmp_signed("==", behind, _INDEX(self.shape.lanes))
         with builder.if_else(whole, likely=True) as (all_lanes, some_lanes):
             with all_lanes:
@@ -70,8 +73,8 @@ class _MicroKernel:
             with some_lanes:
                 self.write(sums, first_lanes(builder, behind, self.shape.lanes))
 
-    def multiplied(self) -> list[list[Any]]:
-        """The loop over the contracted index: the sums of every row, vector by vector."""
+    def multiplied(self, mask: Any) -> list[list[Any]]:
+        """The loop over the contracted index: the sums of every row, vector by vector; of the last one under a mask."""
         builder = self.builder
         rows = [self.word(self.a_rows, row) for row in range(self.shape.rows)]
         before = builder.block
@@ -81,11 +84,12 @@ class _MicroKernel:
         k = builder.phi(_INDEX)
         k.add_incoming(_INDEX(0), before)
         sums = [[builder.phi(self.vector) for _ in range(self.vectors)] for _ in rows]
-        offset = builder.load(builder.gep(builder.inttoptr(self.steps, _INDEX.as_pointer()), [k]))
+        offset = self.entry(self.a_step, k) if self.packed else builder.mul(k, self.a_step)
         left = [self.broadcast(builder.add(row, offset)) for row in rows]
-        line = builder.add(self.b, builder.mul(k, _INDEX(self.shape.columns * self.size)))
+        width = _INDEX(self.shape.columns * self.size) if self.packed else self.b_step
+        line = builder.add(self.b, builder.mul(k, width))
         right = [
-            builder.load(self.vector_at(line, at * self.shape.lanes * self.size), align=self.size)
+            self.read(self.vector_at(line, at * self.shape.lanes * self.size), at, mask)
             for at in range(self.vectors)
         ]
         new = [
@@ -142,8 +146,12 @@ class _MicroKernel:
 
     def word(self, table: Any, at: int) -> Any:
         """An entry of a table of words."""
+        return self.entry(table, _INDEX(at))
+
+    def entry(self, table: Any, at: Any) -> Any:
+        """An entry of a table of words."""
         pointer = self.builder.inttoptr(table, _INDEX.as_pointer())
-        return self.builder.load(self.builder.gep(pointer, [_INDEX(at)]))
+        return self.builder.load(self.builder.gep(pointer, [at]))
 
     def vector_at(self, address: Any, offset: int = 0) -> Any:
         found = self.builder.add(address, _INDEX(offset)) if offset else address

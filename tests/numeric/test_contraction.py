@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 import gradc
-from gradc_runtime import contraction_kernel, threads
-from gradc_runtime.contraction import add_contraction, contract, positions, roles_of
+from gradc_runtime import contraction_ways, threads
+from gradc_runtime.contraction import positions, roles_of
+from gradc_runtime.contraction_kernel import add_contraction, contract
 
 FUNCTIONS = {False: contract, True: add_contraction}
 
@@ -61,6 +62,24 @@ CASES: dict[str, tuple[str, str, str, tuple[int, ...], tuple[tuple[int, ...], ..
         *("i j k l", "p q r i", "p k+q l+r j", (17, 9, 3, 2, 2, 6, 5)),
         *(((17, 9, 3, 2), (2, 6, 5, 17), (2, 8, 6, 9)), False),
     ),
+    # a right operand that is near, its columns neighbours: it is read where it is
+    "in place": ("i j", "i k", "k j", (70, 37, 1100), ((70, 37), (70, 1100), (1100, 37)), False),
+    "in place, added": ("i j", "i k", "k j", (70, 37, 1100), ((70, 37), (70, 1100), (1100, 37)), True),
+    "in place, rows turned": ("i j", "k i", "k j", (300, 90, 75), ((300, 90), (75, 300), (75, 90)), False),
+    "in place, one panel": ("i j", "k i", "k j", (90, 17, 1500), ((90, 17), (1500, 90), (1500, 17)), False),
+    "in place, batch": (
+        "i j k",
+        "i j l",
+        "i l k",
+        (3, 70, 37, 300),
+        ((3, 70, 37), (3, 70, 300), (3, 300, 37)),
+        False,
+    ),
+    "in place, elsewhere": (
+        *("i j k", "i l", "l j k", (70, 6, 7, 300)),
+        *(((70, 6, 7), (70, 300), (300, 6, 7)), False),
+    ),
+    "many rows, packed": ("i j", "i k", "k j", (400, 60, 90), ((400, 60), (400, 90), (90, 60)), False),
     # few rows and many columns: every thread packs panels of its own
     "channels first": (
         *("i j k l", "j p q r", "i p k+q l+r", (3, 5, 16, 16, 7, 3, 2)),
@@ -147,9 +166,10 @@ def test_operands_of_any_layout():
     assert all(np.array_equal(result, results[0]) for result in results)
 
 
-def test_bits_do_not_depend_on_the_number_of_threads():
+@pytest.mark.parametrize("rows", [70, 300], ids=["in place", "packed"])
+def test_bits_do_not_depend_on_the_number_of_threads(rows: int):
     rng = np.random.default_rng(1)
-    a, b = rng.standard_normal((4, 70, 300)), rng.standard_normal((4, 300, 50))
+    a, b = rng.standard_normal((4, rows, 300)), rng.standard_normal((4, 300, 50))
     namespace: dict[str, Any] = {"contract": contract}
     exec("def call(out, a, b, n): contract(out, 'i j k', a, 'i j l', b, 'i l k', n)", namespace)
     call: Any = numba.njit(namespace["call"])
@@ -157,17 +177,43 @@ def test_bits_do_not_depend_on_the_number_of_threads():
     for count in (1, 2, 3):
         with gradc.num_threads(count):
             threads.state[1] = 0  # no launch waits for a stalled barrier of an earlier test
-            out = np.empty((4, 70, 50))
-            call(out, a, b, (4, 70, 50, 300))
+            out = np.empty((4, rows, 50))
+            call(out, a, b, (4, rows, 50, 300))
             results.append(out)
-    assert contraction_kernel.PARALLEL < 4 * 70 * 50 * 300
+    assert contraction_ways.PARALLEL < 4 * 70 * 50 * 300
     assert all(np.array_equal(result, results[0]) for result in results)
 
 
+def test_right_operands_in_place_may_run_backwards():
+    namespace: dict[str, Any] = {"contract": contract}
+    exec("def call(out, a, b, n): contract(out, 'i j', a, 'i k', b, 'k j', n)", namespace)
+    call: Any = numba.njit(namespace["call"])
+    rng = np.random.default_rng(4)
+    a, b = rng.standard_normal((60, 300)), rng.standard_normal((600, 50))
+    for right in (b[::-2], b[::2], np.broadcast_to(b[:1], (300, 50))):
+        out = np.empty((60, 50))
+        call(out, a, right, (60, 50, 300))
+        np.testing.assert_allclose(out, a @ right, rtol=1e-10, atol=1e-11)
+
+
+@pytest.mark.parametrize("threads_used", [1, 2, 3])
+def test_rows_are_dealt_out_evenly(threads_used: int):
+    with gradc.num_threads(min(threads_used, gradc.get_num_threads())):
+        groups_of: Any = contraction_ways.groups()
+        count: Any = threads.used()()
+        for blocks in (1, 2, 7, 8, 9, 63, 125, 1000):
+            groups = groups_of(blocks, 1, 1)
+            sizes = [blocks * (at + 1) // groups - blocks * at // groups for at in range(groups)]
+            assert 0 < min(sizes) <= max(sizes) <= contraction_ways.GROUP
+            assert max(sizes) - min(sizes) <= 1
+            assert groups == blocks or groups % count == 0
+            assert groups_of(blocks, 1, 0) == -(-blocks // contraction_ways.GROUP)
+
+
 def test_a_contraction_beside_others_leaves_the_threads_to_them():
-    patience: Any = contraction_kernel._patience
-    assert patience(contraction_kernel.PARALLEL, 1) > 0
-    assert patience(contraction_kernel.PARALLEL - 1, 1) == patience(contraction_kernel.PARALLEL, 2) == 0
+    patience: Any = contraction_ways.patience_for
+    assert patience(contraction_ways.PARALLEL, 1) > 0
+    assert patience(contraction_ways.PARALLEL - 1, 1) == patience(contraction_ways.PARALLEL, 2) == 0
     namespace: dict[str, Any] = {"contract": contract}
     exec("def call(out, a, b, n, m): contract(out, 'i j', a, 'i k', b, 'k j', n, m)", namespace)
     rng = np.random.default_rng(2)

@@ -25,7 +25,7 @@ from gradc.ir.stages import Stages
 from gradc.ir.tensors import TensorType
 
 PARALLEL = (
-    2_000_000  # multiply-adds from which on a contraction uses threads (`gradc_runtime.contraction_kernel`)
+    2_000_000  # multiply-adds from which on a contraction uses threads (`gradc_runtime.contraction_ways`)
 )
 
 
