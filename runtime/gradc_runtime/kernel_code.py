@@ -16,9 +16,11 @@ from llvmlite import ir
 from numba.core import callconv, cgutils, types
 from numba.core.typing import templates
 from numba.extending import lower_builtin
+from numba.np.arrayobj import make_array
 
 from gradc_runtime.kernel_types import Typed, constant, indices, is_conversion, is_new, typed
 from gradc_runtime.opaque import infer_global, opaque
+from gradc_runtime.part_sums import PartSum, adder, part_sum
 
 Value = Any  # of LLVM
 
@@ -90,6 +92,7 @@ class _Kernel:
         self.alive: list[str] = []  # arrays that the kernel has made and not given back
         self.refused: Any = None  # the block that all refusals lead to
         self.passing: list[tuple[Any, Value]] = []  # arrays that the current statement alone uses
+        self.made_of: dict[str, list[ast.expr]] = {}  # the extents of arrays that the kernel has made
         for name, value in self.arguments.items():
             if isinstance(self.variables[name], types.Array):
                 self.arrays[name] = value
@@ -146,6 +149,7 @@ class _Kernel:
     def statement(self, statement: ast.stmt) -> None:
         match statement:
             case ast.Assign(targets=[target], value=value):
+                self.note_extents(target, value)
                 self.assign(target, types.unliteral(self.kinds[value]), self.value(value, kept=True))
             case ast.AugAssign(target=ast.Subscript() as target, value=value):
                 found = self.called(statement, [target, value])
@@ -153,6 +157,8 @@ class _Kernel:
             case ast.Expr(value=value):
                 if not isinstance(value, ast.Constant):
                     self.value(value)
+            case ast.For() if (found := self.sum_of_parts(statement)) is not None:
+                self.add_parts(found)
             case ast.For(target=ast.Name(id=index), iter=ast.Call(args=[extent]), body=body):
                 with cgutils.for_range(self.builder, self.converted(extent, types.intp)) as loop:
                     self.write(index, loop.index)
@@ -163,6 +169,28 @@ class _Kernel:
                     self.refuse(str(text))
             case _:
                 raise AssertionError(ast.dump(statement))
+
+    def sum_of_parts(self, loop: ast.For) -> PartSum | None:
+        """What the parts of a task have left, if a loop adds that up in floating point."""
+        found = part_sum(loop, self.made_of)
+        if found is None or self.variables[found.total].dtype not in (types.float32, types.float64):
+            return None
+        return found if self.variables[found.copies].dtype == self.variables[found.total].dtype else None
+
+    def add_parts(self, found: PartSum) -> None:
+        """Call what adds the copies of an array to it."""
+        word, kind = ir.IntType(64), self.variables[found.total]
+        adder(kind.dtype.bitwidth)  # defines the symbol
+        total, copies = (
+            make_array(self.variables[name])(self.context, self.builder, self.arrays[name])
+            for name in (found.total, found.copies)
+        )
+        places = [self.builder.ptrtoint(array.data, word) for array in (total, copies)]
+        count = self.builder.extract_value(copies.shape, 0)
+        declared = ir.FunctionType(ir.VoidType(), [word] * 4)
+        symbol = f"gradc_add_parts_{kind.dtype.bitwidth}"
+        function = cgutils.get_or_insert_function(self.builder.module, declared, symbol)
+        self.builder.call(function, [*places, count, total.nitems])
 
     def refuse(self, message: str) -> None:
         """Raise ValueError; the same instructions for all errors give back the arguments that Numba has counted."""
@@ -178,6 +206,15 @@ class _Kernel:
                     self.give_back(self.variables[name], value)
                 self.builder.ret(callconv.RETCODE_USEREXC)
         self.builder.branch(self.refused)
+
+    def note_extents(self, target: ast.expr, value: ast.expr) -> None:
+        match target, value:
+            case ast.Name(id=name), ast.Call(
+                func=ast.Name(id="empty" | "zeros" | "local"), args=[ast.Tuple(elts=extents), _]
+            ):
+                self.made_of[name] = extents
+            case _:
+                pass
 
     def assign(self, target: ast.expr, kind: Any, value: Value) -> None:
         match target:

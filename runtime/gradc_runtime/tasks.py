@@ -41,12 +41,16 @@ def parts_of(extent: int, work: int, size: int) -> int:
     """How many parts a loop over `extent` has.
 
     `work` is the number of operations of one iteration, `size` the number of elements of which every part has a
-    copy of its own: sums are cleared and added up once for each part.
+    copy of its own: sums are cleared and added up once for each part.  It is a power of two where the extent allows it,
+    so that 2, 4 or 8 threads get equally many parts.
     """
     if extent <= 1:
         return extent
-    found = min(MOST, extent, extent * work // (WORK + 16 * size), COPIES // max(size, 1))
-    return max(1, found)
+    wanted = min(MOST, extent, extent * work // (WORK + 16 * size), COPIES // max(size, 1))
+    found = 1
+    while 2 * found * found <= wanted * wanted and found < MOST:  # the nearest power: 3 becomes 4, 5 too
+        found *= 2
+    return min(found, extent)
 
 
 def start_of(part: int, count: int, extent: int) -> int:

@@ -21,7 +21,7 @@ from gradc_runtime import vecmath_errors as errors
 from gradc_runtime import vecmath_exponentials as exponentials
 from gradc_runtime import vecmath_logarithms as logarithms
 from gradc_runtime import vecmath_powers as powers
-from gradc_runtime.vecmath_lanes import F64, Algorithm, define
+from gradc_runtime.vecmath_lanes import Algorithm, define
 
 Number = Any  # a NumPy scalar here, a machine number in a kernel
 NAMES: set[str] = set()  # of the functions below
@@ -223,7 +223,7 @@ def ndtr(a: Number) -> Number:
     """Distribution function of the normal distribution."""
     if not -40 < a < 0:
         return type(a)(0.5 * math.erfc(-a / math.sqrt(2)))
-    first, second = map(Fraction, errors.INVERSE_ROOT2[F64])
+    first, second = map(Fraction, (errors.INVERSE_ROOT2, -4.833646656726457e-17))  # 1 / sqrt(2) in two parts
     argument = float(a) * float(first)
     rest = float(Fraction(float(a)) * (first + second) - Fraction(argument))
     return type(a)(0.5 * math.erfc(-argument) * math.exp(-2 * argument * rest))

@@ -11,11 +11,7 @@ from gradc_runtime.vecmath_lanes import F32, F64, Real, clamp, polynomial, two_s
 
 HALF = 0.477  # about where erf is 1/2
 LARGEST = {F64: 28.0, F32: 11.0}  # erfc is 0 beyond
-# 1 / sqrt(2) in two parts.
-INVERSE_ROOT2 = {
-    F64: (0.7071067811865476, -4.833646656726457e-17),
-    F32: (0.7071067690849304, 1.2101617427381484e-08),
-}
+INVERSE_ROOT2 = 0.7071067811865476
 
 # erf(x) / x for |x| < 0.48 in x**2; relative error 2**-58 and 2**-30.  The first coefficient is in two parts.
 ERF_FIRST = {
@@ -87,12 +83,15 @@ def _near(x: Real) -> Real:
     return x.fma(first, x * z.fma(polynomial(z, ERF[x.format]), second))
 
 
-def _far(x: Real, rest: Real | None = None) -> Real:
-    """``erfc(x + rest)`` for x > 0.47, where `rest` is less than a unit in the last place of x."""
-    x = clamp(x, 0.0, LARGEST[x.format])
+def _bell(x: Real, factor: float) -> Real:
+    """``exp(factor * x**2)`` for a power of two as the factor: what rounding takes from the square counts."""
     square = x * x
-    error = x.fma(x, -square)
-    power = exp_of_sum(-square, -error if rest is None else -(x * rest).fma(2.0, error))
+    return exp_of_sum(square * factor, x.fma(x, -square) * factor)
+
+
+def _far(x: Real, power: Real) -> Real:
+    """``erfc(x)`` for x > 0.47, given ``exp(-x**2)``."""
+    x = clamp(x, 0.0, LARGEST[x.format])
     bottom, bottom_error = two_sum(x, x.of(2.0))
     inverse = 1.0 / bottom
     factor = polynomial((x - 2.0) * inverse, ERFC[x.format])
@@ -105,16 +104,19 @@ def _far(x: Real, rest: Real | None = None) -> Real:
 def erf(x: Real) -> Real:
     """Error function."""
     magnitude = abs(x)
-    return where(magnitude < HALF, _near(magnitude), 1.0 - _far(magnitude)).copysign(x)
+    far = _far(magnitude, _bell(magnitude, -1.0))
+    return where(magnitude < HALF, _near(magnitude), 1.0 - far).copysign(x)
 
 
 def ndtr(x: Real) -> Real:
-    """``erfc(-x / sqrt(2)) / 2``: what rounding takes from the argument, the tail magnifies by its square."""
-    first, second = INVERSE_ROOT2[x.format]
-    argument = x * first
-    rest = x.fma(second, x.fma(first, -argument))
+    """``erfc(-x / sqrt(2)) / 2``.
+
+    What rounding takes from the argument, the tail magnifies by its square; so the tail is the exponential of x itself,
+    ``exp(-x * x / 2)``: in loops that need the density, too, it is computed once.
+    """
+    argument = x * INVERSE_ROOT2
     magnitude = abs(argument)
-    far = 0.5 * _far(magnitude, where(x < 0.0, -rest, rest))
+    far = 0.5 * _far(magnitude, _bell(x, -0.5))
     near = _near(argument).fma(0.5, x.of(0.5))
     return where(magnitude < HALF, near, where(x < 0.0, far, 1.0 - far))
 
@@ -122,5 +124,5 @@ def ndtr(x: Real) -> Real:
 def erfc(x: Real) -> Real:
     """``1 - erf(x)``, without cancellation."""
     magnitude = abs(x)
-    far = _far(magnitude)
+    far = _far(magnitude, _bell(magnitude, -1.0))
     return where(magnitude < HALF, 1.0 - _near(x), where(x < 0.0, 2.0 - far, far))

@@ -416,8 +416,11 @@ def test_tasks_use_whole_vector_registers():
         (1, 10**9, 0, 1),
         (5, 10, 0, 1),  # too little to do
         (7, 10**9, 0, 7),
+        (3000, 70, 0, 4),  # 3 parts would be 2 for one of two threads
+        (10**4, 34, 0, 4),
+        (10**4, 40, 0, 8),
         (10**6, 30, 0, tasks.MOST),
-        (10**6, 30, 10**5, 18),  # sums are cleared and added up for each part
+        (10**6, 30, 10**5, 16),  # sums are cleared and added up for each part
         (10**6, 10**6, 1 << 24, 2),  # and take memory
         (10**6, 10**6, 1 << 30, 1),
     ],

@@ -212,7 +212,7 @@ class _Sharing:
         made: list[Statement] = [Parts(count, loop.extent, work, size)]
         for tensor, copy in copies.items():
             old = self.allocated[tensor]
-            made.append(Allocate(copy, old.dtype, (parts, *old.shape), old.zeroed))
+            made.append(Allocate(copy, old.dtype, (parts, *old.shape)))  # each part clears its own
         for name_ in outside:
             made.append(Allocate(stored[name_], self.started[name_].value.dtype, (parts,)))
         rewrite = _Rewriting(copies, partial, here)
@@ -220,6 +220,9 @@ class _Sharing:
         first, many = nodes.var(self.first), nodes.var(self.many)
         body: list[Statement] = [self.allocated[tensor] for tensor in taken]
         body += [Clear(tensor, first, many) for tensor in started]
+        body += [
+            Clear(copy, here, nodes.number(1)) for tensor, copy in copies.items() if self.allocated[tensor].zeroed
+        ]
         body += [Let(partial[n], self.started[n].value) for n in outside]
         for carried in slides:
             made += carried.before(loop.extent, parts)
