@@ -46,7 +46,7 @@ def parts_of(extent: int, work: int, size: int) -> int:
     """
     if extent <= 1:
         return extent
-    wanted = min(MOST, extent, extent * work // (WORK + 16 * size), COPIES // max(size, 1))
+    wanted = min(MOST, extent, extent * work // (WORK + 96 * size), COPIES // max(size, 1))
     found = 1
     while 2 * found * found <= wanted * wanted and found < MOST:  # the nearest power: 3 becomes 4, 5 too
         found *= 2

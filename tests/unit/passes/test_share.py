@@ -420,7 +420,7 @@ def test_tasks_use_whole_vector_registers():
         (10**4, 34, 0, 4),
         (10**4, 40, 0, 8),
         (10**6, 30, 0, tasks.MOST),
-        (10**6, 30, 10**5, 16),  # sums are cleared and added up for each part
+        (10**6, 30, 10**5, 4),  # sums are cleared and added up for each part
         (10**6, 10**6, 1 << 24, 2),  # and take memory
         (10**6, 10**6, 1 << 30, 1),
     ],
