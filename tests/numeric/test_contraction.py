@@ -196,12 +196,24 @@ def test_right_operands_in_place_may_run_backwards():
         np.testing.assert_allclose(out, a @ right, rtol=1e-10, atol=1e-11)
 
 
+def test_two_summed_indices_need_not_be_one():
+    namespace: dict[str, Any] = {"contract": contract}
+    exec("def call(out, a, b, n): contract(out, 'i j', a, 'i k l', b, 'k l j', n)", namespace)
+    call: Any = numba.njit(namespace["call"])
+    rng = np.random.default_rng(4)
+    a, b = rng.standard_normal((90, 30, 10)), rng.standard_normal((30, 13, 40))[:, :10]
+    out = np.empty((90, 40))
+    call(out, a, b, (90, 40, 30, 10))
+    np.testing.assert_allclose(out, np.einsum("ikl,klj->ij", a, b), rtol=1e-10, atol=1e-11)
+
+
 @pytest.mark.parametrize("threads_used", [1, 2, 3])
 def test_rows_are_dealt_out_evenly(threads_used: int):
     with gradc.num_threads(min(threads_used, gradc.get_num_threads())):
         groups_of: Any = contraction_ways.groups()
         count: Any = threads.used()()
         for blocks in (1, 2, 7, 8, 9, 63, 125, 1000):
+            assert groups_of(blocks, 3, 1) in (blocks, *range(0, 999, count))
             groups = groups_of(blocks, 1, 1)
             sizes = [blocks * (at + 1) // groups - blocks * at // groups for at in range(groups)]
             assert 0 < min(sizes) <= max(sizes) <= contraction_ways.GROUP

@@ -89,6 +89,7 @@ WHOLE = "for p in range(parts):\n for i in range(n):\n  for j in range(m):\n   "
         (WHOLE + "t[i, 0] += c[p, i, j]", None),
         (WHOLE + "w[i, j] += c[p, i, j]", None),  # an argument, of whatever layout
         ("for p in range(parts):\n for i in range(k):\n  u[i] += d[p, i]", None),  # a part of the array
+        ("for p in range(k):\n for i in range(n):\n  u[i] += d[p, i]", None),
         ("for p in range(parts):\n u[p] += d[p, p]", None),
         ("for p in range(parts):\n for i in range(n):\n  u[i] += d[p, i]\n  u[i] += d[p, i]", None),
         ("for p in range(parts):\n v = v + x[p]", None),

@@ -115,6 +115,16 @@ def test_what_is_another_quotient_stays(before: Program):
     assert shared_quotients(before) == before
 
 
+def test_a_sum_of_quotients_is_none():
+    build = Builder()
+    g, b, y = build.input("g", F64, (N,)), build.input("b", F64, (N, M)), build.input("y", F64, (N, M))
+    terms = Access(g, (0,)), Access(b, (0, 1))
+    a_bar = build.assign(rule(0), terms, (N, M), F64, rank=1, reduce=Reduce("sum", F64))
+    b_bar = build.assign(rule(1), (*terms, Access(y, (0, 1))), (N, M), F64)
+    before = build.finish((a_bar, b_bar))
+    assert shared_quotients(before) == before
+
+
 def test_without_a_quotient_nothing_changes():
     build = Builder()
     g, b = build.input("g", F64, (N,)), build.input("b", F64, (N,))
