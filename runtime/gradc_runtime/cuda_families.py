@@ -48,7 +48,7 @@ class Family:
         name = np.dtype(dtype).name
         if name not in self._kernels:
             spelled = "boolean" if name == "bool" else name
-            self._kernels[name] = kernel(re.sub(r"\bT\b", spelled, self.signature))(self.py_func)
+            self._kernels[name] = kernel(re.sub(r"\bT\b", spelled, self.signature), fused=True)(self.py_func)
         return self._kernels[name]
 
     def run(self, blocks: int, threads: int, *arguments: Any) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from gradc_runtime import cuda_math, reduce, scalars
-from gradc_runtime.cuda_backend import device_function
+from gradc_runtime.cuda_backend import SIMULATED, device_function
 from gradc_runtime.cuda_math import (
     by_kind,
     cospi,
@@ -101,6 +101,17 @@ def _integer_power(a: Number, b: Number) -> Number:
     return result
 
 
+def _unsigned_quotient(a: Number, b: Number) -> Number:
+    return np.int64(np.uint64(a) // np.uint64(b))
+
+
+def _checked_quotient(a: Number, b: Number) -> Number:
+    if a < 0 or b <= 0:
+        raise ValueError(f"{a} // {b} is no quotient of unsigned numbers")
+    return a // b
+
+
+quotient = _checked_quotient if SIMULATED else device_function(_unsigned_quotient)  # of indices: none is negative
 floor_divide = by_kind(_float_floor_divide, scalars.integer_floor_divide)
 modulo = by_kind(_float_modulo, scalars.integer_modulo)
 fmod = by_kind(_float_remainder, scalars.integer_fmod)

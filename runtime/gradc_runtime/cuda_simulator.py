@@ -3,7 +3,8 @@
 Numba's simulator gives every thread of a block a thread of the system and watches all of them, at some half a second
 for a block of 256 with two barriers.  Here a thread runs until it waits at a barrier; without barriers all of them
 are run by one thread of the system.  The order is shuffled, and other behind every barrier, so that what depends on
-the order shows; it is the same at every run.  Memory that a block shares starts as numbers that are none.
+the order shows; it is the same at every run.  Memory that a block shares starts as numbers that are none, and a
+negative subscript, on a device a place outside the array, is an error.
 """
 
 from __future__ import annotations
@@ -92,6 +93,24 @@ def shared_array(module: Any, shape: Any, dtype: Any, alignment: int | None = No
         array.view(np.uint8).fill(UNWRITTEN)
         module._allocations[place] = found = (block.blockIdx, array)
     return found[1]
+
+
+def read(array: Any, place: Any) -> Any:
+    """An element, or a view; it stands in for the method of Numba's simulator, which counts from the end as well."""
+    found = array._item[_from_the_start(place)]
+    return type(array)(found) if type(found) is type(array._item) else found
+
+
+def write(array: Any, place: Any, value: Any) -> None:
+    """Give an element a value; it stands in as `read` does."""
+    array._item[_from_the_start(place)] = value
+
+
+def _from_the_start(place: Any) -> Any:
+    for index in place if type(place) is tuple else (place,):
+        if type(index) is not slice and index < 0:
+            raise IndexError(f"the subscript {place} is negative")
+    return place
 
 
 def with_numpy_numbers(function: Callable[..., None]) -> Callable[..., None]:

@@ -224,6 +224,8 @@ def _computed(head: str, modifiers: list[str], values: list[Word]) -> Word:
         return int(bool(_COMPARE[modifiers[0]](first, second)))
     if kind[0] == "f" and head in ("add", "mul"):
         assert modifiers[0] == "rn", "the assembler may make one operation of this and another"
+    if head == "mul" and modifiers[0] == "wide":
+        return _bits(_number(values[0], kind) * _number(values[1], kind), f"{kind[0]}{2 * _SIZES[kind]}")
     if head == "mul" and kind[0] != "f":
         assert modifiers[0] == "lo"
     if head in ("shl", "shr"):

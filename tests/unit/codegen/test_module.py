@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from tests.unit.loop.build import F32, F64, I32, SUM, X, element, kernel, loop
 
-from gradc.codegen.numba_cpu import MODULES, comment, module_text
+from gradc.codegen.module import comment
+from gradc.codegen.numba_cpu import MODULES, module_text
 from gradc.codegen.printer import CALLED
 from gradc.ir.functions import FUNCTIONS
 from gradc.ir.index.calls import CALLS
