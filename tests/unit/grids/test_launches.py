@@ -16,6 +16,7 @@ from gradc.ir.loop.evaluate import evaluate
 from gradc.ir.loop.nodes import Allocate, Barrier, CheckIndices, Combine, Kernel, Launch
 from gradc.ir.loop.walk import every
 from gradc.nn.layer import Context
+from gradc.schedule.fuse import LEAVES, MAX_LEAVES
 
 RNG = np.random.default_rng(9)
 LIMIT = 10**9
@@ -137,6 +138,22 @@ def test_steps_that_depend_on_each_other():
         return (x * x).sum()
 
     checked(function, normal(6))
+
+
+def test_a_loop_of_a_gpu_has_room_for_more_equations():
+    """What goes from one launch to another goes through memory: see `gradc.schedule.fuse.LEAVES`."""
+
+    def chain(x):
+        for _ in range(2 * MAX_LEAVES):
+            x = np.sin(x)
+        return x
+
+    pieces = {
+        target: differentiate(chain, target=target).at(normal(3)).inspect("value").stages.schedule.body
+        for target in ("cpu", "cuda")
+    }
+    assert {target: len(body) for target, body in pieces.items()} == {"cpu": 2, "cuda": 1}
+    assert LEAVES["cuda"] > 2 * MAX_LEAVES
 
 
 # --- sums into common elements ------------------------------------------------------------------------------

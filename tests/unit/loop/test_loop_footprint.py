@@ -5,7 +5,7 @@ import pytest
 from tests.unit.loop.build import F64, I64
 
 from gradc.ir.loop.footprint import footprint
-from gradc.ir.loop.nodes import Contract, Expr, For, Let, Statement, Update, apply, load, number, var
+from gradc.ir.loop.nodes import Clear, Contract, Expr, For, Let, Statement, Update, apply, load, number, var
 from gradc.ir.tensors import TensorType
 
 HERE, THERE = var("i"), var("j")
@@ -51,6 +51,12 @@ def test_one_place(index: Expr, wanted: int):
 def test_places_that_overlap_count_once():
     assert reads(("x", (HERE,)), ("x", (plus(HERE, number(1)),))) == {"x": 8}
     assert reads(("a", (HERE, THERE)), ("a", (THERE, HERE))) == {"a": 7 * 4 + 4 * 7 - 4 * 4}
+
+
+def test_rows_that_are_cleared():
+    cleared = (Clear("a"), Clear("a", number(3), var("many")), Clear("a", number(3), number(0)))
+    found = [footprint((one,), TYPES, {"many": 5}).written["a"] for one in cleared]
+    assert found == [20 * 30, 5 * 30, 0]
 
 
 def test_a_diagonal():

@@ -303,6 +303,7 @@ def test_every_equation_runs_once_and_in_order_of_need():
     schedule = fuse(program)
     assert [leaf.equation for leaf in leaves(schedule.body)] == list(range(300))
     assert all(len(list(leaves((node,)))) <= MAX_LEAVES for node in schedule.body)
+    assert [len(list(leaves((node,)))) for node in fuse(program, 140).body] == [140, 140, 20]
 
 
 def test_show_schedule():

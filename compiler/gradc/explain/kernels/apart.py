@@ -88,6 +88,7 @@ class Layout:
 
     program: Program
     schedule: Schedule
+    leaves: int = MAX_LEAVES  # that a loop gets at most
     places: dict[int, list[Placed]] = field(init=False)
     definers: dict[str, list[int]] = field(init=False)
     filled: dict[int, list[int]] = field(init=False)
@@ -204,8 +205,8 @@ def _of_loops(
     if read.path[0].extent != loop.extent:
         here, there = show(read.path[0].extent), show(loop.extent)
         return Reason("extents", f"is made in a loop over {there} and read in one over {here}")
-    if bisect_left(layout.filled[loop.id], reader) >= MAX_LEAVES:
-        return Reason("full", f"is made in a loop of {MAX_LEAVES} steps, the most that one gets")
+    if bisect_left(layout.filled[loop.id], reader) >= layout.leaves:
+        return Reason("full", f"is made in a loop of {layout.leaves} steps, the most that one gets")
     return _order(layout, made, reader, tensor)
 
 

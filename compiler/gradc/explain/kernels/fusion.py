@@ -21,7 +21,7 @@ from gradc.ir.loop.pieces import Piece
 from gradc.ir.loop.sizes import types_of
 from gradc.ir.loop.walk import every
 from gradc.ir.stages import Stages
-from gradc.schedule.fuse import fuse
+from gradc.schedule.fuse import LEAVES, fuse
 
 WIDEST = 84  # characters of a list of names
 KINDS = {
@@ -106,7 +106,8 @@ def fusion(stages: Stages) -> tuple[Group, ...]:
     (('v2',), 1, 'incomplete')
     """
     program = stages.optimised
-    layout = Layout(program, fuse(program))
+    leaves = LEAVES["cpu" if stages.serial is None else "cuda"]
+    layout = Layout(program, fuse(program, leaves), leaves)
     moved = _moved(stages, layout)
     arrays = arrays_of_tensors(stages, types_of(stages.kernel))
     held = contents(stages)

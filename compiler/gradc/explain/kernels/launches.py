@@ -16,6 +16,7 @@ from gradc.ir.loop.nodes import (
     Apply,
     CheckIndices,
     Clear,
+    Contract,
     Expr,
     Extent,
     Kernel,
@@ -165,6 +166,10 @@ class _Known:
                 name, waits = f"{operation} {', '.join(outs)}", operation in WAITING
                 operations = self.operations(statement)
                 yield Step("library", name, read=read, written=written, operations=operations, waits=waits)
+            case Contract(out):
+                read, written = self.touched(statement)
+                operations = self.operations(statement)
+                yield Step("library", f"cuBLAS {out}", read=read, written=written, operations=operations)
             case _:
                 return
 

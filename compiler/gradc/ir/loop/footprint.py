@@ -198,6 +198,10 @@ class _Walk:
                     self.all_of(self.writes, (tensor,))
             case CheckIndices(tensor):
                 self.all_of(self.reads, (tensor,))
+            case Clear(tensor, first, many) if first is not None and many is not None:
+                start, rows = (evaluate(size_of(value), self.numbers) for value in (first, many))
+                box = (range(start, start + rows), *map(range, self.shape(tensor)[1:]))
+                self.writes.setdefault(tensor, _Region()).boxes[box] = None
             case Clear(tensor):
                 self.all_of(self.writes, (tensor,))
             case Product(out, left, right):

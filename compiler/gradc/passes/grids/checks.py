@@ -1,27 +1,48 @@
 """Look-ups that loops compute, checked on the device: a launch cannot raise, so it leaves word.
 
-for i < n:                                 fault = 0
-let t = f(i)                           for i < n:
-check t < m                                let t = f(i)
-y[i] = x[t]                  ->            let is_inside = -m <= t and t < m
-fault = max(fault, 0 if is_inside else 1)
-let t_inside = t if is_inside else 0
-y[i] = x[t_inside]
-fault_cell[0] = fault
-check fault_cell < 1
+    for i < n:                                 fault = 0
+        let t = f(i)                           for i < n:
+        check t < m                                let t = f(i)
+        y[i] = x[t]                  ->            let is_inside = -m <= t and t < m
+                                                   fault = max(fault, 0 if is_inside else 1)
+                                                   let t_inside = t if is_inside else 0
+                                                   y[i] = x[t_inside]
+                                               fault_cell[0] = fault
+                                               check fault_cell < 1
+
+Where `m` may be 0 there is no element to read instead: before the loop an index 0, if the loop runs at all, is checked
+against `m`.  The word of numbers between loops is left once, before the next loop.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from gradc.ir.loop import nodes
-from gradc.ir.loop.nodes import Allocate, CheckIndices, Expr, For, Kernel, Let, Statement, Store, Update, Var
+from gradc.ir.loop.nodes import (
+    AddTo,
+    Allocate,
+    CheckIndices,
+    Expr,
+    Extent,
+    For,
+    Kernel,
+    Let,
+    Number,
+    Require,
+    Statement,
+    Store,
+    Update,
+    Var,
+)
 from gradc.ir.loop.rewrite import substituted, with_values
 from gradc.ir.loop.walk import every, touched
 from gradc.ir.names import NameSupply
 from gradc.ir.types import DType
+from gradc.passes.grids.numbers import least
+
+_ONE = nodes.number(1)
 
 
 def with_checks_behind(kernel: Kernel) -> Kernel:
@@ -29,38 +50,107 @@ def with_checks_behind(kernel: Kernel) -> Kernel:
 
     Requires: `kernel` is valid.  Ensures: it refuses the same arguments, and reads nothing out of range.
     """
-    arrays = {p.name for p in kernel.parameters if p.rank}
-    arrays |= {s.tensor for s in kernel.body if isinstance(s, Allocate)}
-    arrays |= {name for s in kernel.body for name in getattr(s, "outs", ())}
-    names = {name for statement in every(kernel.body) for name in touched(statement)}
-    supply = NameSupply((*names, *(p.name for p in kernel.parameters), *kernel.results, kernel.name))
-    dtypes = {s.name: nodes.var(s.name, s.value.dtype) for s in every(kernel.body) if isinstance(s, Let)}
-    dtypes |= {p.name: nodes.var(p.name, p.dtype) for p in kernel.parameters if not p.rank}
-    body: list[Statement] = []
-    for at, statement in enumerate(kernel.body):
-        checks = [s for s in every((statement,)) if isinstance(s, CheckIndices) and s.tensor not in arrays]
-        if not checks:
-            body.append(statement)
-            continue
-        fault = supply.fresh("fault")
-        body.append(Let(fault, nodes.number(0)))
+    return replace(kernel, body=tuple(_Checking(kernel).statements()))
+
+
+class _Checking:
+    """A kernel's statements with the checks of single indices behind loops."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self.kernel = kernel
+        self.parameters = {p.name for p in kernel.parameters}
+        self.arrays = {p.name for p in kernel.parameters if p.rank}
+        self.arrays |= {s.tensor for s in kernel.body if isinstance(s, Allocate)}
+        self.arrays |= {name for s in kernel.body for name in getattr(s, "outs", ())}
+        names = {name for statement in every(kernel.body) for name in touched(statement)}
+        self.names = NameSupply((*names, *(p.name for p in kernel.parameters), *kernel.results, kernel.name))
+        self.dtypes = {
+            s.name: nodes.var(s.name, s.value.dtype) for s in every(kernel.body) if isinstance(s, Let)
+        }
+        self.dtypes |= {p.name: nodes.var(p.name, p.dtype) for p in kernel.parameters if not p.rank}
+        self.inside: dict[str, Expr] = {}  # indices between loops, by what they are replaced with
+        self.refused: set[tuple[Expr, Expr]] = set()
+        self.fault = ""  # of the numbers since the last loop
+
+    def statements(self) -> Iterator[Statement]:
+        for original in self.kernel.body:
+            (statement,) = _substituted((original,), self.inside)
+            if isinstance(statement, CheckIndices) and self._is_single(statement):
+                yield from self._number(statement)
+                continue
+            if not self._may_wait(statement):
+                yield from self._word()
+            if isinstance(statement, For) and self._checks(statement):
+                yield from self._loop(statement)
+            else:
+                yield statement
+        yield from self._word()
+
+    def _may_wait(self, statement: Statement) -> bool:
+        """Whether the word of numbers may be left behind a statement: nothing the caller sees changes in it."""
+        if isinstance(statement, Store | AddTo):
+            return statement.tensor not in self.parameters
+        return isinstance(statement, Let | Update | Allocate | Extent | Require)
+
+    def _is_single(self, check: CheckIndices) -> bool:
+        return check.tensor not in self.arrays
+
+    def _checks(self, loop: For) -> bool:
+        return any(isinstance(s, CheckIndices) and self._is_single(s) for s in every((loop,)))
+
+    def _number(self, check: CheckIndices) -> Iterator[Statement]:
+        """Check a number between loops."""
+        yield from self._refused(_ONE, check.extent)
+        if not self.fault:
+            self.fault = self.names.fresh("fault")
+            yield Let(self.fault, nodes.number(0))
+        made, self.inside[check.tensor] = _check(check, self.dtypes[check.tensor], self.fault, self.names)
+        yield from made
+
+    def _word(self) -> Iterator[Statement]:
+        if self.fault:
+            yield from _behind(self.fault, self.names)
+        self.fault = ""
+
+    def _loop(self, loop: For) -> Iterator[Statement]:
+        for runs, extent in _tables(loop, _ONE):
+            yield from self._refused(runs, extent)
+        fault = self.names.fresh("fault")
+        yield Let(fault, nodes.number(0))
+        yield _checked(loop, self.dtypes, fault, self.names)
+        yield from _behind(fault, self.names)
+
+    def _refused(self, runs: Expr, extent: Expr) -> Iterator[Statement]:
+        """Refuse a table of no elements that is looked up in at all: `runs` is 0 or 1."""
+        is_known = isinstance(extent, Number) and extent.value > 0
+        if is_known or {(runs, extent), (_ONE, extent)} & self.refused:
+            return
+        self.refused.add((runs, extent))
+        if not isinstance(runs, Number):
+            name = self.names.fresh("runs")
+            yield Extent(name, runs)
+            runs = nodes.var(name)
+        first = self.names.fresh("first")
+        yield Allocate(first, DType.INT64, (runs,), zeroed=True)
+        yield CheckIndices(first, extent)
+
+
+def _tables(loop: For, around: Expr) -> Iterator[tuple[Expr, Expr]]:
+    """The extents of what a loop looks single indices up in, each behind 1 where that runs at all, else 0."""
+    runs = least(around, loop.extent)
+    for statement in loop.body:
         if isinstance(statement, For):
-            body.append(_checked(statement, dtypes, fault, supply))
-            body += _behind(fault, supply)
-            continue
-        made, inside = _check(checks[0], dtypes[checks[0].tensor], fault, supply)
-        rest = _substituted(kernel.body[at + 1 :], {checks[0].tensor: inside})
-        return with_checks_behind(replace(kernel, body=(*body, *made, *_behind(fault, supply), *rest)))
-    return replace(kernel, body=tuple(body))
+            yield from _tables(statement, runs)
+        elif isinstance(statement, CheckIndices):
+            yield runs, statement.extent
 
 
 def _behind(fault: str, names: NameSupply) -> list[Statement]:
     cell = names.fresh(f"{fault}_cell")
-    one = nodes.number(1)
     return [
-        Allocate(cell, DType.INT64, (one,)),
+        Allocate(cell, DType.INT64, (_ONE,)),
         Store(cell, (nodes.number(0),), nodes.var(fault)),
-        CheckIndices(cell, one),
+        CheckIndices(cell, _ONE),
     ]
 
 

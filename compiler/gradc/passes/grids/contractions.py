@@ -68,7 +68,7 @@ def contraction_launches(
     """
     host = Host(tensors.names)
     if isinstance(statement, Product):
-        statement = _allocated(statement, tensors, host)
+        statement = allocated(statement, tensors, host)
     if any(statement.views) or statement.again is not None:
         raise CompilerBug(f"a contraction to {statement.out} in parts of tensors", stage="grids")
     if epilogue is not None and statement.add:
@@ -79,8 +79,8 @@ def contraction_launches(
     return host.statements
 
 
-def _allocated(statement: Product, tensors: Tensors, host: Host) -> Contract:
-    """The contraction that a product is, into a new tensor."""
+def allocated(statement: Product, tensors: Tensors, host: Host) -> Contract:
+    """Return the contraction that a product is, into a tensor that the host makes."""
     left, right, turned = statement.left, statement.right, statement.transpose_left
     rows = host.bind("rows", tensors.extent(left, int(turned)))
     columns = host.bind("columns", tensors.extent(right, int(not statement.transpose_right)))

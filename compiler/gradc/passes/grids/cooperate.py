@@ -147,8 +147,13 @@ class Cooperation:
 
     def _store(self, statement: Store | AddTo) -> None:
         """Let the first lane store; the others know the value where it has a name."""
-        self._touch(effects((statement,)), ANY)
+        found = effects((statement,))
+        self._touch(found, ANY)
         statement = replace(statement, value=self._alone_value(statement.value))
+        if statement.tensor in found.loaded:  # what the others read, the first lane might have written
+            self._forget(statement.tensor)
+            self.out.append(When(self.lanes.stores, (statement,)))
+            return
         if not isinstance(statement.value, Var | Number):
             name = self.names.fresh("value")
             self.out.append(Let(name, statement.value, statement.note))

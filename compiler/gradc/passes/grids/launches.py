@@ -11,6 +11,8 @@ a number, for every block; copies are added in their order, so that results are 
 its own past runs in one thread, or in one block where there are loops in it.
 
 Numbers between loops are computed on the device and stay there, in arrays of one element.
+
+Products of matrices are launches by tiles, or left to a library, whose call the host makes.
 """
 
 from __future__ import annotations
@@ -24,7 +26,6 @@ from gradc.ir.loop import nodes
 from gradc.ir.loop.nodes import (
     AddTo,
     Allocate,
-    Apply,
     CheckIndices,
     Clear,
     Contract,
@@ -35,7 +36,6 @@ from gradc.ir.loop.nodes import (
     Launch,
     Let,
     Library,
-    Load,
     Number,
     Parts,
     Product,
@@ -49,32 +49,37 @@ from gradc.ir.loop.nodes import (
 )
 from gradc.ir.loop.sizes import types_of
 from gradc.ir.loop.walk import every, touched
-from gradc.ir.names import INDEX_NAMES, NameSupply
+from gradc.ir.names import NameSupply
 from gradc.ir.types import DType
 from gradc.passes.grids.apart import without_common_elements
 from gradc.passes.grids.checks import with_checks_behind
 from gradc.passes.grids.contraction_numbers import most
-from gradc.passes.grids.contraction_results import Epilogue
-from gradc.passes.grids.contractions import Tensors, contraction_launches
+from gradc.passes.grids.contraction_results import Epilogue, Host
+from gradc.passes.grids.contractions import Tensors, allocated, contraction_launches
+from gradc.passes.grids.contributions import stored_first
 from gradc.passes.grids.cooperate import Cooperation, Lanes, NotShared, can_share, shared_extents
+from gradc.passes.grids.copies import add_up
 from gradc.passes.grids.dependence import chain, effects
 from gradc.passes.grids.epilogues import Joined, epilogue_of, joined
 from gradc.passes.grids.kept import SLOTS, Kept, keepable
+from gradc.passes.grids.library_products import is_for_library
 from gradc.passes.grids.numbers import THREADS, Numbers, Totals, ceiling, decoded, least, quotient
 from gradc.passes.grids.rows import Rows, Sharing, copied
+from gradc.passes.grids.shapes import shapes_of
 from gradc.passes.loops.work import product, total, work_of
 
 BLOCKS = 1024  # of a launch over elements, at most: enough for every multiprocessor to be busy
 LOCAL = 64  # elements of an array that a thread keeps for itself
 
 
-def with_launches(kernel: Kernel) -> Kernel:
+def with_launches(kernel: Kernel, *, library: bool = False) -> Kernel:
     """Turn the loops of a kernel into launches on a device.
 
     Requires: `kernel` is valid and has no tasks.  Ensures: the same values, sums in another order; all that is
-    computed is computed in launches, and the results are arrays: of a number, one of one element.
+    computed is computed in launches, with `library` but for products of matrices, which stay contractions; and the
+    results are arrays: of a number, one of one element.
     """
-    return _Launching(without_common_elements(with_checks_behind(kernel))).kernel()
+    return _Launching(stored_first(without_common_elements(with_checks_behind(kernel))), library).kernel()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,15 +94,28 @@ class _Job:
     blocks: Expr
 
 
+@dataclass(frozen=True, slots=True)
+class _Keeping:
+    """Arrays along `extent` of which lanes keep the elements of short rows: where `is_short` holds, or all rows are."""
+
+    extent: Expr
+    tensors: tuple[str, ...]
+    is_short: Expr
+    is_always: bool
+
+
 class _Launching:
-    def __init__(self, kernel: Kernel) -> None:
+    def __init__(self, kernel: Kernel, library: bool) -> None:
         self.before = kernel
         names = {name for statement in every(kernel.body) for name in touched(statement)}
         self.names = NameSupply((*names, *(p.name for p in kernel.parameters), *kernel.results, kernel.name))
         self.allocated = {s.tensor: s for s in kernel.body if isinstance(s, Allocate)}
-        self.dtypes = {name: type_.dtype for name, type_ in types_of(kernel).items()}
-        self.shapes = _shapes(kernel)
-        self.joined = joined(kernel, self.shapes)
+        types = types_of(kernel)
+        self.dtypes = {name: type_.dtype for name, type_ in types.items()}
+        self.shapes = shapes_of(kernel)
+        self.library = {at for at, s in enumerate(kernel.body) if library and is_for_library(s, types)}
+        found = joined(kernel, self.shapes)
+        self.joined = {at: one for at, one in found.items() if one.product not in self.library}
         self.touches = _touches(kernel.body)
         self.dropped: set[str] = set()  # arrays that exist as copies only
         self.out: list[Statement] = []
@@ -143,7 +161,10 @@ class _Launching:
                 self.out.append(statement)
             case Product() | Contract():
                 self.numbers.flush(at)
-                self._contraction(statement)
+                if at in self.library:
+                    self._in_library(statement)
+                else:
+                    self._contraction(statement)
             case _:
                 raise CompilerBug(f"{type(statement).__name__} before launches are made", stage="grids")
 
@@ -200,56 +221,62 @@ class _Launching:
         copies = {tensor: self.names.fresh(f"{tensor}_parts") for tensor in carried}
         extents = shared_extents(body) if can_share(body) else []
         width = self._width(extents)
-        groups = rows.many
-        if copies:
-            groups = self._groups(rows, loops[-1], copies)
-        elif found:
-            groups = least(rows.many, quotient(nodes.number(BLOCKS * THREADS), width))
-            groups = self._bound("groups", groups)
+        kept = self._keeping(body, copies if extents else (), width)
+        free = rows.many
+        if found:
+            free = least(rows.many, quotient(nodes.number(BLOCKS * THREADS), width))
+        groups = self._groups(rows, loops[-1], carried, kept, free)
         blocks = self._bound("blocks", ceiling(nodes.apply("mul", groups, width)))
         sharing = Sharing(rows, groups, width, nodes.var(self.numbers.own("part")), self.numbers)
         totals = self.numbers.totals(found, blocks)
         job = _Job([totals.statement(inner) for inner in body], carried, copies, sharing, totals, blocks)
         if not extents:
-            self._copies(job, groups)
+            self._copies(job, None)
             launch = self.numbers.launch("rows")
             made = sharing.alone([copied(inner, copies, sharing.part) for inner in job.body], launch)
             self.numbers.emit(launch, blocks, [*totals.starts, *made, *totals.ends(launch)])
         else:
-            self._shared_rows(job)
+            self._shared_rows(job, kept)
         for tensor, copy in copies.items():
             if carried[tensor] == "sum":
-                self._add_up(at, tensor, copy, groups)
+                add_up(self.allocated[tensor], copy, groups, self.numbers)
 
-    def _shared_rows(self, job: _Job) -> None:
+    def _shared_rows(self, job: _Job, keeping: _Keeping | None) -> None:
         """Launch groups; where lanes can keep elements of short rows, a launch for these and one for others."""
-        arrays = {tensor: self.allocated[tensor] for tensor in job.copies}
-        extent, tensors = keepable(job.body, arrays)
-        if extent is None:
-            self._copies(job, job.sharing.groups)
+        if keeping is None:
+            self._copies(job, None)
             self._launch_groups(job, job.blocks, None)
             return
-        kept = Kept(extent, {t: self.names.fresh(f"{t}_own") for t in tensors}, self.numbers.own("slot"))
-        reach = nodes.apply("mul", nodes.number(SLOTS), job.sharing.width)
-        is_short, none = nodes.apply("le", extent, reach), nodes.number(0)
-        always = isinstance(extent, Number) and int(extent.value) <= SLOTS * THREADS
-        groups, short, long = job.sharing.groups, job.blocks, none
-        if not always:
-            groups = self._bound("long_groups", nodes.apply("select", is_short, none, groups))
-            short = self._bound("short_blocks", nodes.apply("select", is_short, job.blocks, none))
-            long = self._bound("long_blocks", nodes.apply("select", is_short, none, job.blocks))
-        self._copies(job, none if always else groups, tensors)
-        self._launch_groups(job, short, kept)
-        if not always:
-            self._launch_groups(job, long, None)
+        own = {tensor: self.names.fresh(f"{tensor}_own") for tensor in keeping.tensors}
+        kept = Kept(keeping.extent, own, self.numbers.own("slot"))
+        self._copies(job, keeping)
+        if keeping.is_always:
+            self._launch_groups(job, job.blocks, kept)
+            return
+        none = nodes.number(0)
+        for hint, chosen, short, long in (
+            ("short_blocks", kept, job.blocks, none),
+            ("long_blocks", None, none, job.blocks),
+        ):
+            blocks = self._bound(hint, nodes.apply("select", keeping.is_short, short, long))
+            self._launch_groups(job, blocks, chosen)
 
-    def _copies(self, job: _Job, groups: Expr, kept: Sequence[str] = ()) -> None:
-        """Make room for the copies of arrays: of scratch that lanes keep, `groups`."""
+    def _copies(self, job: _Job, kept: _Keeping | None) -> None:
+        """Make room for the copies of arrays: of what lanes keep, those that are needed all the same.
+
+        Sums that lanes keep are stored at the end: only those of long rows start from 0 in memory.
+        """
+        groups, long = job.sharing.groups, nodes.number(0)
+        if kept is not None and not kept.is_always:
+            long = self._bound("long_groups", nodes.apply("select", kept.is_short, long, groups))
         for tensor, copy in job.copies.items():
             old, is_sum = self.allocated[tensor], job.carried[tensor] == "sum"
-            many = groups if tensor in kept and not is_sum else job.sharing.groups
+            is_kept = kept is not None and tensor in kept.tensors
+            many = long if is_kept and not is_sum else groups
             if many is not nodes.number(0):
-                self.out.append(Allocate(copy, old.dtype, (many, *old.shape), is_sum))
+                self.out.append(Allocate(copy, old.dtype, (many, *old.shape), is_sum and not is_kept))
+            if is_kept and is_sum and long is not nodes.number(0):
+                self.out.append(Clear(copy, nodes.number(0), long))
 
     def _launch_groups(self, job: _Job, blocks: Expr, kept: Kept | None) -> None:
         names = kept.names if kept is not None else {}
@@ -264,12 +291,34 @@ class _Launching:
             made = [*begin, *made, *kept.stored(sums, self.allocated, job.sharing.place)]
         self.numbers.emit(launch, blocks, [*job.totals.starts, *made, *job.totals.ends(launch)])
 
-    def _groups(self, rows: Rows, loop: For, copies: Mapping[str, str]) -> Expr:
-        """How many groups share rows out that have sums or arrays of their own."""
-        size = total([product(self.allocated[tensor].shape) for tensor in copies])
-        groups = self.names.fresh("parts")
-        self.out.append(Parts(groups, rows.many, work_of(loop), size))
-        return nodes.var(groups)
+    def _keeping(self, body: Sequence[Statement], copied: Iterable[str], width: Expr) -> _Keeping | None:
+        """What lanes keep of the arrays of which groups have copies."""
+        extent, tensors = keepable(body, {tensor: self.allocated[tensor] for tensor in copied})
+        if extent is None:
+            return None
+        reach = nodes.apply("mul", nodes.number(SLOTS), width)
+        always = isinstance(extent, Number) and int(extent.value) <= SLOTS * THREADS
+        return _Keeping(extent, tuple(tensors), nodes.apply("le", extent, reach), always)
+
+    def _groups(
+        self, rows: Rows, loop: For, carried: Mapping[str, str], kept: _Keeping | None, free: Expr
+    ) -> Expr:
+        """How many groups share rows out: `free`, but for those that have sums or arrays of their own in memory."""
+        memory = [t for t, kind in carried.items() if kind == "sum" or kept is None or t not in kept.tensors]
+        if not carried or (kept is not None and kept.is_always and not memory):
+            return free if free is rows.many else self._bound("groups", free)
+        whole, short = (
+            total([product(self.allocated[tensor].shape) for tensor in tensors])
+            for tensors in (carried, memory)
+        )
+        size = whole if kept is None else short
+        if kept is not None and not kept.is_always and short is not whole:
+            size = self._bound("copied", nodes.apply("select", kept.is_short, short, whole))
+        parts = self.names.fresh("parts")
+        self.out.append(Parts(parts, rows.many, work_of(loop), size))
+        if kept is None or memory:
+            return nodes.var(parts)
+        return self._bound("groups", nodes.apply("select", kept.is_short, free, nodes.var(parts)))
 
     def _is_small(self, tensor: str) -> bool:
         size = product(self.allocated[tensor].shape)
@@ -285,24 +334,6 @@ class _Launching:
         width = self.names.fresh("width")
         self.out.append(Width(width, longest, THREADS))
         return nodes.var(width)
-
-    def _add_up(self, at: int, tensor: str, copies: str, groups: Expr) -> None:
-        """Add the copies of an array, in order."""
-        old = self.allocated[tensor]
-        place = tuple(nodes.var(self.names.fresh(letter)) for letter in INDEX_NAMES[: len(old.shape)])
-        part, sum_ = nodes.var(self.names.fresh("copy")), self.names.fresh(f"{tensor}_sum")
-        update = Update(sum_, "sum", nodes.load(copies, (part, *place), old.dtype))
-        body: Sequence[Statement] = (
-            Let(sum_, nodes.neutral("sum", old.dtype)),
-            For(part.name, groups, (update,)),
-            AddTo(tensor, place, "sum", nodes.var(sum_, old.dtype)),
-        )
-        for index, extent in zip(reversed(place), reversed(old.shape), strict=True):
-            body = (For(index.name, extent, tuple(body)),)
-        loop = body[0]
-        assert isinstance(loop, For)
-        loops, _ = chain(loop, lambda *_: False)
-        self._rows(at, loops, loops[-1].body, {})
 
     def _in_order(self, at: int, loop: For) -> None:
         """Run a loop whose iterations depend on each other in one block, or in one thread."""
@@ -346,32 +377,12 @@ class _Launching:
             self.shapes[out.tensor] = out.shape
         self.out += [self.numbers.completed(s) if isinstance(s, Launch) else s for s in made]
 
-
-def _shapes(kernel: Kernel) -> dict[str, tuple[Expr, ...]]:
-    """The shapes of arrays, those of arguments by the names that the kernel gives their extents at its entry."""
-    known: dict[Expr, Expr] = {}
-    for statement in kernel.body:
-        match statement:
-            case Extent(name, Load() as size):
-                known[size] = nodes.var(name)
-            case Require(Apply("eq", (Load() as size, same))):
-                known[size] = same
-            case _:
-                pass
-    found: dict[str, tuple[Expr, ...]] = {}
-    for parameter in kernel.parameters:
-        sizes = (
-            nodes.load(f"{parameter.name}.shape", (nodes.number(a),), DType.INT64)
-            for a in range(parameter.rank)
-        )
-        found[parameter.name] = tuple(known.get(size, size) for size in sizes)
-    for statement in kernel.body:
-        if isinstance(statement, Allocate):
-            found[statement.tensor] = statement.shape
-        elif isinstance(statement, Product) and {statement.left, statement.right} <= found.keys():
-            rows = found[statement.left][int(statement.transpose_left)]
-            found[statement.out] = (rows, found[statement.right][int(not statement.transpose_right)])
-    return found
+    def _in_library(self, statement: Product | Contract) -> None:
+        """Leave a product to the library: a contraction that the host starts."""
+        host = Host(self.names)
+        if isinstance(statement, Product):
+            statement = allocated(statement, Tensors(self.names, self.dtypes, self.shapes), host)
+        self.out += [*host.statements, statement]
 
 
 def _touches(statements: Sequence[Statement]) -> Counter[str]:
