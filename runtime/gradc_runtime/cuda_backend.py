@@ -7,9 +7,12 @@ processor, on which everything but speed can be tried.
 from __future__ import annotations
 
 import operator
+import struct
 import threading
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from importlib.metadata import version
@@ -70,7 +73,63 @@ def _assumed(capability: Capability) -> Iterator[None]:
             dispatcher.get_current_device = asked
 
 
-def ptx(function: Callable[..., Any], signature: Any, capability: Capability) -> str:
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """The terms on which a kernel is compiled.
+
+    `launch_bounds` are how many threads a block has at most, and how many blocks a multiprocessor takes at once, to
+    which end registers are given; where `fused`, a product that is added may be one operation with the addition.
+    """
+
+    launch_bounds: tuple[int, int] | None = None
+    fused: bool = False
+
+
+@contextmanager
+def _on(terms: Terms) -> Iterator[None]:
+    """Compile in this thread as kernels are meant: no subscript is negative, and operations round each.
+
+    Numba asks every subscript whether it counts from the end, which is up to a third of a kernel's instructions and
+    registers, and has no option by which NVVM keeps products and sums apart.
+    """
+    compiler: Any = import_module("numba.cuda.compiler")
+    dispatcher: Any = import_module("numba.cuda.dispatcher")
+    arrays: Any = import_module("numba.cuda.np.arrayobj")
+    usual = compiler.compile_cuda
+
+    def from_the_start(context: Any, builder: Any, kind: Any, index: Any, extent: Any) -> Any:
+        return context.cast(builder, index, kind, types.intp if kind.signed else types.uintp)
+
+    def rounding(*given: Any, nvvm_options: dict[str, Any], **more: Any) -> Any:
+        return usual(*given, nvvm_options={**nvvm_options, "fma": terms.fused}, **more)
+
+    with (
+        compiling,
+        _in_this_thread(arrays, "fix_integer_index", from_the_start),
+        _in_this_thread(compiler, "compile_cuda", rounding),
+        _in_this_thread(dispatcher, "compile_cuda", rounding),
+    ):
+        yield
+
+
+@contextmanager
+def _in_this_thread(owner: Any, name: str, ours: Callable[..., Any]) -> Iterator[None]:
+    """Call something of ours in place of a function of Numba, which other threads call as ever."""
+    usual, thread = getattr(owner, name), threading.get_ident()
+
+    def choose(*given: Any, **named: Any) -> Any:
+        return (ours if threading.get_ident() == thread else usual)(*given, **named)
+
+    setattr(owner, name, choose)
+    try:
+        yield
+    finally:
+        setattr(owner, name, usual)
+
+
+def ptx(
+    function: Callable[..., Any], signature: Any, capability: Capability, terms: Terms = Terms()
+) -> str:
     """Return the PTX of a kernel for a compute capability; needs neither a driver nor a device."""
     if SIMULATED:
         raise cuda_errors.SimulatorLacks(
@@ -78,8 +137,11 @@ def ptx(function: Callable[..., Any], signature: Any, capability: Capability) ->
             why="NUMBA_ENABLE_CUDASIM=1 replaces the compiler in this process",
             do="unset NUMBA_ENABLE_CUDASIM: PTX needs no device",
         )
-    with _assumed(capability):
-        text, _ = cuda.compile(function, signature, cc=capability, device=False, abi="numba")
+    bounds = terms.launch_bounds
+    with _assumed(capability), _on(terms):
+        text, _ = cuda.compile(
+            function, signature, cc=capability, device=False, abi="numba", launch_bounds=bounds
+        )
     return text if isinstance(text, str) else text.decode()
 
 
@@ -105,12 +167,13 @@ def core_stream(handle: int) -> Any:
     return None if SIMULATED else _core().Stream.from_handle(handle)
 
 
-def compiled(function: Callable[..., Any], kinds: tuple[Any, ...]) -> Any:
+def compiled(function: Callable[..., Any], kinds: tuple[Any, ...], terms: Terms = Terms()) -> Any:
     """A kernel for arguments of these types, ready for the current device."""
     with compiling, translated():
         if SIMULATED:
             return cuda.jit(cuda_simulator.with_numpy_numbers(function))
-        return cuda.jit(function).compile(kinds)
+        with _on(terms):
+            return cuda.jit(function, launch_bounds=terms.launch_bounds).compile(kinds)
 
 
 def bind(kernel: Any) -> None:
@@ -127,12 +190,66 @@ def start(kernel: Any, blocks: int, threads: int, stream: Any, arguments: tuple[
             _simulating,
             _replaced("kernel.BlockManager", cuda_simulator.Block),
             _replaced("kernelapi.FakeCUDAShared.array", cuda_simulator.shared_array),
+            _replaced("cudadrv.devicearray.FakeWithinKernelCUDAArray.__getitem__", cuda_simulator.read),
+            _replaced("cudadrv.devicearray.FakeWithinKernelCUDAArray.__setitem__", cuda_simulator.write),
         ):
             kernel[blocks, threads](*arguments)
         return
     # Numba's own call would look up the types of the arguments again, and warn of every small grid.
     with translated():
         kernel.launch(arguments, (blocks, 1, 1), (threads, 1, 1), stream, 0)
+
+
+def start_packed(kernel: Any, blocks: int, threads: int, stream: Any, words: Sequence[Any]) -> None:
+    """Launch a kernel that `direct` returned, on what stands for its arguments."""
+    core = _core()
+    try:
+        core.launch(stream, core.LaunchConfig(grid=(blocks, 1, 1), block=(threads, 1, 1)), kernel, *words)
+    except Exception:
+        with translated():
+            raise
+
+
+def direct(kernel: Any, words: Sequence[Any], arguments: Sequence[Any], stream: Any) -> Any:
+    """A kernel as cuda.core launches it on the current device, or None where Numba has to launch it.
+
+    That is where Numba does more at a launch, and where `words` are not what it makes of the arguments.
+    """
+    try:
+        if kernel.debug or kernel.cooperative or kernel.extensions:
+            return None
+        same = [*map(_bytes_of, words)] == [*map(_bytes_of, _packed_by_numba(kernel, arguments, stream))]
+        found = kernel._codelibrary.get_cufunc().kernel
+    except (AttributeError, TypeError) as error:  # another version of it
+        _launched_by_numba(str(error))
+        return None
+    if not same:
+        _launched_by_numba("it packs arguments of kernels in another way")
+        return None
+    return found
+
+
+@cache
+def _launched_by_numba(why: str) -> None:
+    told = f"numba-cuda {installed()} is not as gradc knows it: every launch takes some 100 us longer; {why}"
+    warnings.warn(told, RuntimeWarning, stacklevel=6)
+
+
+def _packed_by_numba(kernel: Any, arguments: Sequence[Any], stream: Any) -> list[Any]:
+    """What Numba gives to cuda.core for arguments."""
+    found: list[Any] = []
+    for kind, value in zip(kernel.argument_types, arguments, strict=True):
+        kernel._prepare_args(kind, value, stream, [], found)
+    return found
+
+
+def _bytes_of(word: Any) -> bytes:
+    """What cuda.core makes of what stands for an argument, or for a part of one."""
+    if isinstance(word, bool):
+        return struct.pack("?", word)
+    if isinstance(word, int):
+        return struct.pack("q", word)
+    return struct.pack("d", word) if isinstance(word, float) else bytes(memoryview(word))
 
 
 @contextmanager

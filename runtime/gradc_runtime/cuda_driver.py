@@ -242,6 +242,18 @@ def where(value: Any) -> int | None:
     return None
 
 
+def span(value: Any) -> tuple[int, int]:
+    """The addresses of an array's first byte and of the one behind its last, equal where it says no address."""
+    of: Any = value._ary if SIMULATED and isinstance(value, DeviceArray) else value
+    found = getattr(of, "__array_interface__" if of is not value else "__cuda_array_interface__", None)
+    if found is None or 0 in found["shape"]:
+        return 0, 0
+    shape, item, address = found["shape"], np.dtype(found["typestr"]).itemsize, int(found["data"][0])
+    strides = found.get("strides") or [item * math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
+    reach = [(extent - 1) * step for extent, step in zip(shape, strides, strict=True)]
+    return address + sum(min(0, end) for end in reach), address + sum(max(0, end) for end in reach) + item
+
+
 def _owner(address: int) -> int:
     if not address:
         return -1

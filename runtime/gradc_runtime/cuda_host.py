@@ -16,25 +16,26 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any
 
-import numpy as np
-
 from gradc_runtime import cuda_backend, cuda_driver
-from gradc_runtime.cuda_backend import Capability, cuda, types
+from gradc_runtime.cuda_backend import Capability, types
 from gradc_runtime.cuda_errors import CudaError, LaunchRefused
+from gradc_runtime.cuda_memory import Call, this_call
 from gradc_runtime.cuda_memory import clear as clear
 from gradc_runtime.cuda_memory import copy_in as copy_in
 from gradc_runtime.cuda_memory import empty as empty
 from gradc_runtime.cuda_memory import scratch as scratch
-from gradc_runtime.cuda_memory import this_call
 from gradc_runtime.cuda_memory import zeros as zeros
+from gradc_runtime.cuda_packing import Packing, Unfit
+from gradc_runtime.cuda_packing import dtype_of as _dtype
 
 Array = Any
 
-PARTS = 1024  # of one loop at most
-COPIES = 1 << 22  # elements of the copies that all parts have together, where each has one
+PARTS = 4096  # of one loop at most
+COPIES, CHEAP = 1 << 22, 1 << 20  # elements of the copies that all parts have together; more than CHEAP for
+FEW = 512  # parts, which give every multiprocessor something to do, and no more
 WORK, COPYING = 1 << 12, 4  # operations of a part at least, and of an element of its copy
-EACH = 4  # elements of a row that a thread has at least, where several threads share it
-CHECKERS, CHECKED = 128, 256  # threads of a block, and blocks at most, that look at indices
+EACH, SHARE = 4, 8  # elements of a row that a thread has at least and at most, where several threads share it
+SECTOR = 8  # threads that read a sector of memory together
 
 
 # --- kernels ------------------------------------------------------------------------------------------------
@@ -50,17 +51,25 @@ class Resources:
     shared: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """A kernel on a device: threads of a block at most, registers of one, and what is launched without Numba."""
+
+    most: int
+    registers: int
+    direct: Any
+
+
 class Kernel:
     """A function that runs on a device, for arguments of the types of one signature."""
 
-    def __init__(self, function: Callable[..., None], signature: str) -> None:
+    def __init__(self, function: Callable[..., None], signature: str, terms: cuda_backend.Terms) -> None:
         self.py_func = function
-        self.signature = signature
+        self.signature, self.terms = signature, terms
         self.__name__, self.__doc__ = function.__name__, function.__doc__
         self._compiled: Any = None
-        self._threads: dict[
-            int, tuple[int, int]
-        ] = {}  # on each device: of a block at most, and registers of one
+        self._limits: dict[int, tuple[int, int]] = {}  # on each device, as in `_Ready`
+        self._ready: dict[int, _Ready] = {}
         self._texts: dict[Capability, str] = {}
 
     def __repr__(self) -> str:
@@ -69,7 +78,7 @@ class Kernel:
     def ptx(self, capability: Capability) -> str:
         """The kernel in the assembly language of a compute capability, such as ``(8, 0)``; needs no device."""
         if capability not in self._texts:
-            self._texts[capability] = cuda_backend.ptx(self.py_func, self._types, capability)
+            self._texts[capability] = cuda_backend.ptx(self.py_func, self._types, capability, self.terms)
         return self._texts[capability]
 
     def resources(self, capability: Capability) -> tuple[Resources | None, str]:
@@ -95,18 +104,20 @@ class Kernel:
             )
         if blocks == 0:
             return
-        admitted = self._admitted(arguments)
         call = this_call()
-        if call.device not in self._threads:
-            self._load(call.device)
-        most, registers = self._threads[call.device]
-        if threads > most:
+        ready = self._ready.get(call.device) or self._begun(call, arguments)
+        if threads > ready.most:
             raise LaunchRefused(
                 f"the kernel {self.__name__} needs more than the CUDA device has",
-                why=f"a block has {threads} threads of {registers} registers each, and the device takes {most} threads",
+                why=f"a block has {threads} threads of {ready.registers} registers each, and the device takes"
+                f" {ready.most} threads",
                 do="compile with fewer threads to a block",
             )
-        cuda_backend.start(self._compiled, blocks, threads, call.stream.core, admitted)
+        stream = call.stream.core
+        if ready.direct is None:
+            cuda_backend.start(self._compiled, blocks, threads, stream, self._admitted(arguments))
+        else:
+            cuda_backend.start_packed(ready.direct, blocks, threads, stream, self._words(arguments))
 
     @cached_property
     def _types(self) -> tuple[Any, ...]:
@@ -115,9 +126,32 @@ class Kernel:
     def _load(self, device: int) -> None:
         with cuda_backend.compiling:
             if self._compiled is None:
-                self._compiled = cuda_backend.compiled(self.py_func, self._types)
+                self._compiled = cuda_backend.compiled(self.py_func, self._types, self.terms)
             cuda_backend.bind(self._compiled)
-            self._threads[device] = cuda_backend.limits(self._compiled)
+            self._limits[device] = cuda_backend.limits(self._compiled)
+
+    def _begun(self, call: Call, arguments: tuple[Any, ...]) -> _Ready:
+        """Get ready for the first launch on a device."""
+        admitted, direct = self._admitted(arguments), None
+        if call.device not in self._limits:
+            self._load(call.device)
+        if not cuda_backend.SIMULATED:
+            words = self._words(arguments)
+            direct = cuda_backend.direct(self._compiled, words, admitted, call.stream.core)
+        found = self._ready[call.device] = _Ready(*self._limits[call.device], direct)
+        return found
+
+    @cached_property
+    def _packing(self) -> Packing:
+        return Packing(self._types)
+
+    def _words(self, arguments: tuple[Any, ...]) -> list[Any]:
+        """What stands for the arguments at a launch."""
+        try:
+            return self._packing.words(arguments)
+        except Unfit:
+            self._admitted(arguments)  # tells which one
+            raise
 
     def _admitted(self, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
         """The arguments as numbers and arrays of the signature: the device would take others for what they are not."""
@@ -140,9 +174,15 @@ class Kernel:
         return value
 
 
-def kernel(signature: str) -> Callable[[Callable[..., None]], Kernel]:
-    """Make a function a kernel for arguments of these types, compiled where it is first launched."""
-    return lambda function: Kernel(function, signature)
+def kernel(
+    signature: str, *, launch_bounds: tuple[int, int] | None = None, fused: bool = False
+) -> Callable[[Callable[..., None]], Kernel]:
+    """Make a function a kernel for arguments of these types, compiled where it is first launched.
+
+    What more is given says on which `Terms`.
+    """
+    terms = cuda_backend.Terms(launch_bounds, fused)
+    return lambda function: Kernel(function, signature, terms)
 
 
 def launch(kernel: Kernel, blocks: int, threads: int, *arguments: Any) -> None:
@@ -165,11 +205,6 @@ def _number(pattern: str, report: str) -> int | None:
 
 
 @cache
-def _dtype(kind: Any) -> np.dtype:
-    return np.dtype("bool" if kind == types.boolean else str(kind))
-
-
-@cache
 def _numbers(kind: Any) -> Callable[[Any], Any]:
     """What makes a number of this type of another one; in the simulator one that computes as the type does."""
     if kind == types.boolean:
@@ -185,66 +220,26 @@ def _numbers(kind: Any) -> Callable[[Any], Any]:
 
 
 def parts_of(extent: int, work: int, size: int) -> int:
-    """How many parts a loop over `extent` has: at most `extent` and 1024, 0 where it is empty.
+    """How many parts a loop over `extent` has: at most `extent` and 4096, 0 where it is empty.
 
     `work` is the number of operations of one iteration, `size` the number of elements of which every part has a
-    copy of its own, to be cleared and added up.  A part has some thousand operations, and the copies together at
-    most 2**22 elements.
+    copy of its own, to be stored and added up.  A part has some thousand operations, and the copies together at most
+    2**20 elements, or up to 2**22 for the first 512 parts.
     """
     extent, work, size = int(extent), int(work), int(size)
     if extent <= 1:
         return max(extent, 0)
-    found = min(PARTS, extent, extent * work // (WORK + COPYING * size), COPIES // max(size, 1))
-    return max(1, found)
+    held = min(max(FEW, CHEAP // max(size, 1)), COPIES // max(size, 1))
+    return max(1, min(PARTS, extent, extent * work // (WORK + COPYING * size), held))
 
 
 def width_of(extent: int, most: int) -> int:
     """How many threads share a row of `extent` elements: a power of two from 1 to `most`.
 
-    Each has four elements at least, so that fewer than 8 elements are one thread's and 128 a warp's.
+    They are as few as can keep the row, eight elements each, so that all that is kept is used; but up to eight threads
+    have four each, so that together they read whole sectors of memory.  Fewer than 8 elements are one thread's.
     """
     found = 1
-    while 2 * found <= most and 2 * found * EACH <= extent:
+    while 2 * found <= most and (2 * found * EACH <= extent if found < SECTOR else found * SHARE < extent):
         found *= 2
     return found
-
-
-# --- indices ------------------------------------------------------------------------------------------------
-
-
-def check_indices(table: Any, extent: int) -> None:
-    """Raise IndexError unless every element is an index into an axis of this extent, from either end.
-
-    For an array on the device it waits for the stream.
-    """
-    extent = int(extent)
-    if not isinstance(table, cuda_driver.DeviceArray):
-        wrong = not all(-extent <= index < extent for index in np.ravel(table))
-    else:
-        wrong = table.size > 0 and _any_outside(table, extent)
-    if wrong:
-        raise IndexError("an index is out of range")
-
-
-def _any_outside(table: Array, extent: int) -> bool:
-    stream = this_call().stream
-    flat = cuda_driver.viewed(table, (table.size,), table.dtype, stream)
-    found, read = scratch((1,), np.int32), np.zeros(1, np.int32)
-    clear(found)
-    blocks = min(CHECKED, -(-table.size // CHECKERS))
-    launch(_outside(table.dtype.name), blocks, CHECKERS, flat, found, table.size, extent)
-    cuda_driver.copy_to_host(found, read, stream)
-    cuda_driver.wait(stream)
-    return bool(read[0])
-
-
-@cache
-def _outside(dtype: str) -> Kernel:
-    """A kernel that sets a flag where an index is out of range; many threads may write the same 1."""
-
-    def outside(table: Array, found: Array, size: int, extent: int) -> None:
-        for p in range(cuda.grid(1), size, cuda.gridsize(1)):
-            if table[p] < -extent or table[p] >= extent:
-                found[0] = 1
-
-    return kernel(f"{dtype}[::1], int32[::1], int64, int64")(outside)

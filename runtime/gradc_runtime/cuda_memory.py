@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import threading
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -55,28 +56,32 @@ class Workspace:
     def __init__(self, key: tuple[int, int, int]) -> None:
         self.key = key
         self.calls = 0
-        self.free: list[_Piece] = []
+        self.free: dict[int, deque[_Piece]] = {}  # by their size, those at the end used last
 
     def take(self, size: int) -> _Piece:
         """The smallest piece that is large enough and not much larger, or a new one."""
-        wanted = _rounded(size)
-        fit = [piece for piece in self.free if wanted <= piece.size <= MOST_WASTE * wanted]
-        if not fit:
-            return _Piece(_allocated(wanted, self), wanted, self.calls)
-        best = min(fit, key=lambda piece: piece.size)
-        self.free.remove(best)
-        best.used = self.calls
-        return best
+        size = wanted = _rounded(size)
+        while size <= MOST_WASTE * wanted:  # there are some ten sizes
+            pieces = self.free.get(size)
+            if pieces:
+                best = pieces.popleft()
+                best.used = self.calls
+                return best
+            size = _rounded(size + 1)
+        return _Piece(_allocated(wanted, self), wanted, self.calls)
 
     def give_back(self, pieces: list[_Piece]) -> None:
         """Keep the pieces of a call that is over for the next one; let go of what has not been used for long."""
         self.calls += 1
-        self.free = [piece for piece in self.free if piece.used + KEPT >= self.calls] + pieces
+        old = [piece for many in self.free.values() for piece in many if piece.used + KEPT >= self.calls]
+        self.free = {}
+        for piece in (*old, *pieces):
+            self.free.setdefault(piece.size, deque()).append(piece)
 
     def release(self) -> int:
         """Let go of all pieces; return how many bytes they have."""
-        pieces, self.free = self.free, []
-        return sum(piece.size for piece in pieces)
+        pieces, self.free = self.free, {}
+        return sum(size * len(many) for size, many in pieces.items())
 
 
 _lock = threading.Lock()
@@ -128,13 +133,34 @@ def release() -> int:
 
 
 @dataclass(slots=True, eq=False)
+class Notes:
+    """Where calls note that an index was out of range, in place of an error: not 0 in a cell on the device.
+
+    Attributes
+    ----------
+    cell : array of int32
+        One element, that of the caller's.
+    used : bool
+        Whether a call may have noted something.
+    """
+
+    cell: Array
+    used: bool = False
+
+
+@dataclass(slots=True, eq=False)
 class Call:
-    """A call of a generated function: where it runs, its memory, and whether its results stay on the device."""
+    """A call of a generated function: where it runs, its memory, and whether its results stay on the device.
+
+    It has the notes that the call around it hands on, which no other call has; else what it checks raises at once.
+    """
 
     device: int
     stream: Stream
     workspace: Workspace | None
     stay: bool
+    notes: Notes | None = None
+    hands_on: Notes | None = None
     taken: list[_Piece] = field(default_factory=list)
 
     def temporary(self, shape: tuple[int, ...], dtype: np.dtype) -> Array:
@@ -172,7 +198,8 @@ def call_on(device: int, stream: Any, *, stay: bool) -> Iterator[Call]:
         chosen = cuda_driver.stream_of(stream)
         workspace = _workspace(device, chosen.handle)
         outer = getattr(_own, "call", None)
-        _own.call = call = Call(device, chosen, workspace, stay)
+        notes = outer.hands_on if outer is not None and outer.device == device else None
+        _own.call = call = Call(device, chosen, workspace, stay, notes)
         try:
             yield call
         finally:

@@ -9,6 +9,7 @@ import numpy as np
 
 from gradc_runtime import cuda_driver
 from gradc_runtime.cuda_arrays import Arguments, as_numbers, coming_back, device_of, staying
+from gradc_runtime.cuda_driver import span as span
 from gradc_runtime.cuda_errors import WrongDevice
 from gradc_runtime.cuda_memory import call_on, empty
 from gradc_runtime.cuda_memory import release as release

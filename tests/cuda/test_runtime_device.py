@@ -134,6 +134,12 @@ def test_memory_that_is_not_there_is_an_error_that_says_how_much(scaled: Any) ->
     check(run(scaled, (cuda.to_device(X), Y, S)))
 
 
+def test_numba_packs_arguments_here_as_it_did(scaled: Any) -> None:
+    check(run(scaled, (cuda.to_device(X), Y, S)))
+    for name in ("rows_1", "sums_1", "add_1"):
+        assert scaled.function.__globals__[name]._ready[0].direct is not None
+
+
 def test_a_kernel_with_too_much_shared_memory_is_refused() -> None:
     @kernel("float64[::1]")
     def too_large(x: Any) -> None:

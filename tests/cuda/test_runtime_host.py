@@ -1,5 +1,6 @@
-"""What generated host functions call: kernels and launches, memory, how loops are cut, checked indices."""
+"""What generated host functions call: kernels and launches, memory, how loops are cut."""
 
+import sys
 import threading
 from typing import Any
 
@@ -7,12 +8,12 @@ import numpy as np
 import pytest
 from tests.cuda import runtime_modules
 
+from gradc.ir.loop.nodes import SHARE
 from gradc_runtime import cuda_backend, cuda_driver, cuda_memory
 from gradc_runtime.cuda_backend import SIMULATED, cuda
 from gradc_runtime.cuda_driver import DeviceArray
 from gradc_runtime.cuda_errors import LaunchRefused
 from gradc_runtime.cuda_host import (
-    check_indices,
     clear,
     copy_in,
     empty,
@@ -278,6 +279,50 @@ def test_a_large_piece_serves_no_small_array_and_one_piece_several_dtypes() -> N
     assert cuda_memory.release() == 1024 + cuda_memory._rounded(800_000)
 
 
+def test_a_piece_is_the_smallest_that_fits_and_of_those_the_one_not_used_for_longest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cuda_driver, "allocated", lambda size: object())
+    workspace, rng = cuda_memory.Workspace((0, 0, 0)), np.random.default_rng(2)
+    free: list[Any] = []  # in the order in which they were used
+    used: dict[Any, int] = {}
+    for number in range(40):
+        taken = []
+        for size in map(int, 2 ** rng.uniform(0, 16, 30)):
+            found, wanted = workspace.take(size), cuda_memory._rounded(size)
+            fit = [piece for piece in free if wanted <= piece.size <= 2 * wanted]
+            if fit:
+                assert found is min(fit, key=lambda piece: piece.size)
+                free.remove(found)
+            assert found.size >= size
+            assert not fit or found.size <= 2 * wanted
+            assert bool(fit) or found.size == wanted
+            taken.append(found)
+            used[found] = number
+        workspace.give_back(taken)
+        free = [piece for piece in free if used[piece] + cuda_memory.KEPT > number] + taken
+    assert workspace.release() == sum(piece.size for piece in free)
+
+
+def test_a_piece_is_found_without_looking_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuda_driver, "allocated", lambda size: object())
+    workspace, lines = cuda_memory.Workspace((0, 0, 0)), 0
+
+    def count(frame: Any, event: str, argument: Any) -> Any:
+        nonlocal lines
+        lines += event == "line"
+        return count
+
+    workspace.give_back([workspace.take(512 * number) for number in range(1, 1000)])
+    usual = sys.gettrace()
+    for size in (1, 100_000, 511_000, 10**9):
+        lines = 0
+        sys.settrace(count)
+        workspace.take(size)
+        sys.settrace(usual)
+        assert 0 < lines < 200
+
+
 def test_pieces_waste_little() -> None:
     for size in (1, 511, 512, 513, 10_000, 123_457, 2**20, 2**20 + 1):
         rounded = cuda_memory._rounded(size)
@@ -305,12 +350,13 @@ def address(array: Any) -> int:
 
 
 def test_parts_follow_from_the_extents_alone() -> None:
-    assert [parts_of(extent, 1000, 0) for extent in (0, 1, 2, 100, 10**4, 10**9)] == [0, 1, 1, 24, 1024, 1024]
+    assert [parts_of(extent, 1000, 0) for extent in (0, 1, 2, 100, 10**4, 10**9)] == [0, 1, 1, 24, 2441, 4096]
     assert parts_of(10**9, 10**9, 2**22 // 10) == 10
     assert parts_of(10**9, 10**9, 2**30) == 1
+    assert [parts_of(10**9, 10**9, 2**size) for size in (8, 10, 11, 12, 13, 14)] == [4096, 1024, 512, 512, 512, 256]
     assert parts_of(3, 10**9, 0) == 3
     huge: Any = np.int64(2**40)
-    assert parts_of(huge, huge, 0) == 1024  # no overflow
+    assert parts_of(huge, huge, 0) == 4096  # no overflow
 
 
 @pytest.mark.parametrize("size", [0, 1, 100, 10**5, 10**7])
@@ -319,43 +365,17 @@ def test_parts_are_bounded_and_grow_with_the_loop(work: int, size: int) -> None:
     found = [parts_of(extent, work, size) for extent in (0, 1, 2, 3, 1000, 10**5, 10**7)]
     assert found == sorted(found)
     assert found[:2] == [0, 1]
-    assert max(found) <= 1024
-    assert all(many * size <= 2**22 for many in found if many > 1)
+    assert max(found) <= 4096
+    assert all(many * size <= (2**22 if many <= 512 else 2**20) for many in found if many > 1)
 
 
-def test_widths_are_powers_of_two_with_four_elements_for_each_thread() -> None:
-    extents = (0, 1, 7, 8, 15, 16, 127, 128, 1023, 1024, 10**9)
-    assert [width_of(extent, 256) for extent in extents] == [1, 1, 1, 2, 2, 4, 16, 32, 128, 256, 256]
+def test_widths_are_powers_of_two_with_eight_elements_for_each_thread() -> None:
+    extents = (0, 1, 7, 8, 15, 16, 32, 64, 65, 127, 128, 129, 1023, 1024, 1025, 10**9)
+    widths = [width_of(extent, 256) for extent in extents]
+    assert widths == [1, 1, 1, 2, 2, 4, 8, 8, 16, 16, 16, 32, 128, 128, 256, 256]
+    assert all(extent <= SHARE * width_of(extent, 256) for extent in range(SHARE * 256 + 1))
     assert width_of(10**9, 1) == 1
     assert width_of(10**9, 100) == 64
-
-
-# --- indices ------------------------------------------------------------------------------------------------
-
-
-@runs
-@pytest.mark.parametrize("dtype", [np.int64, np.int32, np.uint8])
-def test_indices_in_range_pass_and_others_raise(dtype: Any) -> None:
-    low = 0 if dtype is np.uint8 else -7
-    table = np.resize(np.arange(low, 7), 1000).astype(dtype).reshape(10, 100)
-    check_indices(cuda.to_device(table), 7)
-    check_indices(cuda.to_device(table[:0]), 0)
-    for wrong in (7, 200 if dtype is np.uint8 else -8):
-        table[9, 99] = wrong
-        with pytest.raises(IndexError, match="an index is out of range"):
-            check_indices(cuda.to_device(table), 7)
-    check_indices(-7, 7)
-    with pytest.raises(IndexError):
-        check_indices(7, 7)
-
-
-@runs
-def test_every_index_of_a_long_table_is_looked_at() -> None:
-    for at in (0, 127, 128, 40_000, 65_535):
-        table = np.zeros(65_536, np.int64)
-        table[at] = 1
-        with pytest.raises(IndexError):
-            check_indices(cuda.to_device(table), 1)
 
 
 # --- without a device ---------------------------------------------------------------------------------------
@@ -390,7 +410,7 @@ def test_resources_report_shared_memory_and_spills() -> None:
     assert found is not None, why
     assert (found.shared, found.spilled) == (4096, 0)
     assert found.stack >= 800
-    found, why = runtime_modules.with_many_registers().resources((8, 0))
+    found, why = runtime_modules.with_many_registers(300).resources((8, 0))
     assert found is not None, why
     assert found.registers > 250
     assert found.spilled > 100

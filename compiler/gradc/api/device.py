@@ -69,7 +69,7 @@ def to_device(arrays: Any) -> Any:
         There is no package, no driver, no device, or not enough memory.
     """
     number, stream = _chosen.get()
-    with _translated("to_device"):
+    with translated("to_device"):
         runtime = _runtime()
 
         def copied(leaf: Any) -> Any:
@@ -89,16 +89,22 @@ def on_device(artifact: KernelArtifact) -> tuple[Any, Callable[..., Any]]:
     DeviceError
         There is no package, no driver or no device.
     """
-    with _translated(artifact.name):
+    with translated(artifact.name):
         runtime = _runtime()
         loaded = runtime.load(artifact)
 
     def run(*inputs: Any) -> Any:
         number, stream = _chosen.get()
-        with _translated(artifact.name):
+        with translated(artifact.name):
             return runtime.run(loaded, inputs, stream=stream, device=number)
 
     return loaded, run
+
+
+def share_memory(one: Any, other: Any) -> bool:
+    """Whether two arrays on the GPU are the same one, or the memory from the first to the last element overlaps."""
+    (first, end), (other_first, other_end) = map(_runtime().span, (one, other))
+    return one is other or max(first, other_first) < min(end, other_end)
 
 
 def _runtime() -> Any:
@@ -113,8 +119,8 @@ def _runtime() -> Any:
 
 
 @contextmanager
-def _translated(name: str) -> Iterator[None]:
-    """Turn errors of the runtime into gradc's."""
+def translated(name: str) -> Iterator[None]:
+    """Turn errors of the runtime into gradc's; `name` is what failed."""
     try:
         yield
     except CudaError as error:

@@ -12,6 +12,7 @@ import optree
 from gradc.api.bindable import Bindable
 from gradc.api.bound import At
 from gradc.api.built import Built, positions
+from gradc.api.device import share_memory
 from gradc.api.variant import Variant
 from gradc.errors import ArgumentError
 from gradc.ir.index.show import show_type
@@ -182,7 +183,7 @@ class _OnDevice:
 
 
 def _require_on_device(variant: Variant, inputs: dict[str, Any], pairs: Sequence[tuple[int, str]]) -> None:
-    """Refuse arrays that are not on a device, and one that stands for two arguments."""
+    """Refuse arrays that are not on a device, and those that are updated in the memory of others."""
     updated = {name for _, name in pairs}
     arrays = [(name, value) for name, value in inputs.items() if np.shape(value)]
     for at, (name, value) in enumerate(arrays):
@@ -194,7 +195,7 @@ def _require_on_device(variant: Variant, inputs: dict[str, Any], pairs: Sequence
                 do="bind gradc.to_device(array)",
             )
         for other, second in arrays[:at]:
-            if value is second and (name in updated or other in updated):
+            if (name in updated or other in updated) and share_memory(value, second):
                 raise ArgumentError(f"{name} and {other} share memory", do="update arrays of their own")
 
 

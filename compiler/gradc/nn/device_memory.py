@@ -1,7 +1,8 @@
 """Training in the memory of a GPU: everything that a step reads and writes stays there from its first epoch on.
 
 A step is queued: examples are gathered into its batch on the device, it runs, and its loss is written down there.  The
-processor waits where losses are read, once for all steps since the last time, and once for the arrays of an epoch.
+processor waits where losses are read, once for all steps since the last time; with the last ones of an epoch come the
+network's arrays.  That an index was out of range is noted on the device as well, and is an error at the next wait.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ from typing import Any, cast
 
 import numpy as np
 
-from gradc.api.device import device, to_device
+from gradc.api.device import device, to_device, translated
 from gradc.api.updating import update_derivation
 from gradc.errors import ArgumentError
 from gradc.nn.checkpoint import weights_of
-from gradc.nn.gpu import Planned, runtime, translated
+from gradc.nn.gpu import TRAINING, Planned, runtime
 from gradc.nn.memory import require_step_fits
 from gradc.nn.optimisers import Optimiser
 from gradc.nn.place import Bound, Place
@@ -39,7 +40,7 @@ class DeviceMemory(Place):
     @staticmethod
     def require() -> None:
         """Refuse a machine without a GPU, or without a package or a driver for it."""
-        with translated():
+        with translated(TRAINING):
             runtime().require()
 
     def __init__(self, network: Trained, optimiser: Optimiser, x: np.ndarray, y: np.ndarray) -> None:
@@ -51,13 +52,15 @@ class DeviceMemory(Place):
         self._batches: dict[int, Any] = {}
         self._is_held = False
         self._is_ahead = False  # whether steps have run that the network's arrays do not show
+        self._is_kept = False  # whether `_spare` is what the slots are
         self._queued: list[Array] = []  # losses on the device; to let go of one would wait for its step
 
     @contextmanager
-    def _here(self) -> Iterator[None]:
-        """Let what follows run on the device and the stream of this training."""
+    def _here(self, notes: Any = None) -> Iterator[None]:
+        """Let what follows run on the device and the stream of this training, calls with notes if there are any."""
         queue = self._queue
-        with translated(), device(queue.device, stream=queue.stream), queue.call():
+        with translated(TRAINING), device(queue.device, stream=queue.stream), queue.call() as call:
+            call.hands_on = notes
             yield
 
     # --- what lies on the device ------------------------------------------------------------------------
@@ -79,6 +82,7 @@ class DeviceMemory(Place):
             self._order = feed.zeros(len(self.x), np.int64)
             self._losses = feed.zeros(min(MOST, len(self.x)), np.float64)
             self._key = feed.zeros(1, np.int64)
+            self._notes = runtime("cuda_indices").Notes(feed.zeros(1, np.int32))
             feed.write(((self.x, self._x), (self.y, self._y)))
         arrays = (*self._parameters.values(), *self._statistics.values())
         self._weights = list(zip(weights.values(), arrays, strict=True))
@@ -126,14 +130,18 @@ class DeviceMemory(Place):
         """Copy the network's arrays and the order of the examples to the device."""
         self._is_ahead = False
         self._queued.clear()
+        self._notes.used = False
+        if not self._is_kept:
+            self.kept_slots()
         with self._here():
-            self._runtime.write((*self._weights, (order, self._order)))
+            nothing = np.zeros(1, np.int32)
+            self._runtime.write((*self._weights, (order, self._order), (nothing, self._notes.cell)))
 
     def step(self, bound: Bound, first: int) -> None:
         """Queue a step."""
         step, x, _ = bound
-        self._is_ahead = True
-        with self._here():
+        self._is_ahead, self._is_kept = True, False
+        with self._here(self._notes):
             self._batches[x.shape[0]].fill(
                 first, float(self.control[0]), int(self.control[1]), int(self.key[0])
             )
@@ -143,7 +151,7 @@ class DeviceMemory(Place):
     def losses(self, *, last: bool) -> list[float]:
         """Wait for the steps since the last call; after the last one of an epoch the network's arrays come too."""
         found = np.zeros(len(self._queued))
-        self._read(*((device, host) for host, device in self._weights if last), (self._losses, found))
+        self._wait((self._losses, found), weights=last)
         self._is_ahead = self._is_ahead and not last
         self._queued.clear()
         return found.tolist()
@@ -151,8 +159,26 @@ class DeviceMemory(Place):
     def settle(self) -> None:
         """Wait for the steps, and copy what they have made into the network's arrays."""
         if self._is_ahead:
-            self._read(*((device, host) for host, device in self._weights))
+            self._wait(weights=True)
             self._is_ahead = False
+
+    def _wait(self, *pairs: tuple[Array, np.ndarray], weights: bool) -> None:
+        """Wait for the steps, and copy arrays of theirs, the network's own where no index was out of range."""
+        arrays, outside = self._weights if weights else [], np.zeros(1, np.int32)
+        if not self._notes.used:
+            self._read(*((device, host) for host, device in arrays), *pairs)
+            return
+        copies = [np.empty_like(host) for host, _ in arrays]
+        waiting = ((device, copy) for (_, device), copy in zip(arrays, copies, strict=True))
+        self._read(*waiting, *pairs, (self._notes.cell, outside))
+        if outside[0]:
+            self.put_slots(self._spare)  # what is on the device counts no more
+            raise runtime("cuda_indices").outside(
+                "in a step since the processor last waited for the GPU; the network and the optimiser are as they were"
+                " when the epoch began"
+            )
+        for (host, _), copy in zip(arrays, copies, strict=True):
+            host[...] = copy
 
     def batch(self, bound: Bound) -> tuple[np.ndarray, np.ndarray]:
         """Return copies of the arrays that hold a batch."""
@@ -170,11 +196,12 @@ class DeviceMemory(Place):
     def kept_slots(self) -> dict[str, Array]:
         """Return copies on the device."""
         self._copy_slots(self._slots, self._spare)
+        self._is_kept = True
         return self._spare
 
     def put_slots(self, kept: dict[str, Array]) -> None:
         """Copy them back."""
-        self._is_ahead = False
+        self._is_ahead = self._is_kept = False
         self._copy_slots(kept, self._slots)
 
     def _copy_slots(self, sources: dict[str, Array], targets: dict[str, Array]) -> None:
@@ -188,7 +215,7 @@ class DeviceMemory(Place):
 
     def write_slots(self) -> None:
         """Copy them to the device, if the training has memory there."""
-        self._is_ahead = False
+        self._is_ahead = self._is_kept = False
         if self._is_held:
             with self._here():
                 self._runtime.write((array, self._slots[name]) for name, array in self.slots.items())

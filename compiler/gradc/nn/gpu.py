@@ -3,36 +3,26 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from math import prod
 from typing import Any
 
 import numpy as np
 
-from gradc.errors import DeviceError
-from gradc_runtime.cuda_errors import CudaError
+from gradc.api.device import translated
+
+TRAINING = "training"  # where errors of the device are said to be
 
 
-def runtime() -> Any:
-    """The part of the runtime that feeds trainings; it loads the compiler for GPUs.
+def runtime(part: str = "cuda_feed") -> Any:
+    """A part of the runtime, without a name the one that feeds trainings; it loads the compiler for GPUs.
 
     Raises
     ------
     DeviceError
         There is no package for it.
     """
-    with translated():
-        return importlib.import_module("gradc_runtime.cuda_feed")
-
-
-@contextmanager
-def translated() -> Iterator[None]:
-    """Turn errors of the runtime into gradc's."""
-    try:
-        yield
-    except CudaError as error:
-        raise DeviceError(error.what, where="training", why=error.why, do=error.do) from error
+    with translated(TRAINING):
+        return importlib.import_module(f"gradc_runtime.{part}")
 
 
 class Planned:
