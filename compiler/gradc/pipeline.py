@@ -44,7 +44,7 @@ from gradc.passes.loops.share import share_out
 from gradc.passes.loops.strips import in_strips
 from gradc.passes.loops.unroll import unroll
 from gradc.passes.loops.workspace import with_local_arrays
-from gradc.schedule.fuse import fuse
+from gradc.schedule.fuse import LEAVES, fuse
 from gradc.schedule.recompute import recompute
 from gradc_runtime.artifact import KernelArtifact
 
@@ -52,6 +52,7 @@ Result = TypeVar("Result")
 
 VERSION = "0.1.0"
 TARGETS = ("cpu", "cuda", "interpret")
+PRODUCTS = ("own", "cublas")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,19 +67,43 @@ class Options:
     target : str
         ``"cpu"`` for Numba kernels, ``"cuda"`` for those of a GPU, ``"interpret"`` for the slow interpreter that
         needs no compiler.
+    products : str
+        Who multiplies matrices on a GPU: ``"own"`` kernels, together with what follows, or ``"cublas"``, NVIDIA's
+        library (``pip install 'gradc[cublas]'``), whose sums are in an order of its own; convolutions and other sums
+        stay with our kernels.
     verify : bool
         Check the IR after every pass.
     """
 
     stabilise: bool = True
     target: str = "cpu"
+    products: str = "own"
     verify: bool = False
+
+    @property
+    def by_library(self) -> bool:
+        """Whether products of matrices are calls of a library."""
+        return self.products == "cublas"
 
     def __post_init__(self) -> None:
         if self.target not in TARGETS:
             raise ArgumentError(
                 f"there is no target {self.target!r}", do=f"give one of {', '.join(map(repr, TARGETS))}"
             )
+        if self.products not in PRODUCTS:
+            raise ArgumentError(
+                f"nobody called {self.products!r} multiplies matrices",
+                do=f"give products= one of {', '.join(map(repr, PRODUCTS))}",
+            )
+        if self.by_library and self.target != "cuda":
+            raise ArgumentError(
+                f"products={self.products!r} is for GPUs",
+                why=f"the target is {self.target!r}",
+                do='leave it out, or add target="cuda"',
+            )
+
+
+USUAL = Options()
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +184,8 @@ def compile_program(program: Program, derivation: Derivation, options: Options) 
     optimised = timed(
         "accumulators", lambda: wide_accumulators(optimised)
     )  # last: products keep their own dtype
-    schedule = timed("schedule", lambda: recompute(optimised, fuse(optimised)))
+    leaves = LEAVES[options.target]
+    schedule = timed("schedule", lambda: recompute(optimised, fuse(optimised, leaves)))
     name = f"{program.name}_{derivation.of}"
     header = (_title(program.name, derivation), f"gradc {VERSION}", "", *show(program).splitlines())
     kernel = timed("lower", lambda: lower(optimised, schedule, name=name, header=header))
@@ -167,7 +193,7 @@ def compile_program(program: Program, derivation: Derivation, options: Options) 
     if derivation.of == "value_and_grad":
         kernel = replace(kernel, nested=len(derivation.wrt))  # (value, gradients), as the user asks for them
     if options.target == "cuda":
-        serial, kernel = kernel, timed("launches", lambda: with_launches(kernel))
+        serial, kernel = kernel, timed("launches", lambda: with_launches(kernel, library=options.by_library))
         source = timed("source", lambda: numba_cuda.module_text(kernel))
         return Stages(program, stable, applied, adjoint, optimised, schedule, kernel, source, seconds, serial)
     kernel = timed("join", lambda: join_contractions(kernel))
@@ -179,7 +205,7 @@ def compile_program(program: Program, derivation: Derivation, options: Options) 
     return Stages(program, stable, applied, adjoint, optimised, schedule, kernel, source, seconds)
 
 
-def into_arguments(stages: Stages) -> Stages:
+def into_arguments(stages: Stages, options: Options = USUAL) -> Stages:
     """The stages of the same compilation for a kernel that writes gradients to arrays which it is given.
 
     Requires: the kernel returns gradients.
@@ -188,10 +214,10 @@ def into_arguments(stages: Stages) -> Stages:
     kernel = stages.serial or stages.kernel
     gradients = [Parameter(n, types[n].dtype, len(types[n].shape)) for n in kernel.results[-kernel.nested :]]
     kernel = into(kernel, [gradient for gradient in gradients if gradient.rank])
-    return _with_kernel(stages, kernel)
+    return _with_kernel(stages, kernel, options)
 
 
-def updating(stages: Stages, updates: Sequence[tuple[int, str]]) -> Stages:
+def updating(stages: Stages, updates: Sequence[tuple[int, str]], options: Options = USUAL) -> Stages:
     """The stages of the same compilation for a kernel that makes results the new contents of arguments.
 
     Requires: of each pair, the output and the input are arrays of one dtype and shape.
@@ -199,24 +225,25 @@ def updating(stages: Stages, updates: Sequence[tuple[int, str]]) -> Stages:
     outputs = stages.optimised.outputs
     kernel = stages.serial or stages.kernel
     kernel = in_place(kernel, {outputs[position]: name for position, name in updates})
-    return _with_kernel(stages, kernel)
+    return _with_kernel(stages, kernel, options)
 
 
-def _with_kernel(stages: Stages, kernel: Kernel) -> Stages:
+def _with_kernel(stages: Stages, kernel: Kernel, options: Options) -> Stages:
     """The stages of the same compilation with other loop nests."""
     if stages.serial is None:
         return replace(stages, kernel=kernel, source=module_text(kernel))
-    launched = with_launches(kernel)
+    launched = with_launches(kernel, library=options.by_library)
     return replace(stages, kernel=launched, source=numba_cuda.module_text(launched), serial=kernel)
 
 
-def every_tensor(stages: Stages) -> Stages:
+def every_tensor(stages: Stages, options: Options) -> Stages:
     """Compile the optimised program once more, so that each of its tensors is a result: for fault finding."""
     names = tuple(dict.fromkeys(name for e in stages.optimised.equations for name in outputs_of(e)))
     optimised = own_outputs(replace(stages.optimised, outputs=names))
     schedule = fuse(optimised)
     kernel = lower(optimised, schedule, name=f"{stages.kernel.name}_tensors")
-    return _with_kernel(replace(stages, optimised=optimised, schedule=schedule, seconds={}), kernel)
+    stages = replace(stages, optimised=optimised, schedule=schedule, seconds={})
+    return _with_kernel(stages, kernel, options)
 
 
 def artifact_of(stages: Stages) -> KernelArtifact:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 from functools import cache, partial
 from importlib import metadata
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,10 @@ from cuda_training import STEPS, TORCH, Training, jax_step
 
 import gradc
 
-PACKAGES = ("gradc", "numba", "numba-cuda", "cuda-bindings", "numpy", "torch", "jax", "jaxlib")
+PACKAGES = (
+    *("gradc", "numba", "numba-cuda", "cuda-bindings", "nvmath-python", "nvidia-cublas"),
+    *("numpy", "torch", "jax", "jaxlib"),
+)
 
 
 def versions() -> dict[str, str]:
@@ -64,11 +68,20 @@ def jax_module() -> tuple[Any, str]:
     return jax, ""
 
 
+@cache
+def without_cublas() -> str:
+    """Why products by cuBLAS take no part."""
+    if importlib.import_module("gradc_runtime.cuda_backend").SIMULATED:
+        return "the simulator has none"
+    return "" if find_spec("nvmath") is not None else "not installed: pip install 'gradc[cublas]'"
+
+
 def absent(ours_only: bool) -> dict[str, str]:
     """Why libraries take no part."""
-    if ours_only:
-        return {"PyTorch": "not asked for", "JAX": "not asked for"}
-    found = {"PyTorch": torch_module()[1], "JAX": jax_module()[1]}
+    found = {"PyTorch": "not asked for", "JAX": "not asked for"}
+    if not ours_only:
+        found = {"PyTorch": torch_module()[1], "JAX": jax_module()[1]}
+    found["cuBLAS"] = without_cublas()
     return {name: why for name, why in found.items() if why}
 
 
@@ -95,7 +108,7 @@ def our_way(ours: Ours) -> Way:
 
 def computing(found: Computation, ours_only: bool) -> list[Way]:
     """All ways of a computation, gradc's first."""
-    ways = [our_way(ours) for ours in found.ours]
+    ways = [our_way(ours) for ours in found.ours if not (ours.needs and without_cublas())]
     torch, jax = (None, None) if ours_only else (torch_module()[0], jax_module()[0])
     if torch is not None and found.with_torch is not None:
         for name, compiled in (("PyTorch, eager", False), ("PyTorch, compiled", True)):

@@ -21,7 +21,7 @@ class Ours:
     """A function of gradc for the GPU and its arguments, which are NumPy's here.
 
     With `updates`, these arguments get new contents, and nothing but numbers is made anew; else the method `of` is
-    called.
+    called.  It `needs` a package, or none.
     """
 
     name: str
@@ -29,6 +29,7 @@ class Ours:
     arguments: tuple[Any, ...]
     of: str = ""
     updates: tuple[str, ...] = ()
+    needs: str = ""
 
     def run(self, on_device: tuple[Any, ...]) -> Callable[[], Any]:
         """A call of the function with arguments on the device."""
@@ -276,9 +277,12 @@ def product(small: bool) -> Computation:
 
     bound = gradc.differentiate(step, target="cuda")
     plain = gradc.differentiate(lambda x, y: x @ y, target="cuda")
+    into = np.zeros((size, size), np.float32)
+    by_library = bound.with_options(products="cublas")
     ours = (
         Ours("gradc", plain, inputs),
-        Ours("gradc, bound", bound, (*inputs, np.zeros((size, size), np.float32)), updates=("into",)),
+        Ours("gradc, bound", bound, (*inputs, into), updates=("into",)),
+        Ours("gradc, cuBLAS", by_library, (*inputs, into), updates=("into",), needs="nvmath"),
     )
     stride = max(1, size // CHECKED)
     return Computation(

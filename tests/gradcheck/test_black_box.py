@@ -19,6 +19,7 @@ from gradc_runtime.gradcheck import (
     check_gradient,
     derivative,
 )
+from gradc_runtime.gradcheck_arguments import Arguments
 from gradc_runtime.gradcheck_estimate import Estimate
 
 Scalar = Callable[[float], float]
@@ -308,6 +309,26 @@ def test_float32_is_never_differenced(rng: np.random.Generator):
     other = check_gradient(short, right, [x], wide=lambda x: generic(x) + 100)
     assert [(e.index, e.verdict) for e in other.entries if not _ok(e)] == [("wide", Verdict.INCONCLUSIVE)]
     assert check_gradient(short, [right[0][:3]], [x[:3]], wide=generic)
+
+
+@pytest.mark.parametrize("bias", [0.1, 30.0, 1000.0])
+def test_a_bound_far_below_the_rounding_of_a_claim_settles_a_slope_of_0(bias: float):
+    """A bias before a normalisation: f wobbles by more than its own rounding, by far less than float32's."""
+    rng = np.random.default_rng(1)
+    x, gain = rng.normal(size=(16, 1)), rng.normal(size=(16, 1))
+
+    def normalised(b: np.ndarray) -> float:
+        y = x + b
+        y = y - y.mean(axis=0)
+        return float(np.sum(np.tanh(y / np.sqrt((y**2).mean(axis=0) + 1e-5)) * gain))
+
+    point = Arguments(normalised, None, [np.array([bias])], None, None)
+    point.settle([np.zeros(1)])
+    line, slack = point.coordinate(0, 0), 1e-7
+    right, wrong = (gradcheck_judge.judge(line, claim, slack) for claim in (-3e-8, -3e-7))
+    assert 0 < right.bound < 1e-3 * slack
+    assert right.bound > 1e-3 * abs(right.numeric)  # relative to the slope it means nothing
+    assert (right.verdict, wrong.verdict) == (Verdict.PASS, Verdict.WRONG)
 
 
 def test_arguments_that_do_not_fit():

@@ -41,14 +41,22 @@ def test_import_of_the_runtime_loads_nothing_else(environment: dict[str, str]):
 
 def test_one_module_knows_who_compiles_for_cuda():
     """Another compiler for CUDA can take the place of today's in one file."""
-    found = {
+    assert importers("numba.cuda", "numba_cuda", "cuda.") == {"cuda_backend.py"}
+
+
+def test_one_module_knows_who_binds_cublas():
+    assert importers("nvmath") == {"cuda_blas.py"}
+
+
+def importers(*packages: str) -> set[str]:
+    """Return the files that import modules whose names begin so."""
+    return {
         path.name
         for folder in ("compiler", "runtime")
         for path in (ROOT / folder).rglob("*.py")
         for name in imported(path)
-        if name.startswith(("numba.cuda", "numba_cuda", "cuda."))
+        if name.startswith(packages)
     }
-    assert found == {"cuda_backend.py"}
 
 
 def imported(path: Path) -> Iterator[str]:

@@ -261,7 +261,7 @@ class GradientCheck:
         self, stages: Stages, names: Sequence[str], inputs: Mapping[str, Any]
     ) -> dict[str, Any]:
         """Compile a kernel that returns all tensors, and run it."""
-        again = every_tensor(stages)
+        again = every_tensor(stages, self.variant.options)
         if self.variant.options.target == "cuda":
             _, kernel = on_device(artifact_of(again))
         else:

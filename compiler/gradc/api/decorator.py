@@ -32,6 +32,7 @@ def differentiate(
     check: bool = False,
     has_aux: bool = False,
     target: str = "cpu",
+    products: str = "own",
     stabilise: bool = True,
 ) -> Callable[[Callable[P, R]], Differentiated[P, R]]: ...
 @overload
@@ -56,8 +57,10 @@ def differentiate(function: Any = None, /, **options: Any) -> Any:
     has_aux : bool, optional
         The function returns ``(value, aux)``; the value alone is differentiated, and the aux comes back
         beside it: ``value_and_grad`` gives ``((value, aux), gradient)``.
-    target : {"cpu", "interpret"}, optional
-        Numba kernels, or the slow interpreter.
+    target : {"cpu", "cuda", "interpret"}, optional
+        Numba kernels for the processor or for a GPU, or the slow interpreter.
+    products : {"own", "cublas"}, optional
+        Who multiplies matrices on a GPU: the kernels, or NVIDIA's library (``pip install 'gradc[cublas]'``).
     stabilise : bool, optional
         Replace spellings that overflow or cancel by stable ones, and leave out what a causal mask removes.
 

@@ -184,10 +184,11 @@ class Variant:
         """All stages of a derivation, without calling Numba."""
         with self._lock:
             if derivation not in self.stages and derivation.into:
-                self.stages[derivation] = into_arguments(self.compiled(replace(derivation, into=False)))
+                plain = self.compiled(replace(derivation, into=False))
+                self.stages[derivation] = into_arguments(plain, self.options)
             elif derivation not in self.stages and derivation.updates:
                 plain = self.compiled(replace(derivation, updates=()))
-                self.stages[derivation] = updating(plain, derivation.updates)
+                self.stages[derivation] = updating(plain, derivation.updates, self.options)
             elif derivation not in self.stages:
                 program = self.program_of(derivation)
                 with collector_resting():

@@ -101,8 +101,7 @@ class NetworkSpec:
         if of in ("step", "predict") and not stabilise:
             raise InputRefused(f"--of {of} has stable forms only", do="add --of value_and_grad")
         if of == "step":
-            self._require_processor()
-            return network.step.inspect(self.file.training.optimiser, len(self.x))
+            return network.step.inspect(self.file.training.optimiser, len(self.x), target=self.target)
         if of == "predict":
             return self._prediction.inspect("value")
         return self.loss.with_options(stabilise=stabilise).at(**self.arguments).inspect(of)
@@ -110,7 +109,12 @@ class NetworkSpec:
     def derivation(self, of: str) -> tuple[Variant, Derivation]:
         """Return what is compiled for a derivation."""
         if of == "step":
-            self._require_processor()
+            if self.target == "cuda":
+                raise InputRefused(
+                    "a training step is written for the processor alone",
+                    where="--of step --target cuda",
+                    do="add --of predict or --of value_and_grad, or look at it with gradc inspect",
+                )
             return self.file.network.step.derivation(self.file.training.optimiser, len(self.x))
         if of == "predict":
             return self._prediction.derivation("value")
@@ -126,14 +130,6 @@ class NetworkSpec:
         network = self.file.network
         function = network.prediction_function.with_options(target=self.target)
         return function.at(network.parameters, network.statistics, self.x)
-
-    def _require_processor(self) -> None:
-        if self.target == "cuda":
-            raise InputRefused(
-                "--of step shows the training step of the processor alone",
-                where="--target cuda",
-                do="add --of predict or --of value_and_grad",
-            )
 
 
 def arrays_of(path: Path, option: str, network: Network) -> dict[str, np.ndarray]:

@@ -13,6 +13,7 @@ import pytest
 from tests.unit.command.support import clean_imports, gradc
 
 from gradc.command import export_device
+from gradc.nn.files.network_file import NetworkFile
 from gradc_runtime import cuda_errors
 
 pytest.importorskip("numba_cuda", reason="pip install gradc[cuda]")
@@ -365,13 +366,28 @@ def test_late_imports_of_the_runtime_are_found():
     assert not {"vmap.py", "gradcheck.py"} & set(found)
 
 
+def test_inspect_shows_the_training_step_of_a_gpu(tmp_path: Path):
+    net = tmp_path / "net.toml"
+    net.write_text(NETWORK)
+    step = ("inspect", str(net), "--target", "cuda", "--of", "step", "--stage")
+    training = NetworkFile.read(str(net))
+    expected = training.network.step.inspect(
+        training.training.optimiser, training.training.batch, target="cuda"
+    )
+    assert "launch(" in expected.source
+    assert gradc(*step, "source").out == expected.source
+    assert gradc(*step, "launches").out == expected.launches
+    assert gradc(*step, "kernels").out == expected.kernels
+
+
 def test_the_prediction_of_a_network_has_its_weights_and_its_step_is_refused(
     tmp_path: Path, environment: dict[str, str]
 ):
     net = tmp_path / "net.toml"
     net.write_text(NETWORK)
-    step = gradc("inspect", str(net), "--target", "cuda", "--of", "step", "--stage", "source")
+    step = gradc("compile", str(net), "--target", "cuda", "--of", "step", "-o", str(tmp_path / "step"))
     assert (step.code, "--of predict" in step.err) == (2, True)
+    assert not (tmp_path / "step").exists()
     for target, name in (("cuda", "device"), ("cpu", "host")):
         ran = gradc("compile", str(net), "--target", target, "-o", str(tmp_path / name))
         assert ran.code == 0, ran.err

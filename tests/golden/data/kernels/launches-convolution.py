@@ -4,8 +4,8 @@
 import numpy as np
 from gradc_runtime.cuda_backend import cuda
 from gradc_runtime.cuda_groups import group_sum
-from gradc_runtime.cuda_host import empty, kernel, launch, scratch, width_of, zeros
-from gradc_runtime.cuda_scalars import cos, sin
+from gradc_runtime.cuda_host import empty, kernel, launch, scratch, width_of
+from gradc_runtime.cuda_scalars import cos, quotient, sin
 
 
 @kernel("int64, int64, float64[::1], float64[::1], float64[::1], float64[::1], float64[::1], float64[::1], float64[::1]")
@@ -22,7 +22,7 @@ def elements_1(n, blocks, x, w, y_bar, x_bar_at_0, x_bar_at_1, x_bar_at_2, loss_
         y = 0.0
         for j in range(3):
             # y[i] = sum[j] x[i + j] * w[j]
-            y = y + x[i + j] * w[j]
+            y = cuda.fma(x[i + j], w[j], y)
         # v1[i] = sin(y[i])
         v1 = sin(y)
         # loss = sum[i] v1[i]
@@ -30,9 +30,9 @@ def elements_1(n, blocks, x, w, y_bar, x_bar_at_0, x_bar_at_1, x_bar_at_2, loss_
         # y_bar[i] = 1.0 * cos(y[i])
         y_bar[i] = cos(y)
         # x_bar[i + j] += y_bar[i] * w[j]
-        x_bar_at_0_sum = x_bar_at_0_sum + y_bar[i] * w[0]
-        x_bar_at_1_sum = x_bar_at_1_sum + y_bar[i] * w[1]
-        x_bar_at_2_sum = x_bar_at_2_sum + y_bar[i] * w[2]
+        x_bar_at_0_sum = cuda.fma(y_bar[i], w[0], x_bar_at_0_sum)
+        x_bar_at_1_sum = cuda.fma(y_bar[i], w[1], x_bar_at_1_sum)
+        x_bar_at_2_sum = cuda.fma(y_bar[i], w[2], x_bar_at_2_sum)
         x_bar_at_0[i] = x_bar_at_0_sum
         x_bar_at_1[i] = x_bar_at_1_sum
         x_bar_at_2[i] = x_bar_at_2_sum
@@ -47,7 +47,7 @@ def elements_2(n, blocks_2, x_bar, x_bar_at_0, x_bar_at_1, x_bar_at_2):
     thread = cuda.threadIdx.x
     number = block * 256 + thread
     for i_there in range(number, n, blocks_2 * 256):
-        x_bar[i_there] += (x_bar_at_0[i_there] if i_there < n - 2 else 0.0) + (x_bar_at_1[i_there - 1] if i_there - 1 >= 0 and i_there - 1 < n - 2 else 0.0) + (x_bar_at_2[i_there - 2] if i_there - 2 >= 0 and i_there - 2 < n - 2 else 0.0)
+        x_bar[i_there] = (x_bar_at_0[i_there] if i_there < n - 2 else 0.0) + (x_bar_at_1[i_there - 1] if i_there - 1 >= 0 and i_there - 1 < n - 2 else 0.0) + (x_bar_at_2[i_there - 2] if i_there - 2 >= 0 and i_there - 2 < n - 2 else 0.0)
 
 
 @kernel("int64, int64, float64[::1], float64[::1], float64[::1]")
@@ -56,14 +56,14 @@ def rows_3(width, n, y_bar, x, w_bar):
     thread = cuda.threadIdx.x
     group_f64 = cuda.shared.array(256, np.float64)
     number = block * 256 + thread
-    part = number // width
+    part = quotient(number, width)
     lane = number - part * width
     active = part < 3
     i = min(part, 2)
     w_bar_sum = 0.0
     for j in range(lane, n - 2 if active else 0, width):
         # w_bar[i] = sum[j] y_bar[j] * x[i + j]
-        w_bar_sum = w_bar_sum + y_bar[j] * x[i + j]
+        w_bar_sum = cuda.fma(y_bar[j], x[i + j], w_bar_sum)
     w_bar_sum = group_sum(group_f64, w_bar_sum, width)
     if active and lane == 0:
         w_bar[i] = w_bar_sum
@@ -86,7 +86,7 @@ def convolution_value_and_grad(x, w):
     if not (w.shape[0] == 3):
         raise ValueError('axis 0 of w must have extent 3')
     y_bar = scratch((n - 2,), np.float64)
-    x_bar = zeros((n,), np.float64)
+    x_bar = empty((n,), np.float64)
     x_bar_at_0 = scratch((n - 2,), np.float64)
     x_bar_at_1 = scratch((n - 2,), np.float64)
     x_bar_at_2 = scratch((n - 2,), np.float64)

@@ -5,16 +5,16 @@ import numpy as np
 from gradc_runtime.cuda_backend import cuda
 from gradc_runtime.cuda_groups import group_sum
 from gradc_runtime.cuda_host import clear, empty, kernel, launch, parts_of, scratch, width_of, zeros
-from gradc_runtime.cuda_scalars import cosh, tanh
+from gradc_runtime.cuda_scalars import cosh, quotient, tanh
 
 
-@kernel("int64, int64, int64, float64[:, ::1], int64, float64[:, ::1], float64[:, ::1]")
+@kernel("int64, int64, int64, float64[:, ::1], int64, float64[:, ::1], float64[:, ::1]", launch_bounds=(256, 2))
 def z_tiles(k, chunks, n, x, m, w, z):
     block = cuda.blockIdx.x
     thread = cuda.threadIdx.x
-    left_tile = cuda.shared.array((16, 132), np.float64)
-    right_tile = cuda.shared.array((16, 64), np.float64)
-    rest = block // ((k + 63) // 64)
+    left_tile = cuda.shared.array((16, 132), np.float64, alignment=16)
+    right_tile = cuda.shared.array((16, 64), np.float64, alignment=16)
+    rest = quotient(block, (k + 63) // 64)
     column_tile = block - rest * ((k + 63) // 64)
     first_row = rest * 128
     first_column = column_tile * 64
@@ -48,49 +48,49 @@ def z_tiles(k, chunks, n, x, m, w, z):
         for j_2 in range(4):
             factor = right_tile[phase, across * 4 + j_2]
             for i_2 in range(8):
-                sums[i_2, j_2] += own_rows[i_2] * factor
+                sums[i_2, j_2] = cuda.fma(own_rows[i_2], factor, sums[i_2, j_2])
         for i_2 in range(8):
             own_rows[i_2] = left_tile[phase + 1, i_2 + i_2 // 4 * 60 + down * 4]
         for j_2 in range(4):
             factor = right_tile[phase + 1, across * 4 + j_2]
             for i_2 in range(8):
-                sums[i_2, j_2] += own_rows[i_2] * factor
+                sums[i_2, j_2] = cuda.fma(own_rows[i_2], factor, sums[i_2, j_2])
         for i_2 in range(8):
             own_rows[i_2] = left_tile[phase + 2, i_2 + i_2 // 4 * 60 + down * 4]
         for j_2 in range(4):
             factor = right_tile[phase + 2, across * 4 + j_2]
             for i_2 in range(8):
-                sums[i_2, j_2] += own_rows[i_2] * factor
+                sums[i_2, j_2] = cuda.fma(own_rows[i_2], factor, sums[i_2, j_2])
         for i_2 in range(8):
             own_rows[i_2] = left_tile[phase + 3, i_2 + i_2 // 4 * 60 + down * 4]
         for j_2 in range(4):
             factor = right_tile[phase + 3, across * 4 + j_2]
             for i_2 in range(8):
-                sums[i_2, j_2] += own_rows[i_2] * factor
+                sums[i_2, j_2] = cuda.fma(own_rows[i_2], factor, sums[i_2, j_2])
         for i_2 in range(8):
             own_rows[i_2] = left_tile[phase + 4, i_2 + i_2 // 4 * 60 + down * 4]
         for j_2 in range(4):
             factor = right_tile[phase + 4, across * 4 + j_2]
             for i_2 in range(8):
-                sums[i_2, j_2] += own_rows[i_2] * factor
+                sums[i_2, j_2] = cuda.fma(own_rows[i_2], factor, sums[i_2, j_2])
         for i_2 in range(8):
             own_rows[i_2] = left_tile[phase + 5, i_2 + i_2 // 4 * 60 + down * 4]
         for j_2 in range(4):
             factor = right_tile[phase + 5, across * 4 + j_2]
             for i_2 in range(8):
-                sums[i_2, j_2] += own_rows[i_2] * factor
+                sums[i_2, j_2] = cuda.fma(own_rows[i_2], factor, sums[i_2, j_2])
         for i_2 in range(8):
             own_rows[i_2] = left_tile[phase + 6, i_2 + i_2 // 4 * 60 + down * 4]
         for j_2 in range(4):
             factor = right_tile[phase + 6, across * 4 + j_2]
             for i_2 in range(8):
-                sums[i_2, j_2] += own_rows[i_2] * factor
+                sums[i_2, j_2] = cuda.fma(own_rows[i_2], factor, sums[i_2, j_2])
         for i_2 in range(8):
             own_rows[i_2] = left_tile[phase + 7, i_2 + i_2 // 4 * 60 + down * 4]
         for j_2 in range(4):
             factor = right_tile[phase + 7, across * 4 + j_2]
             for i_2 in range(8):
-                sums[i_2, j_2] += own_rows[i_2] * factor
+                sums[i_2, j_2] = cuda.fma(own_rows[i_2], factor, sums[i_2, j_2])
     for i_2 in range(8):
         row_2 = first_row + (i_2 + i_2 // 4 * 60 + down * 4)
         if row_2 < n:
@@ -105,11 +105,11 @@ def z_tiles(k, chunks, n, x, m, w, z):
 def z_tiles_2(k, n, chunks_2, parts, x, m, w, z, z_copies):
     block = cuda.blockIdx.x
     thread = cuda.threadIdx.x
-    left_tile = cuda.shared.array((64, 20), np.float64)
-    right_tile = cuda.shared.array((64, 16), np.float64)
-    rest = block // ((k + 15) // 16)
+    left_tile = cuda.shared.array((64, 20), np.float64, alignment=16)
+    right_tile = cuda.shared.array((64, 16), np.float64, alignment=16)
+    rest = quotient(block, (k + 15) // 16)
     column_tile = block - rest * ((k + 15) // 16)
-    rest_2 = rest // ((n + 15) // 16)
+    rest_2 = quotient(rest, (n + 15) // 16)
     row_tile = rest - rest_2 * ((n + 15) // 16)
     first_row = row_tile * 16
     first_column = column_tile * 16
@@ -125,8 +125,8 @@ def z_tiles_2(k, n, chunks_2, parts, x, m, w, z, z_copies):
     for i_3 in range(1):
         for j_3 in range(1):
             sums[i_3, j_3] = 0.0
-    first_step = rest_2 * chunks_2 // parts
-    steps = (rest_2 + 1) * chunks_2 // parts - first_step
+    first_step = quotient(rest_2 * chunks_2, parts)
+    steps = quotient((rest_2 + 1) * chunks_2, parts) - first_step
     for step in range(steps):
         here = first_step + step
         phase = 0 if step - step // 2 * 2 == 0 else 32
@@ -148,49 +148,49 @@ def z_tiles_2(k, n, chunks_2, parts, x, m, w, z, z_copies):
             for j_3 in range(1):
                 factor = right_tile[term_2, across + j_3]
                 for i_3 in range(1):
-                    sums[i_3, j_3] += own_rows[i_3] * factor
+                    sums[i_3, j_3] = cuda.fma(own_rows[i_3], factor, sums[i_3, j_3])
             for i_3 in range(1):
                 own_rows[i_3] = left_tile[term_2 + 1, down + i_3]
             for j_3 in range(1):
                 factor = right_tile[term_2 + 1, across + j_3]
                 for i_3 in range(1):
-                    sums[i_3, j_3] += own_rows[i_3] * factor
+                    sums[i_3, j_3] = cuda.fma(own_rows[i_3], factor, sums[i_3, j_3])
             for i_3 in range(1):
                 own_rows[i_3] = left_tile[term_2 + 2, down + i_3]
             for j_3 in range(1):
                 factor = right_tile[term_2 + 2, across + j_3]
                 for i_3 in range(1):
-                    sums[i_3, j_3] += own_rows[i_3] * factor
+                    sums[i_3, j_3] = cuda.fma(own_rows[i_3], factor, sums[i_3, j_3])
             for i_3 in range(1):
                 own_rows[i_3] = left_tile[term_2 + 3, down + i_3]
             for j_3 in range(1):
                 factor = right_tile[term_2 + 3, across + j_3]
                 for i_3 in range(1):
-                    sums[i_3, j_3] += own_rows[i_3] * factor
+                    sums[i_3, j_3] = cuda.fma(own_rows[i_3], factor, sums[i_3, j_3])
             for i_3 in range(1):
                 own_rows[i_3] = left_tile[term_2 + 4, down + i_3]
             for j_3 in range(1):
                 factor = right_tile[term_2 + 4, across + j_3]
                 for i_3 in range(1):
-                    sums[i_3, j_3] += own_rows[i_3] * factor
+                    sums[i_3, j_3] = cuda.fma(own_rows[i_3], factor, sums[i_3, j_3])
             for i_3 in range(1):
                 own_rows[i_3] = left_tile[term_2 + 5, down + i_3]
             for j_3 in range(1):
                 factor = right_tile[term_2 + 5, across + j_3]
                 for i_3 in range(1):
-                    sums[i_3, j_3] += own_rows[i_3] * factor
+                    sums[i_3, j_3] = cuda.fma(own_rows[i_3], factor, sums[i_3, j_3])
             for i_3 in range(1):
                 own_rows[i_3] = left_tile[term_2 + 6, down + i_3]
             for j_3 in range(1):
                 factor = right_tile[term_2 + 6, across + j_3]
                 for i_3 in range(1):
-                    sums[i_3, j_3] += own_rows[i_3] * factor
+                    sums[i_3, j_3] = cuda.fma(own_rows[i_3], factor, sums[i_3, j_3])
             for i_3 in range(1):
                 own_rows[i_3] = left_tile[term_2 + 7, down + i_3]
             for j_3 in range(1):
                 factor = right_tile[term_2 + 7, across + j_3]
                 for i_3 in range(1):
-                    sums[i_3, j_3] += own_rows[i_3] * factor
+                    sums[i_3, j_3] = cuda.fma(own_rows[i_3], factor, sums[i_3, j_3])
     for i_3 in range(1):
         row_2 = first_row + (down + i_3)
         if row_2 < n:
@@ -213,7 +213,7 @@ def z_sum(elements, copies, z_copies, k, z):
         total = 0.0
         for copy in range(copies):
             total = total + z_copies[copy, element]
-        rest = element // k
+        rest = quotient(element, k)
         j_4 = element - rest * k
         # z[i, j] = sum[k] x[i, k] * w[k, j]
         z[rest, j_4] = total
@@ -229,7 +229,7 @@ def rows_1(width, n, parts_2, k, z, b, target, v1_bar, b_bar_parts, loss_parts):
     b_bar_own = cuda.local.array(8, np.float64)
     for slot in range(8):
         b_bar_own[slot] = 0.0
-    part = number // width
+    part = quotient(number, width)
     lane = number - part * width
     for step in range((n + (parts_2 - 1)) // parts_2):
         here = part + step * parts_2
@@ -271,7 +271,7 @@ def rows_2(width, n, parts_2, k, z, b, target, v1_bar, b_bar_parts, loss_parts):
     group_f64 = cuda.shared.array(256, np.float64)
     number = block * 256 + thread
     loss_part = 0.0
-    part = number // width
+    part = quotient(number, width)
     lane = number - part * width
     for step in range((n + (parts_2 - 1)) // parts_2):
         here = part + step * parts_2
@@ -301,22 +301,37 @@ def rows_2(width, n, parts_2, k, z, b, target, v1_bar, b_bar_parts, loss_parts):
         loss_parts[block] = loss_part
 
 
-@kernel("int64, int64, int64, float64[:, ::1], float64[::1]")
-def rows_3(width_2, k, parts_2, b_bar_parts, b_bar):
+@kernel("int64, int64, int64, int64, float64[:, ::1], float64[::1]")
+def sums_3(columns, k, parts_2, sharing, b_bar_parts, b_bar):
     block = cuda.blockIdx.x
     thread = cuda.threadIdx.x
-    group_f64 = cuda.shared.array(256, np.float64)
-    number = block * 256 + thread
-    part = number // width_2
-    lane = number - part * width_2
-    active = part < k
-    i_4 = min(part, k - 1)
-    b_bar_sum = 0.0
-    for copy in range(lane, parts_2 if active else 0, width_2):
-        b_bar_sum = b_bar_sum + b_bar_parts[copy, i_4]
-    b_bar_sum = group_sum(group_f64, b_bar_sum, width_2)
-    if active and lane == 0:
-        b_bar[i_4] += b_bar_sum
+    row = quotient(thread, columns)
+    column = thread - row * columns
+    element = block * columns + column
+    at = min(element, k - 1)
+    total = 0.0
+    for copy in range(row, parts_2, sharing):
+        total = total + b_bar_parts[copy, at]
+    sums = cuda.shared.array(256, np.float64)
+    sums[thread] = total
+    cuda.syncthreads()
+    if thread < 128 and columns <= 128:
+        sums[thread] += sums[thread + 128]
+    cuda.syncthreads()
+    if thread < 64 and columns <= 64:
+        sums[thread] += sums[thread + 64]
+    cuda.syncthreads()
+    if thread < 32 and columns <= 32:
+        sums[thread] += sums[thread + 32]
+    cuda.syncthreads()
+    if thread < 16 and columns <= 16:
+        sums[thread] += sums[thread + 16]
+    cuda.syncthreads()
+    if thread < 8 and columns <= 8:
+        sums[thread] += sums[thread + 8]
+    cuda.syncthreads()
+    if row == 0 and element < k:
+        b_bar[at] += sums[column]
 
 
 @kernel("int64, float64[::1], float64[::1]")
@@ -331,13 +346,13 @@ def numbers_4(blocks_3, loss_parts, loss_cell):
         loss_cell[0] = loss
 
 
-@kernel("int64, int64, int64, float64[:, ::1], int64, float64[:, ::1], float64[:, ::1]")
+@kernel("int64, int64, int64, float64[:, ::1], int64, float64[:, ::1], float64[:, ::1]", launch_bounds=(256, 2))
 def w_bar_tiles(k, m, chunks_3, x, n, v1_bar, w_bar):
     block_2 = cuda.blockIdx.x
     thread_2 = cuda.threadIdx.x
-    left_tile = cuda.shared.array((16, 128), np.float64)
-    right_tile = cuda.shared.array((16, 64), np.float64)
-    rest = block_2 // ((k + 63) // 64)
+    left_tile = cuda.shared.array((16, 128), np.float64, alignment=16)
+    right_tile = cuda.shared.array((16, 64), np.float64, alignment=16)
+    rest = quotient(block_2, (k + 63) // 64)
     column_tile = block_2 - rest * ((k + 63) // 64)
     first_row = rest * 128
     first_column = column_tile * 64
@@ -351,9 +366,9 @@ def w_bar_tiles(k, m, chunks_3, x, n, v1_bar, w_bar):
     at_2 = min(first_column + lane_3, k - 1)
     sums = cuda.local.array((8, 4), np.float64)
     own_rows = cuda.local.array(8, np.float64)
-    for i_5 in range(8):
+    for i_4 in range(8):
         for j_5 in range(4):
-            sums[i_5, j_5] = 0.0
+            sums[i_4, j_5] = 0.0
     for step_2 in range(chunks_3):
         phase = 0 if step_2 - step_2 // 2 * 2 == 0 else 8
         base = step_2 * 8
@@ -366,73 +381,73 @@ def w_bar_tiles(k, m, chunks_3, x, n, v1_bar, w_bar):
             k_7 = base + term_2
             right_tile[phase + term_2, lane_3] = v1_bar[k_7, at_2] if k_7 < n else 0.0
         cuda.syncthreads()
-        for i_5 in range(8):
-            own_rows[i_5] = left_tile[phase, i_5 + i_5 // 4 * 60 + down * 4]
+        for i_4 in range(8):
+            own_rows[i_4] = left_tile[phase, i_4 + i_4 // 4 * 60 + down * 4]
         for j_5 in range(4):
             factor = right_tile[phase, across * 4 + j_5]
-            for i_5 in range(8):
-                sums[i_5, j_5] += own_rows[i_5] * factor
-        for i_5 in range(8):
-            own_rows[i_5] = left_tile[phase + 1, i_5 + i_5 // 4 * 60 + down * 4]
+            for i_4 in range(8):
+                sums[i_4, j_5] = cuda.fma(own_rows[i_4], factor, sums[i_4, j_5])
+        for i_4 in range(8):
+            own_rows[i_4] = left_tile[phase + 1, i_4 + i_4 // 4 * 60 + down * 4]
         for j_5 in range(4):
             factor = right_tile[phase + 1, across * 4 + j_5]
-            for i_5 in range(8):
-                sums[i_5, j_5] += own_rows[i_5] * factor
-        for i_5 in range(8):
-            own_rows[i_5] = left_tile[phase + 2, i_5 + i_5 // 4 * 60 + down * 4]
+            for i_4 in range(8):
+                sums[i_4, j_5] = cuda.fma(own_rows[i_4], factor, sums[i_4, j_5])
+        for i_4 in range(8):
+            own_rows[i_4] = left_tile[phase + 2, i_4 + i_4 // 4 * 60 + down * 4]
         for j_5 in range(4):
             factor = right_tile[phase + 2, across * 4 + j_5]
-            for i_5 in range(8):
-                sums[i_5, j_5] += own_rows[i_5] * factor
-        for i_5 in range(8):
-            own_rows[i_5] = left_tile[phase + 3, i_5 + i_5 // 4 * 60 + down * 4]
+            for i_4 in range(8):
+                sums[i_4, j_5] = cuda.fma(own_rows[i_4], factor, sums[i_4, j_5])
+        for i_4 in range(8):
+            own_rows[i_4] = left_tile[phase + 3, i_4 + i_4 // 4 * 60 + down * 4]
         for j_5 in range(4):
             factor = right_tile[phase + 3, across * 4 + j_5]
-            for i_5 in range(8):
-                sums[i_5, j_5] += own_rows[i_5] * factor
-        for i_5 in range(8):
-            own_rows[i_5] = left_tile[phase + 4, i_5 + i_5 // 4 * 60 + down * 4]
+            for i_4 in range(8):
+                sums[i_4, j_5] = cuda.fma(own_rows[i_4], factor, sums[i_4, j_5])
+        for i_4 in range(8):
+            own_rows[i_4] = left_tile[phase + 4, i_4 + i_4 // 4 * 60 + down * 4]
         for j_5 in range(4):
             factor = right_tile[phase + 4, across * 4 + j_5]
-            for i_5 in range(8):
-                sums[i_5, j_5] += own_rows[i_5] * factor
-        for i_5 in range(8):
-            own_rows[i_5] = left_tile[phase + 5, i_5 + i_5 // 4 * 60 + down * 4]
+            for i_4 in range(8):
+                sums[i_4, j_5] = cuda.fma(own_rows[i_4], factor, sums[i_4, j_5])
+        for i_4 in range(8):
+            own_rows[i_4] = left_tile[phase + 5, i_4 + i_4 // 4 * 60 + down * 4]
         for j_5 in range(4):
             factor = right_tile[phase + 5, across * 4 + j_5]
-            for i_5 in range(8):
-                sums[i_5, j_5] += own_rows[i_5] * factor
-        for i_5 in range(8):
-            own_rows[i_5] = left_tile[phase + 6, i_5 + i_5 // 4 * 60 + down * 4]
+            for i_4 in range(8):
+                sums[i_4, j_5] = cuda.fma(own_rows[i_4], factor, sums[i_4, j_5])
+        for i_4 in range(8):
+            own_rows[i_4] = left_tile[phase + 6, i_4 + i_4 // 4 * 60 + down * 4]
         for j_5 in range(4):
             factor = right_tile[phase + 6, across * 4 + j_5]
-            for i_5 in range(8):
-                sums[i_5, j_5] += own_rows[i_5] * factor
-        for i_5 in range(8):
-            own_rows[i_5] = left_tile[phase + 7, i_5 + i_5 // 4 * 60 + down * 4]
+            for i_4 in range(8):
+                sums[i_4, j_5] = cuda.fma(own_rows[i_4], factor, sums[i_4, j_5])
+        for i_4 in range(8):
+            own_rows[i_4] = left_tile[phase + 7, i_4 + i_4 // 4 * 60 + down * 4]
         for j_5 in range(4):
             factor = right_tile[phase + 7, across * 4 + j_5]
-            for i_5 in range(8):
-                sums[i_5, j_5] += own_rows[i_5] * factor
-    for i_5 in range(8):
-        row = first_row + (i_5 + i_5 // 4 * 60 + down * 4)
+            for i_4 in range(8):
+                sums[i_4, j_5] = cuda.fma(own_rows[i_4], factor, sums[i_4, j_5])
+    for i_4 in range(8):
+        row = first_row + (i_4 + i_4 // 4 * 60 + down * 4)
         if row < m:
             for j_5 in range(4):
                 column = first_column + (across * 4 + j_5)
                 if column < k:
                     # w_bar[i, j] = sum[k] v1_bar[k, j] * x[k, i]
-                    w_bar[row, column] = sums[i_5, j_5]
+                    w_bar[row, column] = sums[i_4, j_5]
 
 
 @kernel("int64, int64, int64, int64, float64[:, ::1], int64, float64[:, ::1], float64[:, ::1], float64[:, ::1]")
 def w_bar_tiles_2(k, m, chunks_4, parts_3, x, n, v1_bar, w_bar, w_bar_copies):
     block_3 = cuda.blockIdx.x
     thread_3 = cuda.threadIdx.x
-    left_tile = cuda.shared.array((64, 16), np.float64)
-    right_tile = cuda.shared.array((64, 16), np.float64)
-    rest = block_3 // ((k + 15) // 16)
+    left_tile = cuda.shared.array((64, 16), np.float64, alignment=16)
+    right_tile = cuda.shared.array((64, 16), np.float64, alignment=16)
+    rest = quotient(block_3, (k + 15) // 16)
     column_tile = block_3 - rest * ((k + 15) // 16)
-    rest_2 = rest // ((m + 15) // 16)
+    rest_2 = quotient(rest, (m + 15) // 16)
     row_tile = rest - rest_2 * ((m + 15) // 16)
     first_row = row_tile * 16
     first_column = column_tile * 16
@@ -446,11 +461,11 @@ def w_bar_tiles_2(k, m, chunks_4, parts_3, x, n, v1_bar, w_bar, w_bar_copies):
     at_2 = min(first_column + lane_5, k - 1)
     sums = cuda.local.array((1, 1), np.float64)
     own_rows = cuda.local.array(1, np.float64)
-    for i_6 in range(1):
+    for i_5 in range(1):
         for j_6 in range(1):
-            sums[i_6, j_6] = 0.0
-    first_step = rest_2 * chunks_4 // parts_3
-    steps = (rest_2 + 1) * chunks_4 // parts_3 - first_step
+            sums[i_5, j_6] = 0.0
+    first_step = quotient(rest_2 * chunks_4, parts_3)
+    steps = quotient((rest_2 + 1) * chunks_4, parts_3) - first_step
     for step_3 in range(steps):
         here_2 = first_step + step_3
         phase = 0 if step_3 - step_3 // 2 * 2 == 0 else 32
@@ -466,65 +481,65 @@ def w_bar_tiles_2(k, m, chunks_4, parts_3, x, n, v1_bar, w_bar, w_bar_copies):
         cuda.syncthreads()
         for q in range(4):
             term_3 = phase + q * 8
-            for i_6 in range(1):
-                own_rows[i_6] = left_tile[term_3, down + i_6]
+            for i_5 in range(1):
+                own_rows[i_5] = left_tile[term_3, down + i_5]
             for j_6 in range(1):
                 factor = right_tile[term_3, across + j_6]
-                for i_6 in range(1):
-                    sums[i_6, j_6] += own_rows[i_6] * factor
-            for i_6 in range(1):
-                own_rows[i_6] = left_tile[term_3 + 1, down + i_6]
+                for i_5 in range(1):
+                    sums[i_5, j_6] = cuda.fma(own_rows[i_5], factor, sums[i_5, j_6])
+            for i_5 in range(1):
+                own_rows[i_5] = left_tile[term_3 + 1, down + i_5]
             for j_6 in range(1):
                 factor = right_tile[term_3 + 1, across + j_6]
-                for i_6 in range(1):
-                    sums[i_6, j_6] += own_rows[i_6] * factor
-            for i_6 in range(1):
-                own_rows[i_6] = left_tile[term_3 + 2, down + i_6]
+                for i_5 in range(1):
+                    sums[i_5, j_6] = cuda.fma(own_rows[i_5], factor, sums[i_5, j_6])
+            for i_5 in range(1):
+                own_rows[i_5] = left_tile[term_3 + 2, down + i_5]
             for j_6 in range(1):
                 factor = right_tile[term_3 + 2, across + j_6]
-                for i_6 in range(1):
-                    sums[i_6, j_6] += own_rows[i_6] * factor
-            for i_6 in range(1):
-                own_rows[i_6] = left_tile[term_3 + 3, down + i_6]
+                for i_5 in range(1):
+                    sums[i_5, j_6] = cuda.fma(own_rows[i_5], factor, sums[i_5, j_6])
+            for i_5 in range(1):
+                own_rows[i_5] = left_tile[term_3 + 3, down + i_5]
             for j_6 in range(1):
                 factor = right_tile[term_3 + 3, across + j_6]
-                for i_6 in range(1):
-                    sums[i_6, j_6] += own_rows[i_6] * factor
-            for i_6 in range(1):
-                own_rows[i_6] = left_tile[term_3 + 4, down + i_6]
+                for i_5 in range(1):
+                    sums[i_5, j_6] = cuda.fma(own_rows[i_5], factor, sums[i_5, j_6])
+            for i_5 in range(1):
+                own_rows[i_5] = left_tile[term_3 + 4, down + i_5]
             for j_6 in range(1):
                 factor = right_tile[term_3 + 4, across + j_6]
-                for i_6 in range(1):
-                    sums[i_6, j_6] += own_rows[i_6] * factor
-            for i_6 in range(1):
-                own_rows[i_6] = left_tile[term_3 + 5, down + i_6]
+                for i_5 in range(1):
+                    sums[i_5, j_6] = cuda.fma(own_rows[i_5], factor, sums[i_5, j_6])
+            for i_5 in range(1):
+                own_rows[i_5] = left_tile[term_3 + 5, down + i_5]
             for j_6 in range(1):
                 factor = right_tile[term_3 + 5, across + j_6]
-                for i_6 in range(1):
-                    sums[i_6, j_6] += own_rows[i_6] * factor
-            for i_6 in range(1):
-                own_rows[i_6] = left_tile[term_3 + 6, down + i_6]
+                for i_5 in range(1):
+                    sums[i_5, j_6] = cuda.fma(own_rows[i_5], factor, sums[i_5, j_6])
+            for i_5 in range(1):
+                own_rows[i_5] = left_tile[term_3 + 6, down + i_5]
             for j_6 in range(1):
                 factor = right_tile[term_3 + 6, across + j_6]
-                for i_6 in range(1):
-                    sums[i_6, j_6] += own_rows[i_6] * factor
-            for i_6 in range(1):
-                own_rows[i_6] = left_tile[term_3 + 7, down + i_6]
+                for i_5 in range(1):
+                    sums[i_5, j_6] = cuda.fma(own_rows[i_5], factor, sums[i_5, j_6])
+            for i_5 in range(1):
+                own_rows[i_5] = left_tile[term_3 + 7, down + i_5]
             for j_6 in range(1):
                 factor = right_tile[term_3 + 7, across + j_6]
-                for i_6 in range(1):
-                    sums[i_6, j_6] += own_rows[i_6] * factor
-    for i_6 in range(1):
-        row = first_row + (down + i_6)
+                for i_5 in range(1):
+                    sums[i_5, j_6] = cuda.fma(own_rows[i_5], factor, sums[i_5, j_6])
+    for i_5 in range(1):
+        row = first_row + (down + i_5)
         if row < m:
             for j_6 in range(1):
                 column = first_column + (across + j_6)
                 if column < k:
                     if parts_3 == 1:
                         # w_bar[i, j] = sum[k] v1_bar[k, j] * x[k, i]
-                        w_bar[row, column] = sums[i_6, j_6]
+                        w_bar[row, column] = sums[i_5, j_6]
                     if 1 < parts_3:
-                        w_bar_copies[rest_2, row * k + column] = sums[i_6, j_6]
+                        w_bar_copies[rest_2, row * k + column] = sums[i_5, j_6]
 
 
 @kernel("int64, int64, float64[:, ::1], int64, float64[:, ::1]")
@@ -534,9 +549,9 @@ def w_bar_sum(elements_2, copies_2, w_bar_copies, k, w_bar):
     element = block_4 * 256 + thread_4
     if element < elements_2:
         total = 0.0
-        for copy_2 in range(copies_2):
-            total = total + w_bar_copies[copy_2, element]
-        rest = element // k
+        for copy in range(copies_2):
+            total = total + w_bar_copies[copy, element]
+        rest = quotient(element, k)
         j_7 = element - rest * k
         # w_bar[i, j] = sum[k] v1_bar[k, j] * x[k, i]
         w_bar[rest, j_7] = total
@@ -575,15 +590,16 @@ def layer_value_and_grad(x, w, b, target):
     blocks_3 = (parts_2 * width + 255) // 256
     loss_parts = scratch((blocks_3,), np.float64)
     long_groups = 0 if k <= 8 * width else parts_2
-    short_blocks = blocks_3 if k <= 8 * width else 0
-    long_blocks = 0 if k <= 8 * width else blocks_3
     b_bar_parts = scratch((parts_2, k), np.float64)
-    clear(b_bar_parts)
+    clear(b_bar_parts, 0, long_groups)
+    short_blocks = blocks_3 if k <= 8 * width else 0
     launch(rows_1, short_blocks, 256, width, n, parts_2, k, z, b, target, v1_bar, b_bar_parts, loss_parts)
+    long_blocks = 0 if k <= 8 * width else blocks_3
     launch(rows_2, long_blocks, 256, width, n, parts_2, k, z, b, target, v1_bar, b_bar_parts, loss_parts)
-    width_2 = width_of(parts_2, 256)
-    blocks_4 = (k * width_2 + 255) // 256
-    launch(rows_3, blocks_4, 256, width_2, k, parts_2, b_bar_parts, b_bar)
+    sharing = width_of(parts_2, 32)
+    columns = 256 // sharing
+    blocks_4 = (k + (columns - 1)) // columns
+    launch(sums_3, blocks_4, 256, columns, k, parts_2, sharing, b_bar_parts, b_bar)
     loss_cell = empty((1,), np.float64)
     launch(numbers_4, 1, 256, blocks_3, loss_parts, loss_cell)
     w_bar = empty((m, k), np.float64)

@@ -4,8 +4,9 @@
 import numpy as np
 from gradc_runtime.cuda_backend import cuda
 from gradc_runtime.cuda_groups import group_max, group_sum
-from gradc_runtime.cuda_host import check_indices, clear, empty, kernel, launch, parts_of, scratch, width_of
-from gradc_runtime.cuda_scalars import exp, larger, log
+from gradc_runtime.cuda_host import clear, empty, kernel, launch, parts_of, scratch, width_of
+from gradc_runtime.cuda_indices import checked
+from gradc_runtime.cuda_scalars import exp, larger, log, quotient
 
 
 @kernel("int64, int64, int64, int64, float64[:, ::1], float64[:, ::1], int64[::1], float64[:, ::1], float64[:, ::1], float64[::1]")
@@ -17,7 +18,7 @@ def rows_1(width, n, parts, m, x, shifted_parts, label, shifted_bar, x_bar, loss
     loss_part = 0.0
     powers_own = cuda.local.array(8, np.float64)
     winner_own = cuda.local.array(8, np.bool_)
-    part = number // width
+    part = quotient(number, width)
     lane = number - part * width
     for step in range((n + (parts - 1)) // parts):
         here = part + step * parts
@@ -93,7 +94,7 @@ def rows_2(width, n, parts, m, x, shifted_parts, powers_parts, winner_parts, lab
     group_f64 = cuda.shared.array(256, np.float64)
     number = block * 256 + thread
     loss_part = 0.0
-    part = number // width
+    part = quotient(number, width)
     lane = number - part * width
     for step in range((n + (parts - 1)) // parts):
         here = part + step * parts
@@ -171,21 +172,22 @@ def softmax_value_and_grad(x, label):
     m = x.shape[1]
     if not (label.shape[0] == n):
         raise ValueError('axis 0 of label must have extent n')
-    check_indices(label, m)
+    label = checked(label, m)
     shifted_bar = scratch((n, m), np.float64)
     clear(shifted_bar)
     x_bar = empty((n, m), np.float64)
     width = width_of(m, 256)
-    parts = parts_of(n, 63 + m * 2 + m * 31 + m * 6 + m * 6, m + m + m)
+    copied = m if m <= 8 * width else m + m + m
+    parts = parts_of(n, 63 + m * 2 + m * 31 + m * 6 + m * 6, copied)
     blocks = (parts * width + 255) // 256
     loss_parts = scratch((blocks,), np.float64)
     long_groups = 0 if m <= 8 * width else parts
-    short_blocks = blocks if m <= 8 * width else 0
-    long_blocks = 0 if m <= 8 * width else blocks
     powers_parts = scratch((long_groups, m), np.float64)
     shifted_parts = scratch((parts, m), np.float64)
     winner_parts = scratch((long_groups, m), np.bool_)
+    short_blocks = blocks if m <= 8 * width else 0
     launch(rows_1, short_blocks, 256, width, n, parts, m, x, shifted_parts, label, shifted_bar, x_bar, loss_parts)
+    long_blocks = 0 if m <= 8 * width else blocks
     launch(rows_2, long_blocks, 256, width, n, parts, m, x, shifted_parts, powers_parts, winner_parts, label, shifted_bar, x_bar, loss_parts)
     loss_cell = empty((1,), np.float64)
     launch(numbers_3, 1, 256, blocks, loss_parts, loss_cell)
