@@ -127,9 +127,7 @@ def _in_this_thread(owner: Any, name: str, ours: Callable[..., Any]) -> Iterator
         setattr(owner, name, usual)
 
 
-def ptx(
-    function: Callable[..., Any], signature: Any, capability: Capability, terms: Terms = Terms()
-) -> str:
+def ptx(function: Callable[..., Any], signature: Any, capability: Capability, terms: Terms = Terms()) -> str:
     """Return the PTX of a kernel for a compute capability; needs neither a driver nor a device."""
     if SIMULATED:
         raise cuda_errors.SimulatorLacks(

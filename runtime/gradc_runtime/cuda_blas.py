@@ -90,7 +90,9 @@ def _call(gemm: Gemm, dtype: np.dtype, addresses: list[int], add: bool) -> None:
     zero, one = (number.ctypes.data for number in _SCALARS[dtype.name])
     turned = [int(library.Operation.T if turn else library.Operation.N) for turn in gemm.turned]
     batch = (gemm.many,) if gemm.many > 1 else ()
-    a, b, c = (place if batch else place[:2] for place in zip(addresses, gemm.leading, gemm.strides, strict=True))
+    a, b, c = (
+        place if batch else place[:2] for place in zip(addresses, gemm.leading, gemm.strides, strict=True)
+    )
     name = f"{_PREFIXES[dtype.name]}gemm{'_strided_batched' if batch else ''}_64"
     with _handle(call) as handle, _translated():
         library.set_stream(handle, call.stream.handle)

@@ -111,7 +111,9 @@ def _checked_quotient(a: Number, b: Number) -> Number:
     return a // b
 
 
-quotient = _checked_quotient if SIMULATED else device_function(_unsigned_quotient)  # of indices: none is negative
+quotient = (
+    _checked_quotient if SIMULATED else device_function(_unsigned_quotient)
+)  # of indices: none is negative
 floor_divide = by_kind(_float_floor_divide, scalars.integer_floor_divide)
 modulo = by_kind(_float_modulo, scalars.integer_modulo)
 fmod = by_kind(_float_remainder, scalars.integer_fmod)

@@ -46,12 +46,14 @@ class PartSum:
 
 def part_sum(loop: ast.For, made: Mapping[str, Sequence[ast.expr]]) -> PartSum | None:
     """The sum that a loop is, if it goes through whole arrays; `made` has the extents with which each was made."""
-    (statement,), indices, extents = [loop], [], []
+    statement: ast.stmt = loop
+    indices: list[str] = []
+    extents: list[str] = []
     while isinstance(statement, ast.For) and len(statement.body) == 1:
-        match statement:
-            case ast.For(target=ast.Name(id=index), iter=ast.Call(args=[extent])):
-                indices.append(index)
-                extents.append(ast.dump(extent))
+        if not isinstance(statement.target, ast.Name) or not isinstance(statement.iter, ast.Call):
+            return None
+        indices.append(statement.target.id)
+        extents += map(ast.dump, statement.iter.args)
         statement = statement.body[0]
     match statement:
         case ast.AugAssign(

@@ -353,7 +353,14 @@ def test_parts_follow_from_the_extents_alone() -> None:
     assert [parts_of(extent, 1000, 0) for extent in (0, 1, 2, 100, 10**4, 10**9)] == [0, 1, 1, 24, 2441, 4096]
     assert parts_of(10**9, 10**9, 2**22 // 10) == 10
     assert parts_of(10**9, 10**9, 2**30) == 1
-    assert [parts_of(10**9, 10**9, 2**size) for size in (8, 10, 11, 12, 13, 14)] == [4096, 1024, 512, 512, 512, 256]
+    assert [parts_of(10**9, 10**9, 2**size) for size in (8, 10, 11, 12, 13, 14)] == [
+        4096,
+        1024,
+        512,
+        512,
+        512,
+        256,
+    ]
     assert parts_of(3, 10**9, 0) == 3
     huge: Any = np.int64(2**40)
     assert parts_of(huge, huge, 0) == 4096  # no overflow

@@ -40,9 +40,7 @@ from gradc.passes.grids.shapes import shapes_of
 from gradc_runtime.contraction import positions
 
 Shape = tuple[Expr, ...]
-MOST = (
-    4  # sums into single elements that a loop over a row takes: it asks of every element whether it is meant
-)
+MOST = 4  # sums into one element that a loop over a row takes: it asks of each of its elements whether it is meant
 
 
 def stored_first(kernel: Kernel) -> Kernel:

@@ -221,7 +221,9 @@ class _Sharing:
         body: list[Statement] = [self.allocated[tensor] for tensor in taken]
         body += [Clear(tensor, first, many) for tensor in started]
         body += [
-            Clear(copy, here, nodes.number(1)) for tensor, copy in copies.items() if self.allocated[tensor].zeroed
+            Clear(copy, here, nodes.number(1))
+            for tensor, copy in copies.items()
+            if self.allocated[tensor].zeroed
         ]
         body += [Let(partial[n], self.started[n].value) for n in outside]
         for carried in slides:
