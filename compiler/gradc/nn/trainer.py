@@ -199,6 +199,9 @@ class Training:
         ------
         LossNotFinite
             Also a `FloatingPointError`.  The training is as it was before the epoch.
+        IndexError
+            A label is out of range.  On a GPU it is found at the next report, and the network's parameters and the
+            optimiser's state are those of the epoch before.
         """
         for size in (self._size(1), self._size(self.steps_per_epoch)):
             self.bound(size)  # compiled before the clock runs

@@ -74,6 +74,8 @@ def fit(
     ------
     ArgumentError, ShapeError, GradcError
         An option or the data do not fit: nothing has been compiled or changed then.
+    IndexError
+        A label is out of range; on a GPU it is found at the next report.
     DeviceError
         There is no GPU, or no package or driver for it: nothing has been compiled or changed then.
     InputRefused
