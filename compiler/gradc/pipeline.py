@@ -44,7 +44,7 @@ from gradc.passes.loops.share import share_out
 from gradc.passes.loops.strips import in_strips
 from gradc.passes.loops.unroll import unroll
 from gradc.passes.loops.workspace import with_local_arrays
-from gradc.schedule.fuse import LEAVES, fuse
+from gradc.schedule.fuse import fuse, most_leaves
 from gradc.schedule.recompute import recompute
 from gradc_runtime.artifact import KernelArtifact
 
@@ -184,7 +184,7 @@ def compile_program(program: Program, derivation: Derivation, options: Options) 
     optimised = timed(
         "accumulators", lambda: wide_accumulators(optimised)
     )  # last: products keep their own dtype
-    leaves = LEAVES[options.target]
+    leaves = most_leaves(optimised, options.target)
     schedule = timed("schedule", lambda: recompute(optimised, fuse(optimised, leaves)))
     name = f"{program.name}_{derivation.of}"
     header = (_title(program.name, derivation), f"gradc {VERSION}", "", *show(program).splitlines())

@@ -98,7 +98,7 @@ RUNTIME = [
     *(f"gradc_contract_{what}" for what in ("64", "extents", "offsets")),
     *("gradc_give_memory", "gradc_launch", "gradc_multiply_64", "gradc_new_array", "gradc_pack_64"),
     *("gradc_pack_panel_64", "gradc_panel_64", "gradc_rows_64", "gradc_take_memory"),
-    *("gradc_tile_64_1", "gradc_tile_64_2", "gradc_tile_64_3"),
+    *(f"gradc_tile_{where}64_{vectors}" for where in ("", "in_place_") for vectors in (1, 2, 3)),
 ]
 
 

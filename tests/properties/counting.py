@@ -23,6 +23,7 @@ from gradc.ir.loop.nodes import (
     Allocate,
     Apply,
     CheckIndices,
+    Clear,
     Contract,
     Expr,
     From,
@@ -34,6 +35,7 @@ from gradc.ir.loop.nodes import (
     View,
 )
 from gradc.ir.loop.pieces import Piece, pieces
+from gradc.ir.loop.walk import expressions
 from gradc.ir.types import DType
 from gradc_runtime.contraction import positions
 
@@ -103,6 +105,10 @@ class Counting(loops._Machine):
                 self.written_now.update(self.all_of(tensor) if zeroed else ())
             case CheckIndices(tensor):
                 self.read.update(self.all_of(tensor))
+            case Clear(tensor):
+                rows = [int(super(Counting, self).scalar(value)) for value in expressions(statement)]
+                here = range(rows[0], sum(rows)) if rows else range(len(self.values[tensor]))
+                self.written_now.update(one for one in self.all_of(tensor) if one[1][0] in here)
             case Product(out, left, right):
                 self.own.add(out)
                 self.read.update((*self.all_of(left), *self.all_of(right)))

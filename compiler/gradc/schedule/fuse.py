@@ -31,14 +31,15 @@ from gradc.ir.index.nodes import (
 )
 from gradc.ir.loop.strip import BLOCK_ROWS
 from gradc.ir.schedule import Leaf, Loop, Node, Schedule, Storage
+from gradc.ir.types import DType
 from gradc.schedule.order import step_cost
 
 MAX_LEAVES = 128  # of a loop body: what a further loop would load and store costs more than spilled registers
 
-# By target.  A thread of a GPU has 255 registers, and what goes from one launch to another goes through memory: of a
-# program of 1,000 operations with its gradient, 10.9 kB a point in float32 at 512 leaves, with nothing spilled, and
-# 17.8 kB at 128.  At 1,024 a thread spills 0.4 kB to save 1.6 kB, with no limit 8 kB, and compiles ever longer.
-LEAVES = {"cpu": MAX_LEAVES, "interpret": MAX_LEAVES, "cuda": 512}
+# On a GPU what goes from one launch to another goes through memory, and a thread has 255 registers of 32 bits: of a program
+# of 1,000 operations in float32 with its gradient 10.9 kB a point at 512 leaves, with nothing spilled, 17.8 kB at 128.  In
+# float64 128 leaves fill the registers, and larger loops compile for minutes.
+MAX_LEAVES_SINGLE = 512
 
 
 @dataclass(slots=True, eq=False)
@@ -415,6 +416,12 @@ def _frozen(block: _Block) -> tuple[Node, ...]:
                 yield from item.after
 
     return tuple(nodes(block.items))
+
+
+def most_leaves(program: Program, target: str) -> int:
+    """How many equations a loop gets at most."""
+    is_single = all(program.types[name].dtype is not DType.F64 for name in program.inputs)
+    return MAX_LEAVES_SINGLE if target == "cuda" and is_single else MAX_LEAVES
 
 
 def fuse(program: Program, leaves: int = MAX_LEAVES) -> Schedule:

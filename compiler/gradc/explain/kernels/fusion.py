@@ -21,7 +21,7 @@ from gradc.ir.loop.pieces import Piece
 from gradc.ir.loop.sizes import types_of
 from gradc.ir.loop.walk import every
 from gradc.ir.stages import Stages
-from gradc.schedule.fuse import LEAVES, fuse
+from gradc.schedule.fuse import fuse, most_leaves
 
 WIDEST = 84  # characters of a list of names
 KINDS = {
@@ -106,7 +106,7 @@ def fusion(stages: Stages) -> tuple[Group, ...]:
     (('v2',), 1, 'incomplete')
     """
     program = stages.optimised
-    leaves = LEAVES["cpu" if stages.serial is None else "cuda"]
+    leaves = most_leaves(stages.optimised, "cpu" if stages.serial is None else "cuda")
     layout = Layout(program, fuse(program, leaves), leaves)
     moved = _moved(stages, layout)
     arrays = arrays_of_tensors(stages, types_of(stages.kernel))

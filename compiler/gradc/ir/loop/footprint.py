@@ -198,12 +198,14 @@ class _Walk:
                     self.all_of(self.writes, (tensor,))
             case CheckIndices(tensor):
                 self.all_of(self.reads, (tensor,))
-            case Clear(tensor, first, many) if first is not None and many is not None:
-                start, rows = (evaluate(size_of(value), self.numbers) for value in (first, many))
-                box = (range(start, start + rows), *map(range, self.shape(tensor)[1:]))
+            case Clear(tensor, first, many):
+                start = None if first is None else value_of(first, self.numbers)
+                rows = None if many is None else value_of(many, self.numbers)
+                if start is None or rows is None:  # all rows, or those of all parts
+                    self.all_of(self.writes, (tensor,))
+                    return
+                box = (range(int(start), int(start + rows)), *map(range, self.shape(tensor)[1:]))
                 self.writes.setdefault(tensor, _Region()).boxes[box] = None
-            case Clear(tensor):
-                self.all_of(self.writes, (tensor,))
             case Product(out, left, right):
                 self.own.add(out)
                 self.all_of(self.reads, (left, right))
