@@ -36,9 +36,9 @@ from gradc.schedule.order import step_cost
 
 MAX_LEAVES = 128  # of a loop body: what a further loop would load and store costs more than spilled registers
 
-# On a GPU what goes from one launch to another goes through memory, and a thread has 255 registers of 32 bits: a program
-# of 1,000 operations with its gradient moves 10.9 kB a point in float32 at 512 leaves, with nothing spilled, and 17.8 kB at
-# 128.  In float64 128 leaves fill the registers, and larger loops compile for minutes.
+# On a GPU what goes from one launch to another goes through memory, and a thread has 255 registers of 32 bits.
+# A program of 1,000 operations with its gradient moves 10.9 kB a point in float32 at 512 leaves, with nothing
+# spilled, and 17.8 kB at 128.  In float64 128 leaves fill the registers, and larger loops compile for minutes.
 MAX_LEAVES_SINGLE = 512
 
 
