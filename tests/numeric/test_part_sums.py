@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from llvmlite import binding
 from numba import njit
 
 import gradc
@@ -113,4 +112,4 @@ def test_kernels_call_it():
     np.testing.assert_allclose(found[0], (x / np.cosh(x * w) ** 2).sum(axis=0), rtol=1e-12)
     source = str(function.inspect(x, w).source)
     assert "_parts[part, i]" in source
-    assert binding.address_of_symbol("gradc_add_parts_64")
+    assert "gradc_add_parts_64" in str(function.inspect(x, w).asm)

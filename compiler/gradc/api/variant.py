@@ -141,9 +141,8 @@ class Variant:
     def like_output(self, at: int, result: Any) -> Any:
         """One output in its declared dtype, where the kernel returned a Python number."""
         type_ = self.built.program.types[self.built.program.outputs[at]]
-        if (
-            type_.shape or result is None or hasattr(result, "copy_to_host")
-        ):  # what is on a device stays there
+        is_on_device = hasattr(result, "copy_to_host")  # and stays there
+        if type_.shape or result is None or is_on_device:
             return result
         return type_.dtype.numpy.type(result)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import keyword
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from typing import assert_never
 
@@ -43,7 +44,7 @@ def reserved(*names: str) -> frozenset[str]:
     return frozenset((*keyword.kwlist, *keyword.softkwlist, *dir(builtins), "np", "math", *names, *functions))
 
 
-class Module:
+class Module(ABC):
     """A module under construction; a target says how statements are printed that not every one has.
 
     `combine` is how its functions combine numbers, `modules` where in the runtime a function is, `usual` where one is
@@ -93,9 +94,9 @@ class Module:
         """Print the body of the kernel to `lines`, and to `functions` what it calls."""
         self.body(self.kernel.body, 1)
 
+    @abstractmethod
     def statement(self, statement: Statement, depth: int) -> None:
         """Print one statement."""
-        raise NotImplementedError
 
     def _results(self) -> str:
         """What the function returns, gradients as a tuple of their own."""

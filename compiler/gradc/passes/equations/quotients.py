@@ -1,7 +1,6 @@
 """The gradient of a division divides once: what the numerator gets is what the denominator's part is made of.
 
-Of ``y = a / b`` the rules give ``a_bar = y_bar / b`` and ``b_bar = -y_bar * y / b``: two divisions, each slower than
-everything else of the gradient together.
+Of ``y = a / b`` the rules give ``a_bar = y_bar / b`` and ``b_bar = -y_bar * y / b``: two divisions by the same number.
 """
 
 from __future__ import annotations
