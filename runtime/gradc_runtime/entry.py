@@ -80,7 +80,14 @@ def _itself(owner: Any) -> Any:
     return owner
 
 
-def call(dispatcher: Any, fallback: Callable[..., Any], of: str, documentation: str, *, bare: bool) -> Any:
+def call(
+    dispatcher: Any,
+    fallback: Callable[..., Any],
+    name: str,
+    documentation: str,
+    tree: Any,
+    numbers: tuple[int, ...],
+) -> Any:
     """A function that calls a kernel's machine code, and `fallback` with arguments that are not the kernel's.
 
     Parameters
@@ -89,12 +96,12 @@ def call(dispatcher: Any, fallback: Callable[..., Any], of: str, documentation: 
         The compiled kernel, with its one signature.
     fallback : callable
         What serves all other calls: arguments of other types, array extents of 1, shapes that the kernel refuses.
-    of : {"value_and_grad", "grad"}
-        What the kernel returns: a number and gradients, or gradients alone.  The function is called so.
-    documentation : str
-        What Python shows of the function.
-    bare : bool
-        Whether the only gradient is returned as it is, not in a tuple.
+    name, documentation : str
+        What Python shows of the function; the name is that of the method it stands for.
+    tree : int or tuple
+        What is returned: a result of the kernel by its number, or a tuple of such.  All are in it, in their order.
+    numbers : tuple of int
+        The results that become numbers of NumPy's; the others are arrays or floats.
 
     Returns
     -------
@@ -106,12 +113,12 @@ def call(dispatcher: Any, fallback: Callable[..., Any], of: str, documentation: 
     known = all(isinstance(kind, types.Array) or kind == types.float64 for kind in arguments)
     if not available() or not known or not all(map(entry_code.can_be_made, entry_code.flat(returned))):
         return None
-    described = repr(("call", arguments, returned, of, bare))
+    described = repr(("call", arguments, returned, tree, numbers))
     address = _address(
-        described, lambda builder, context: entry_code.Call(builder, context, result, of, bare).emit()
+        described, lambda builder, context: entry_code.Call(builder, context, result, tree, numbers).emit()
     )
     words = struct.pack("<q", _machine_code(result))
-    return _function(address, of, _FASTCALL, documentation, (fallback, words, dispatcher))
+    return _function(address, name, _FASTCALL, documentation, (fallback, words, dispatcher))
 
 
 def bound(dispatcher: Any, arguments: Sequence[Array], numbers: Sequence[Array]) -> Any:

@@ -144,9 +144,11 @@ class Entry:
 class Call(Entry):
     """The function that looks at its arguments and makes new results."""
 
-    def __init__(self, builder: ir.IRBuilder, context: Any, result: Any, of: str, bare: bool) -> None:
+    def __init__(
+        self, builder: ir.IRBuilder, context: Any, result: Any, tree: Any, numbers: Sequence[int]
+    ) -> None:
         super().__init__(builder, context, result)
-        self.of, self.bare = of, bare
+        self.tree, self.numbers = tree, numbers
         self.slow = builder.append_basic_block("slow")
 
     def emit(self) -> None:
@@ -203,7 +205,7 @@ class Call(Entry):
     def results(self, found: Value) -> Value:
         """The Python objects of all results, in the tuples that the caller expects."""
         made = [
-            self.number(kind, value) if self.of == "value_and_grad" and at == 0 else self.made(kind, value)
+            self.number(kind, value) if at in self.numbers else self.made(kind, value)
             for at, (kind, value) in enumerate(self.parts(self.returned, found))
         ]
         failed = ir.IntType(1)(0)
@@ -213,9 +215,13 @@ class Call(Entry):
             for object_ in made:
                 self.c("Py_DecRef", ir.VoidType(), object_)
             self.builder.ret(ir.Constant(_OBJECT, None))
-        first = [made.pop(0)] if self.of == "value_and_grad" else []
-        gradients = made[0] if self.bare else self.tuple(made)
-        return self.tuple([*first, gradients]) if first else gradients
+        return self.contained(self.tree, made)
+
+    def contained(self, tree: Any, made: Sequence[Value]) -> Value:
+        """An object by its number, or a tuple of such."""
+        return (
+            made[tree] if isinstance(tree, int) else self.tuple([self.contained(part, made) for part in tree])
+        )
 
     def tuple(self, objects: Sequence[Value]) -> Value:
         """A tuple that owns the objects."""

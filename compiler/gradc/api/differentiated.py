@@ -12,19 +12,18 @@ import optree
 
 from gradc.api.bound import At, Method
 from gradc.api.built import LEAF, Source
-from gradc.api.core import MAX_VARIANTS, Core, fast_key, matching, outputs_tree
+from gradc.api.core import Core, matching, outputs_tree
+from gradc.api.direct import SERVED, serve_directly
 from gradc.api.examples import examples
 from gradc.api.outputs import written
 from gradc.api.pickling import by_name
 from gradc.api.prebound import Prebound, bind
 from gradc.api.updating import Update, bind_update
-from gradc.api.variant import Variant, require_scalar
+from gradc.api.variant import require_scalar
 from gradc.lang.signature import Signature
 from gradc.pipeline import Derivation, Options
-from gradc_runtime import backends
 
 if TYPE_CHECKING:
-    from gradc.api.core import AnyVariant
     from gradc.explain.inspection import Inspection
     from gradc.explain.profile import Profile
     from gradc.lang.session import Trace
@@ -69,11 +68,16 @@ class Differentiated(Core, Generic[P, R]):
         """Return the value, computed by a compiled kernel."""
         if os.environ.get("GRADC_DISABLE") == "1":
             return self.__wrapped__(*args, **kwargs)
+        return self._value(*args, **kwargs)
+
+    def _value_generally(self, *args: Any, **kwargs: Any) -> Any:
         trace = self._tracing(args, kwargs)
         if trace is not None:
             return self.source.inline(trace, self.signature.bind(args, kwargs)).outputs
         variant, values, _ = self._prepare(args, kwargs)
-        return outputs_tree(variant, self._run(variant, Derivation("value"), values))
+        results = self._run(variant, Derivation("value"), values)
+        serve_directly(self, variant, Derivation("value"), (), (args, kwargs))
+        return outputs_tree(variant, results)
 
     @overload
     def grad(self, *args: P.args, **kwargs: P.kwargs) -> Any: ...
@@ -100,8 +104,7 @@ class Differentiated(Core, Generic[P, R]):
         leaves = self._leaves(variant)
         derivation = Derivation("grad", variant.gradient_inputs(leaves))
         results = self._run(variant, derivation, values)
-        if not kwargs and fast_key(args) is not None:
-            self._serve_directly(variant, derivation, leaves)
+        serve_directly(self, variant, derivation, leaves, (args, kwargs))
         return self._gradients(variant, leaves, results, flat)
 
     @overload
@@ -127,43 +130,15 @@ class Differentiated(Core, Generic[P, R]):
         leaves = self._leaves(variant)
         derivation = Derivation("value_and_grad", variant.gradient_inputs(leaves))
         results = self._run(variant, derivation, values)
-        if not kwargs and fast_key(args) is not None:
-            self._serve_directly(variant, derivation, leaves)
+        serve_directly(self, variant, derivation, leaves, (args, kwargs))
         count = len(variant.built.program.outputs)
         return outputs_tree(variant, results[:count]), self._gradients(variant, leaves, results[count:], flat)
-
-    # Instances have machine code in the place of these, which hands on to them what it does not serve.
-    _grad, _value_and_grad = _grad_generally, _value_and_grad_generally
 
     def _without_out(self, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         """Where the gradient goes, and the function's own arguments; `None` says nothing, as for NumPy."""
         if "out" not in kwargs or "out" in self.signature.parameters:
             return None, kwargs
         return kwargs["out"], {name: value for name, value in kwargs.items() if name != "out"}
-
-    def _serve_directly(self, variant: AnyVariant, derivation: Derivation, leaves: Sequence[int]) -> None:
-        """Let machine code answer further calls of this kind, without any Python; this object serves all others."""
-        served = (variant, derivation)
-        if (
-            not isinstance(variant, Variant)
-            or not (variant.is_direct and self._plain)
-            or len(leaves) != len(self.signature.wrt)
-            or served in self._direct
-            or len(self._direct) >= MAX_VARIANTS
-        ):
-            return
-        self._direct.add(served)
-        name, documentation = derivation.of, getattr(type(self), derivation.of).__doc__
-        entry = backends.load("entry").call(
-            variant.dispatcher(derivation),
-            getattr(self, f"_{name}"),
-            name,
-            documentation,
-            bare=self.signature.bare,
-        )
-        if entry is not None:
-            setattr(self, name, entry)
-            setattr(self, f"_{name}", entry)  # for who holds the method
 
     def vjp(self, *args: P.args, **kwargs: P.kwargs) -> tuple[R, Callable[[Any], Any]]:
         """``(value, pullback)``; ``pullback(cotangent)`` returns what `grad` returns.
@@ -200,10 +175,14 @@ class Differentiated(Core, Generic[P, R]):
 
         Leaves have shape ``out.shape + in.shape``.
         """
+        return self._jacobian(*args, **kwargs)
+
+    def _jacobian_generally(self, *args: Any, **kwargs: Any) -> Any:
         variant, values, flat = self._prepare(args, kwargs)
         leaves = self._leaves(variant)
         derivation = Derivation("jacobian", variant.argument_inputs(leaves))
         results = self._run(variant, derivation, values)
+        serve_directly(self, variant, derivation, leaves, (args, kwargs))
         rows: list[Any] = []
         program = variant.built.program
         for at in variant.built.value_outputs:
@@ -220,16 +199,25 @@ class Differentiated(Core, Generic[P, R]):
 
         Leaves have shape ``first.shape + second.shape``.
         """
+        return self._hessian(*args, **kwargs)
+
+    def _hessian_generally(self, *args: Any, **kwargs: Any) -> Any:
         variant, values, flat = self._prepare(args, kwargs)
         require_scalar(variant.built, "hessian")
         leaves = self._leaves(variant)
-        results = self._run(variant, Derivation("hessian", variant.argument_inputs(leaves)), values)
+        derivation = Derivation("hessian", variant.argument_inputs(leaves))
+        results = self._run(variant, derivation, values)
+        serve_directly(self, variant, derivation, leaves, (args, kwargs))
         width = len(leaves)
         rows = [
             self._gradients(variant, leaves, results[at * width : (at + 1) * width], flat)
             for at in range(width)
         ]
         return self._containers(dict(zip(leaves, rows, strict=True)), flat)
+
+    # Instances have machine code in the place of these, which hands on to them what it does not serve.
+    _value, _grad, _value_and_grad = _value_generally, _grad_generally, _value_and_grad_generally
+    _jacobian, _hessian = _jacobian_generally, _hessian_generally
 
     def hvp(self, primals: Any, tangents: Any) -> tuple[Any, Any]:
         """``(gradient, Hessian times tangents)`` without forming the Hessian."""
@@ -396,8 +384,9 @@ class Differentiated(Core, Generic[P, R]):
         """Stands for the function where every call is part of a trace, whatever its arguments are."""
         twin: Differentiated[P, R] = object.__new__(type(self))
         twin.__dict__.update(self.__dict__, _trace=trace, _direct=set(), _variants={})
-        for method in ("value_and_grad", "grad", "_value_and_grad", "_grad"):
-            twin.__dict__.pop(method, None)  # machine code that serves calls from outside
+        for method in SERVED:  # machine code answers calls from outside
+            twin.__dict__.pop(method, None)
+            twin.__dict__.pop(f"_{method}", None)
         return twin
 
     def _refuse_inside(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

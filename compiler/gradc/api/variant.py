@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from gradc.api.built import LEAF, Built
+from gradc.api.built import Built
 from gradc.api.collector import collector_resting
 from gradc.api.device import on_device
 from gradc.errors import ArgumentError, GuardFailed, ShapeError
@@ -61,16 +61,8 @@ class Variant:
         self._symbols = [(name, at, axis) for name, (at, axis) in read.items()]
         conditional = bool(built.captured or built.scalar_guards)
         self.guarded = conditional or bool(built.program.guards or self._fixed)
-        # Arguments go to the kernel as they are, and its results come back as one value and its gradients.
-        self.is_direct = (
-            self.all_dynamic
-            and not conditional  # what concerns shapes is checked by the kernel
-            and not built.hidden
-            and len(built.outputs) == 1
-            and not built.program.types[built.program.outputs[0]].shape
-            and built.out_spec == LEAF
-            and options.target == "cpu"
-        )
+        # Arguments go to a compiled kernel as they are; what concerns shapes is checked by the kernel.
+        self.is_direct = self.all_dynamic and not conditional and not built.hidden and options.target == "cpu"
 
     # --- arguments --------------------------------------------------------------------------------------
 

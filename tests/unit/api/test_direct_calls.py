@@ -94,6 +94,77 @@ def test_results_are_those_of_the_way_through_python(loss: Any, args: tuple[Any,
     assert isinstance(value, np.floating)
 
 
+def pair(x: Any, a: Any) -> Any:
+    return x * a, (np.sin(x), a * a)
+
+
+@pytest.mark.parametrize(
+    ("method", "function", "args"),
+    [
+        ("__call__", energy.__wrapped__, (0.5, X)),
+        ("__call__", lambda x: x, (X,)),
+        ("__call__", lambda x: (x, (2 * x, x * x)), (np.arange(5000.0),)),
+        ("__call__", pair, (X, 0.5)),
+        ("__call__", lambda x: np.exp(x), (X.astype(np.float32),)),
+        ("jacobian", lambda x: np.exp(x), (X,)),
+        ("jacobian", pair, (X, 0.5)),
+        ("jacobian", lambda x: np.sin(x), (0.5,)),
+        ("hessian", energy.__wrapped__, (0.5, X)),
+        ("hessian", lambda x: (x**3).sum(), (X,)),
+        ("hessian", lambda x: x**3, (0.5,)),
+    ],
+)
+def test_other_methods_are_direct_too(
+    method: str, function: Any, args: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch
+):
+    loss = differentiate(function)
+    held = getattr(loss, method)
+    expected = held(*args)
+    monkeypatch.setattr(type(loss), "_prepare", None)  # whatever goes through Python fails
+    for _ in range(2):
+        found = getattr(loss, method)(*args)
+        assert equal(found, expected)
+        assert equal(held(*args), expected)
+    parts = found if isinstance(found, tuple) else (found,)
+    for part in parts:
+        assert not any(np.shares_memory(part, arg) for arg in args if isinstance(part, np.ndarray))
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: {"sum": x.sum(), "all": x},
+        lambda x: [x.sum(), x],
+        lambda x: (x.sum(), np.argmax(x)),
+        lambda x: (x, x),
+    ],
+    ids=["dictionary", "list", "integer", "twice"],
+)
+def test_other_results_go_through_python(function: Any):
+    loss = differentiate(function)
+    for _ in range(3):
+        found = loss(X)
+        assert type(found) is type(function(X))
+        for one, other in zip(_leaves(found), _leaves(function(X)), strict=True):
+            assert type(one) is type(other)
+            np.testing.assert_array_equal(one, other)
+
+
+def _leaves(tree: Any) -> list[Any]:
+    parts = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, tuple | list) else None
+    return [tree] if parts is None else [leaf for part in parts for leaf in _leaves(part)]
+
+
+def test_switched_off_in_between(monkeypatch: pytest.MonkeyPatch):
+    loss = differentiate(lambda x: x.sum())
+    for _ in range(2):
+        assert loss(X) == pytest.approx(X.sum())
+    monkeypatch.setattr(loss, "__wrapped__", lambda x: "in Python")
+    assert loss(X) == pytest.approx(X.sum())
+    monkeypatch.setenv("GRADC_DISABLE", "1")
+    assert loss(X) == "in Python"
+
+
 OTHERS: dict[str, tuple[Any, ...]] = {
     "single precision": (0.5, X.astype(np.float32)),
     "stretched": (0.5, np.ones(1)),
@@ -164,6 +235,8 @@ def test_nothing_is_leaked_and_nothing_freed_too_often():
     small, large = np.ones(4), np.ones(10_000)
     loss = ready(differentiate(energy.__wrapped__), 0.5, small)
     loss.grad(0.5, small)
+    loss(0.5, small)
+    loss.jacobian(0.5, small)
     step = loss.bind(0.5, small)
     dtype, kept = np.dtype("float64"), loss.value_and_grad(0.5, large)
     held = [small, large, dtype, energy, loss, 0.5]
@@ -175,6 +248,8 @@ def test_nothing_is_leaked_and_nothing_freed_too_often():
         for x in (small, large):
             loss.value_and_grad(0.5, x)
             loss.grad(0.5, x)
+            loss(0.5, x)
+        loss.jacobian(0.5, small)
         step()
     gc.collect()
     now = tracemalloc.get_traced_memory()[0], _blocks_in_use()
