@@ -233,13 +233,13 @@ def _bits(vector: ir.VectorType) -> int:
 
 
 def transposed(builder: ir.IRBuilder, rows: Sequence[Any]) -> list[Any]:
-    """As many vectors as they have lanes, rows for columns: blocks of 1, 2, 4, ... change places."""
-    found, size, count = list(rows), 1, len(rows)
-    while size < count:
-        low = [at if not at & size else count + at - size for at in range(count)]
-        high = [at + size if not at & size else count + at for at in range(count)]
-        masks = [ir.Constant(ir.VectorType(ir.IntType(32), count), mask) for mask in (low, high)]
-        for at in range(count):
+    """Vectors rows for columns, in every block of as many lanes as there are rows: 1, 2, 4, ... change places."""
+    found, size, lanes = list(rows), 1, rows[0].type.count
+    while size < len(rows):
+        low = [at if not at & size else lanes + at - size for at in range(lanes)]
+        high = [at + size if not at & size else lanes + at for at in range(lanes)]
+        masks = [ir.Constant(ir.VectorType(ir.IntType(32), lanes), mask) for mask in (low, high)]
+        for at in range(len(rows)):
             if not at & size:
                 pair = found[at], found[at + size]
                 found[at], found[at + size] = (builder.shuffle_vector(*pair, mask) for mask in masks)

@@ -129,7 +129,7 @@ def _levels(steps: Sequence[Step]) -> list[int]:
     written = {step[1] for step in steps if step[0] in ("store", "add_to")}
     reached: dict[int, int] = {}  # by what is done to an array that is written: its order stays
     for step in steps:
-        operands = _operands(step)
+        operands = operands_of(step)
         level = max((levels[operand] for operand in operands), default=0) + has_lanes(step[0])
         if step[0] in _MEMORY and step[1] in written:
             level = reached[step[1]] = max(level, reached.get(step[1], 0))
@@ -137,11 +137,12 @@ def _levels(steps: Sequence[Step]) -> list[int]:
     return levels
 
 
-def _operands(step: Step) -> tuple[int, ...]:
+def operands_of(step: Step) -> tuple[int, ...]:
+    """The numbers of the steps that a step needs: always the last of its parts."""
     match step:
-        case ("constant" | "argument" | "load", *_):
+        case ("constant" | "truth" | "argument" | "load", *_):
             return ()
-        case ("store" | "add_to", _, _, value):
+        case ("store" | "add_to", _, _, value) | ("sum", _, value):
             return (value,)
         case (_, *operands):
             return tuple(operands)
@@ -181,6 +182,10 @@ class StepEmitter:
             return add_to_sum(builder, *operands)
         if function == "square":
             return builder.fmul(*operands, *operands)
+        if function == "reciprocal":
+            kind = operands[0].type
+            ones = [1.0] * kind.count if isinstance(kind, ir.VectorType) else 1.0
+            return builder.fdiv(ir.Constant(kind, ones), *operands)
         if function in ("sqrt", "abs"):
             return self.intrinsic(function, operands[0])
         if function in ("maximum", "minimum"):

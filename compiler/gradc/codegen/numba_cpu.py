@@ -134,14 +134,16 @@ class _Module(Module):
 
     def _lanes(self, made: lanes.Lanes, depth: int) -> None:
         """Print the call of a loop over lanes; aside, one iteration of it under its data."""
-        self.use("over_lanes", "run_lanes", "np")
+        self.use("over_lanes", "run_lanes")
         self.blocks += 1
-        number, totals = self.blocks, self.rename(f"totals_{self.blocks}")
+        number, totals = self.blocks, self.rename(f"totals_{self.blocks}") if made.sums else "None"
         given = [self.rename(name) for name in (*made.arrays, *made.scalars)]
         first = "0" if made.first is None else self.printer.text(made.first)
         index, comma = self.rename(made.index), "," if len(given) == 1 else ""
         many = self.printer.text(made.extent)
-        self.line(depth, f"{totals} = np.zeros({len(made.sums)})")
+        if made.sums:
+            self.use("np")
+            self.line(depth, f"{totals} = np.zeros({len(made.sums)})")
         self.line(depth, f"run_lanes(block_{number}, {first}, {many}, {totals}, ({', '.join(given)}{comma}))")
         for at, name in enumerate(made.sums):
             target = self.rename(name)

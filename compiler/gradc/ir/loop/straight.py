@@ -11,13 +11,26 @@ from gradc.ir.types import DType
 # Functions that may be applied: arithmetic, choices, and what is called with floating-point operands.
 _DIRECT = frozenset(
     (
-        *("add", "sub", "mul", "div", "neg", "select", "lt", "le", "gt", "ge", "eq", "ne", "isnan"),
+        *(
+            "add",
+            "sub",
+            "mul",
+            "div",
+            "reciprocal",
+            "neg",
+            "select",
+            "lt",
+            "le",
+            "gt",
+            "ge",
+            "eq",
+            "ne",
+            "isnan",
+        ),
         *("logical_and", "logical_or", "logical_xor", "logical_not"),
     )
 )
-_REFUSED = frozenset(
-    ("copy", "stop_gradient", "attach_gradient", "polygamma", "isfinite", "isinf", "reciprocal")
-)
+_REFUSED = frozenset(("copy", "stop_gradient", "attach_gradient", "polygamma", "isfinite", "isinf"))
 
 
 def is_simple(value: Expr, arrays: frozenset[str], index: str = "") -> bool:
