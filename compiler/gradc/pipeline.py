@@ -31,6 +31,7 @@ from gradc.passes.equations.invariants import without_invariants
 from gradc.passes.equations.layouts import channels_last
 from gradc.passes.equations.markers import without_markers
 from gradc.passes.equations.quotients import shared_quotients
+from gradc.passes.equations.reciprocals import shared_reciprocals
 from gradc.passes.equations.simplify import simplify
 from gradc.passes.equations.stabilise import stabilise
 from gradc.passes.equations.transposes import in_order_of_operands, without_transposes
@@ -178,7 +179,7 @@ def compile_program(program: Program, derivation: Derivation, options: Options) 
     optimised = timed("invariants", lambda: without_invariants(optimised))
     optimised = timed("simplify", lambda: simplify(without_unit_axes(own_outputs(optimised))))
     optimised = timed("factors", lambda: without_fixed_factors(optimised))
-    optimised = timed("quotients", lambda: shared_quotients(optimised))
+    optimised = timed("quotients", lambda: shared_reciprocals(shared_quotients(optimised)))
     optimised = timed("transposes", lambda: in_order_of_operands(without_transposes(optimised)))
     optimised = timed("layouts", lambda: channels_last(optimised))
     optimised = timed(
