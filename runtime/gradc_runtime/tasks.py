@@ -30,6 +30,10 @@ from gradc_runtime.task_code import TaskCode, in_table, link_behind, task_code
 
 MOST = 64  # parts of one loop
 COPIES = 1 << 25  # elements of the copies that all parts have together, where each has one
+WHOLE, LONG = (
+    16,
+    128,
+)  # iterations: the lanes of the widest vector, and what a part must have to be rounded to them
 WORK = 1 << 16  # of a part at least, in operations: some ten microseconds, several times what a launch takes
 # Nanoseconds that a loop may take before a barrier counts as stalled: several times what one thread needs, even where
 # every operation waits for memory.
@@ -54,8 +58,12 @@ def parts_of(extent: int, work: int, size: int) -> int:
 
 
 def start_of(part: int, count: int, extent: int) -> int:
-    """Where a part begins; it ends where the next one begins.  A task that asks for it uses the widest vectors."""
-    return extent * part // count
+    """Where a part begins; it ends where the next one begins.  A task that asks for it uses the widest vectors.
+
+    Long parts are of whole vectors, but for the last one.
+    """
+    first = extent * part // count
+    return first - first % WHOLE if part < count and extent >= LONG * count else first
 
 
 def run_tasks(function: Any, count: int, work: int, *arguments: Any) -> None:
@@ -112,6 +120,9 @@ def _lower_start(context: Any, builder: ir.IRBuilder, signature: Any, values: An
     word = ir.IntType(64)
     part, count, extent = (builder.sext(value, word) for value in values)
     found = builder.sdiv(builder.mul(extent, part), count)
+    inner = builder.icmp_signed("<", part, count)
+    long = builder.icmp_signed(">=", extent, builder.mul(count, word(LONG)))
+    found = builder.select(builder.and_(inner, long), builder.and_(found, word(-WHOLE)), found)
     positive = builder.icmp_signed(">", found, word(0))  # LLVM must see that no index is negative
     return builder.select(positive, found, word(0))
 
