@@ -37,12 +37,10 @@ def inputs(small: bool) -> tuple[Any, ...]:
 def reprojection_error(camera, point, weight, feature):
     """As written for gradc: one observation, rotation about an axis by Rodrigues."""
     r, x = camera[:3], point - camera[3:6]
-    square = r @ r
-    angle = np.sqrt(np.where(square == 0, 1.0, square))
+    angle = np.sqrt(r @ r)
     axis = r / angle
     turned = x * np.cos(angle) + np.cross(axis, x) * np.sin(angle) + axis * (axis @ x) * (1 - np.cos(angle))
-    seen = np.where(square == 0, x + np.cross(r, x), turned)
-    flat = seen[:2] / seen[2]
+    flat = turned[:2] / turned[2]
     away = flat @ flat
     projected = flat * (1 + camera[9] * away + camera[10] * away**2) * camera[6] + camera[7:9]
     return weight * (projected - feature)
