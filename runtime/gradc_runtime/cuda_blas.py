@@ -107,6 +107,17 @@ def _address(array: Array) -> int:
 # --- the library --------------------------------------------------------------------------------------------
 
 
+def require() -> None:
+    """Refuse a process without the binding of the library."""
+    _library()
+
+
+def begin() -> None:
+    """Load the library, and have a handle for the device and the stream of the call, as its first product would."""
+    with _handle(this_call()):
+        pass
+
+
 @cache
 def _library() -> Any:
     """The binding."""

@@ -7,9 +7,13 @@ from __future__ import annotations
 
 import ctypes
 import enum
+import sys
 from typing import Any
 
 import numpy as np
+import pytest
+
+from gradc_runtime import cuda_blas
 
 
 class Operation(enum.IntEnum):
@@ -130,3 +134,18 @@ def _columns(kind: Any, address: int, rows: int, columns: int, leading: int) -> 
     return np.lib.stride_tricks.as_strided(
         np.frombuffer(memory, kind), (rows, columns), (item, leading * item)
     )
+
+
+def installed(monkeypatch: pytest.MonkeyPatch) -> StandIn:
+    """Put it in the place of the library, with no handle yet."""
+    found = StandIn()
+    monkeypatch.setattr(cuda_blas, "_library", lambda: found)
+    monkeypatch.setattr(cuda_blas, "_idle", [])
+    return found
+
+
+def removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let there be a device, as far as it is asked for, and no binding."""
+    monkeypatch.setattr(cuda_blas, "SIMULATED", False)
+    monkeypatch.setattr(cuda_blas, "_address", id)
+    monkeypatch.setitem(sys.modules, "nvmath.bindings.cublas", None)

@@ -5,7 +5,6 @@ The library needs a GPU; without one a stand-in takes its place, BLAS's product 
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.cuda.assembled import check_ptx
-from tests.cuda.blas_stand_in import Failure, StandIn
+from tests.cuda.blas_stand_in import Failure, StandIn, installed, removed
 from tests.cuda.programs import PROGRAMS, attention, convolution, in_single_precision, network, normal
 
 import gradc
@@ -253,10 +252,7 @@ def test_the_option_is_refused_where_it_means_nothing():
 
 @pytest.fixture
 def library(monkeypatch: pytest.MonkeyPatch) -> StandIn:
-    found = StandIn()
-    monkeypatch.setattr(cuda_blas, "_library", lambda: found)
-    monkeypatch.setattr(cuda_blas, "_idle", [])
-    return found
+    return installed(monkeypatch)
 
 
 def sizes_of(
@@ -459,9 +455,7 @@ def test_handles_that_are_used_no_more_are_given_back(library: StandIn, monkeypa
 
 @pytest.mark.simulator
 def test_a_function_says_what_to_install(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(cuda_blas, "SIMULATED", False)
-    monkeypatch.setattr(cuda_blas, "_address", id)
-    monkeypatch.setitem(sys.modules, "nvmath.bindings.cublas", None)
+    removed(monkeypatch)
     loss = differentiate(network, target="cuda", products="cublas")
     assert "contract(" in loss.inspect(*PROGRAMS[network]).source  # needs no library
     with pytest.raises(DeviceError, match="nvmath-python") as caught:

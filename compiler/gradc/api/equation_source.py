@@ -101,7 +101,7 @@ def equation(
     outputs : sequence of str, optional
         What to return; without it every tensor that no later equation reads.
     **options
-        ``wrt``, ``target`` and ``stabilise``, as for `differentiate`.
+        ``wrt``, ``target``, ``products`` and ``stabilise``, as for `differentiate`.
 
     Returns
     -------

@@ -22,6 +22,7 @@ from gradc.nn.memory import require_step_fits
 from gradc.nn.optimisers import Optimiser
 from gradc.nn.place import Bound, Place
 from gradc.nn.step import UPDATED, StepArguments, Trained
+from gradc.pipeline import Options
 
 MOST = 1000  # steps whose losses are read together: what they are written to is bounded
 
@@ -34,18 +35,21 @@ class DeviceMemory(Place):
     Raises
     ------
     DeviceError
-        There is no package, no driver, no device, or not enough memory.
+        There is no package, no driver, no device, no library for products, or not enough memory.
     """
 
     @staticmethod
-    def require() -> None:
-        """Refuse a machine without a GPU, or without a package or a driver for it."""
+    def require(options: Options) -> None:
+        """Refuse a machine without a GPU, or without a package, a driver or a library for it."""
         with translated(TRAINING):
             runtime().require()
+            if options.by_library:
+                runtime("cuda_blas").require()
 
-    def __init__(self, network: Trained, optimiser: Optimiser, x: np.ndarray, y: np.ndarray) -> None:
-        super().__init__(network, optimiser, x, y)
-        self.function = self.function.with_options(target="cuda")
+    def __init__(
+        self, network: Trained, optimiser: Optimiser, x: np.ndarray, y: np.ndarray, options: Options
+    ) -> None:
+        super().__init__(network, optimiser, x, y, options)
         self._control: Array = to_device(self.control)
         self._runtime = runtime()
         self._queue: Any = self._runtime.Queue(self._control)
@@ -54,6 +58,9 @@ class DeviceMemory(Place):
         self._is_ahead = False  # whether steps have run that the network's arrays do not show
         self._is_kept = False  # whether `_spare` is what the slots are
         self._queued: list[Array] = []  # losses on the device; to let go of one would wait for its step
+        if options.by_library:
+            with self._here():
+                runtime("cuda_blas").begin()
 
     @contextmanager
     def _here(self, notes: Any = None) -> Iterator[None]:

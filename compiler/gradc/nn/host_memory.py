@@ -9,17 +9,20 @@ from gradc.nn.memory import require_step_fits
 from gradc.nn.optimisers import Optimiser
 from gradc.nn.place import Bound, Place
 from gradc.nn.step import UPDATED, StepArguments, Trained
+from gradc.pipeline import Options
 
 
 class HostMemory(Place):
     """Steps run at once, on the arrays of the network; see `Place`."""
 
     @staticmethod
-    def require() -> None:
+    def require(options: Options) -> None:
         """Every machine has it."""
 
-    def __init__(self, network: Trained, optimiser: Optimiser, x: np.ndarray, y: np.ndarray) -> None:
-        super().__init__(network, optimiser, x, y)
+    def __init__(
+        self, network: Trained, optimiser: Optimiser, x: np.ndarray, y: np.ndarray, options: Options
+    ) -> None:
+        super().__init__(network, optimiser, x, y, options)
         self._order = np.zeros(0, np.int64)
         self._losses: list[float] = []
 

@@ -133,6 +133,7 @@ def plan(
     batch: int = BATCH,
     examples: Sequence[np.ndarray] = (),
     target: str = "cpu",
+    products: str = "own",
 ) -> MemoryPlan:
     """Plan the memory of a training, without running or compiling a step to machine code.
 
@@ -148,6 +149,8 @@ def plan(
         Examples and targets, if they shall count.
     target : str
         Where steps run; for ``"cuda"`` the plan is a `DevicePlan`, and needs no GPU.
+    products : str
+        Who multiplies matrices there; what a library takes for itself is not known.
 
     Returns
     -------
@@ -164,7 +167,8 @@ def plan(
     """
     slots = slots_of(network.parameters, optimiser)
     arguments = arguments_of(network, slots, *batch_of(network, batch))
-    return planned(network.step_function(optimiser).with_options(target=target), arguments, examples)
+    function = network.step_function(optimiser).with_options(target=target, products=products)
+    return planned(function, arguments, examples)
 
 
 def planned(

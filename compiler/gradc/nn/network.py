@@ -183,8 +183,9 @@ class Network(Model):
             How a step changes the parameters.
         **options
             ``epochs``, ``batch``, ``validation``, ``seed``, ``callbacks``, ``patience``, ``checkpoint``,
-            ``checkpoint_seconds``, ``resume``, ``progress``, ``target`` and ``report``: those of
-            `gradc.nn.training.fit`.  ``target="cuda"`` trains on a GPU.
+            ``checkpoint_seconds``, ``resume``, ``progress``, ``target``, ``products`` and ``report``: those of
+            `gradc.nn.training.fit`.  ``target="cuda"`` trains on a GPU, with ``products="cublas"`` by NVIDIA's
+            library where matrices are multiplied.
 
         Returns
         -------

@@ -11,6 +11,7 @@ import numpy as np
 from gradc.api.differentiated import Differentiated
 from gradc.nn.optimisers import Optimiser
 from gradc.nn.step import Trained, slots_of
+from gradc.pipeline import Options
 
 Bound: TypeAlias = tuple[Callable[[], Any], Any, Any]  # a step, and the arrays of its batch
 
@@ -29,6 +30,8 @@ class Place(ABC):
         How a step changes them.
     x, y : array
         All examples and targets, as kernels take them.
+    options : Options
+        How steps are compiled.
 
     Attributes
     ----------
@@ -38,18 +41,22 @@ class Place(ABC):
         Learning rate and number of the next step, and what it draws its random numbers from.
     """
 
-    def __init__(self, network: Trained, optimiser: Optimiser, x: np.ndarray, y: np.ndarray) -> None:
+    def __init__(
+        self, network: Trained, optimiser: Optimiser, x: np.ndarray, y: np.ndarray, options: Options
+    ) -> None:
         self.network = network
         self.x, self.y = x, y
         self.slots = slots_of(network.parameters, optimiser)
         self.control = np.zeros(2, network.dtype)
         self.key = np.zeros(1, np.int64)
-        self.function: Differentiated[..., Any] = network.step_function(optimiser)
+        self.function: Differentiated[..., Any] = network.step_function(optimiser).with_options(
+            target=options.target, products=options.products
+        )
 
     @staticmethod
     @abstractmethod
-    def require() -> None:
-        """Refuse a machine that has no such memory."""
+    def require(options: Options) -> None:
+        """Refuse a machine that has no such memory, or lacks what steps with these options call."""
 
     # --- steps ------------------------------------------------------------------------------------------
 

@@ -161,7 +161,14 @@ class Step:
     def __repr__(self) -> str:
         return f"<training step of {self._network!r}>"
 
-    def inspect(self, optimiser: Optimiser = USUAL, batch: int = BATCH, *, target: str = "cpu") -> Inspection:
+    def inspect(
+        self,
+        optimiser: Optimiser = USUAL,
+        batch: int = BATCH,
+        *,
+        target: str = "cpu",
+        products: str = "own",
+    ) -> Inspection:
         """Every stage of the kernel that a step is, as training compiles it; nothing runs.
 
         Only what is shown of machine code (``llvm``, ``asm`` and the file's ``path``) makes machine code.
@@ -174,6 +181,8 @@ class Step:
             Examples of a step; all sizes but 1 have one kernel.
         target : {"cpu", "cuda"}
             What it is compiled for; nothing of ``"cuda"`` needs a GPU.
+        products : {"own", "cublas"}
+            Who multiplies matrices on a GPU.
 
         Returns
         -------
@@ -183,7 +192,7 @@ class Step:
         Raises
         ------
         ArgumentError
-            The batch is no number of examples.
+            The batch is no number of examples, or `products` do not go with the target.
         InputRefused
             So many examples cannot be addressed.
 
@@ -194,19 +203,25 @@ class Step:
         >>> "updated" in Step(network).inspect(nn.GradientDescent(0.1), batch=8).source.lower()
         True
         """
-        return inspect_update(*self._bound(optimiser, batch, target))
+        return inspect_update(*self._bound(optimiser, batch, target, products))
 
     def derivation(
-        self, optimiser: Optimiser = USUAL, batch: int = BATCH, *, target: str = "cpu"
+        self,
+        optimiser: Optimiser = USUAL,
+        batch: int = BATCH,
+        *,
+        target: str = "cpu",
+        products: str = "own",
     ) -> tuple[Variant, Derivation]:
         """Return what is compiled for a step; see `inspect`."""
-        variant, _, derivation = update_derivation(*self._bound(optimiser, batch, target))
+        variant, _, derivation = update_derivation(*self._bound(optimiser, batch, target, products))
         return variant, derivation
 
     def _bound(
-        self, optimiser: Optimiser, batch: int, target: str
+        self, optimiser: Optimiser, batch: int, target: str, products: str
     ) -> tuple[Differentiated[..., Any], tuple[Any, ...], dict[str, Any], tuple[str, ...]]:
         network = self._network
         slots = slots_of(network.parameters, optimiser)
         arguments = arguments_of(network, slots, *batch_of(network, batch))
-        return network.step_function(optimiser).with_options(target=target), tuple(arguments), {}, UPDATED
+        function = network.step_function(optimiser).with_options(target=target, products=products)
+        return function, tuple(arguments), {}, UPDATED

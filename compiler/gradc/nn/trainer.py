@@ -21,25 +21,28 @@ from gradc.nn.host_memory import HostMemory
 from gradc.nn.optimisers import Optimiser
 from gradc.nn.place import Bound, Place
 from gradc.nn.step import Trained
+from gradc.pipeline import Options
 
 PLACES: dict[str, type[Place]] = {"cpu": HostMemory, "cuda": DeviceMemory}
 
 
-def require_place(target: str) -> None:
-    """Refuse a target that trains nothing, or nothing on this machine.
+def require_place(target: str, products: str = "own") -> Options:
+    """Refuse a target that trains nothing, or nothing on this machine; return how steps are compiled.
 
     Raises
     ------
     ArgumentError
-        There is no such target, or steps are not compiled for it.
+        There is no such target, or steps are not compiled for it; or nobody multiplies matrices so there.
     DeviceError
-        There is no GPU, or no package or driver for it.
+        There is no GPU, or no package or driver for it, or no library for `products`.
     """
     if target not in PLACES:
         raise ArgumentError(
             f"target={target!r} trains no network", do=f"give one of {', '.join(map(repr, PLACES))}"
         )
-    PLACES[target].require()
+    options = Options(target=target, products=products)
+    PLACES[target].require(options)
+    return options
 
 
 class Trainable(Trained, Protocol):
@@ -91,6 +94,8 @@ class Training:
         Where steps run.  On a GPU everything that they read and write stays in its memory; the network's own arrays
         are copied there where an epoch begins and back where it ends, and the loss of a step is known when the
         processor has waited for it: see `report`.
+    products : {"own", "cublas"}
+        Who multiplies matrices in steps on a GPU: see `gradc.differentiate`.
 
     Attributes
     ----------
@@ -107,7 +112,7 @@ class Training:
     ArgumentError, ShapeError, GradcError
         Data do not fit the network or its loss: nothing has been compiled or changed then.
     DeviceError
-        There is no GPU, or no package or driver for it: nothing has been compiled or changed then.
+        There is no GPU, or no package, driver or library for it: nothing has been compiled or changed then.
     """
 
     def __init__(
@@ -120,11 +125,12 @@ class Training:
         batch: int = 64,
         seed: int = 0,
         target: str = "cpu",
+        products: str = "own",
     ) -> None:
-        require_place(target)
+        options = require_place(target, products)
         self.network = network
         self.optimiser = optimiser
-        self.target = target
+        self.target, self.products = target, products
         self.report: int | None = None
         self.x, self.y = network.data_of(x, y)
         count = len(self.x)
@@ -137,7 +143,7 @@ class Training:
         self.steps = 0
         self._generator = np.random.default_rng(seed)
         self._seed = seed
-        self._place = PLACES[target](network, optimiser, self.x, self.y)
+        self._place = PLACES[target](network, optimiser, self.x, self.y, options)
         self._bound: dict[int, Bound] = {}
         self._best: Best | None = None
         self._underway = False
@@ -391,6 +397,7 @@ class Training:
             "loss": files.described(network.loss),
             "regulariser": files.described(network.regulariser),
             **({} if self.target == "cpu" else {"target": self.target}),  # another one rounds otherwise
+            **({} if self.products == "own" else {"products": self.products}),
             **layers,
         }
 

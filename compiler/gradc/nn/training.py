@@ -35,13 +35,14 @@ def fit(
     resume: bool = False,
     progress: bool = True,
     target: str = "cpu",
+    products: str = "own",
     report: int | None = None,
 ) -> History:
     """Train a network.
 
     Parameters
     ----------
-    network, x, y, optimiser, batch, seed, target
+    network, x, y, optimiser, batch, seed, target, products
         See `Training`.  With ``target="cuda"`` validation data are looked at on the processor.
     epochs : int
         Of the whole training, those of a checkpoint included.
@@ -77,7 +78,7 @@ def fit(
     IndexError
         A label is out of range; on a GPU it is found at the next report.
     DeviceError
-        There is no GPU, or no package or driver for it: nothing has been compiled or changed then.
+        There is no GPU, or no package, driver or library for it: nothing has been compiled or changed then.
     InputRefused
         The checkpoint cannot be read or written.
     LossNotFinite
@@ -92,7 +93,7 @@ def fit(
         raise ArgumentError(
             f"report={report!r} is no number of steps", do="give a positive whole number, or None"
         )
-    training = Training(network, optimiser, x, y, batch=batch, seed=seed, target=target)
+    training = Training(network, optimiser, x, y, batch=batch, seed=seed, target=target, products=products)
     if validation is not None:
         validation = network.data_of(*validation)
     if resume and checkpoint is not None:

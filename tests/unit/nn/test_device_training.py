@@ -83,6 +83,21 @@ def test_other_targets_are_refused(target: str, monkeypatch: pytest.MonkeyPatch)
     assert unchanged(found)
 
 
+@pytest.mark.parametrize(
+    ("products", "what"), [("cublas", "products='cublas' is for GPUs"), ("blas", "nobody called 'blas'")]
+)
+def test_other_products_are_refused(products: str, what: str, monkeypatch: pytest.MonkeyPatch):
+    forbid_compiling(monkeypatch)
+    found = network()
+    with pytest.raises(ArgumentError, match=what):
+        found.fit(X, Y, optimiser=nn.Adam(), products=products)
+    with pytest.raises(ArgumentError, match=what):
+        found.step.inspect(products=products)
+    with pytest.raises(ArgumentError, match=what):
+        plan(found, products=products)
+    assert unchanged(found)
+
+
 @pytest.mark.parametrize("report", [0, -1, 2.5, True])
 def test_a_report_is_a_number_of_steps(report: Any):
     with pytest.raises(ArgumentError, match=r"report=\S+ is no number of steps"):
