@@ -8,7 +8,19 @@ from typing import Annotated
 import typer
 
 from gradc.cli.app import app, examples, quietly, request_of, verbs
-from gradc.command.parameters import At, Capability, Expr, InputFile, Json, Of, Seed, Shape, Spec, Target
+from gradc.command.parameters import (
+    At,
+    Capability,
+    Expr,
+    InputFile,
+    Json,
+    Of,
+    Products,
+    Seed,
+    Shape,
+    Spec,
+    Target,
+)
 from gradc.command.request import Answer, Writing
 from gradc.errors import InputRefused
 
@@ -27,6 +39,7 @@ def grad(
     inputs: InputFile = None,
     seed: Seed = 0,
     target: Target = "cpu",
+    products: Products = "own",
     json: Json = False,
 ) -> Answer:
     """Print value and gradient, and both on every gate.
@@ -34,7 +47,16 @@ def grad(
     Scalar programs are drawn as a circuit, array programs as a table of shapes and ranges. The gates are
     those of the program as written; gates that a stable form replaces are marked.
     """
-    request = request_of(spec=spec, expr=expr, at=at, shape=shape, inputs=inputs, seed=seed, target=target)
+    request = request_of(
+        spec=spec,
+        expr=expr,
+        at=at,
+        shape=shape,
+        inputs=inputs,
+        seed=seed,
+        target=target,
+        products=products,
+    )
     return quietly(lambda: verbs().grad(request, json))
 
 
@@ -53,6 +75,7 @@ def check(
     inputs: InputFile = None,
     seed: Seed = 0,
     target: Target = "cpu",
+    products: Products = "own",
     json: Json = False,
 ) -> Answer:
     """Compare the gradient with numerical differences.
@@ -61,7 +84,16 @@ def check(
     agree, 1: the gradient is wrong, 3: inconclusive. Arguments without a value are drawn at random: the
     variables of a formula, and arguments annotated like `x: f64["N", 3]`.
     """
-    request = request_of(spec=spec, expr=expr, at=at, shape=shape, inputs=inputs, seed=seed, target=target)
+    request = request_of(
+        spec=spec,
+        expr=expr,
+        at=at,
+        shape=shape,
+        inputs=inputs,
+        seed=seed,
+        target=target,
+        products=products,
+    )
     return quietly(lambda: verbs().check(request, json))
 
 
@@ -154,6 +186,7 @@ def inspect(
     inputs: InputFile = None,
     seed: Seed = 0,
     target: Target = "cpu",
+    products: Products = "own",
     json: Json = False,
 ) -> Answer:
     """Print or draw one stage of the compilation.
@@ -161,7 +194,16 @@ def inspect(
     Without -o a graph is printed in Graphviz's language. With --target cuda the schedule ends with the launch plan, and
     no GPU is needed.
     """
-    request = request_of(spec=spec, expr=expr, at=at, shape=shape, inputs=inputs, seed=seed, target=target)
+    request = request_of(
+        spec=spec,
+        expr=expr,
+        at=at,
+        shape=shape,
+        inputs=inputs,
+        seed=seed,
+        target=target,
+        products=products,
+    )
 
     def verb() -> Answer:
         from gradc.command import inspection  # noqa: PLC0415
@@ -244,6 +286,7 @@ def compile_(
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Write to a directory that is not ours.")] = False,
     target: Target = "cpu",
+    products: Products = "own",
     capability: Capability = None,
     json: Json = False,
 ) -> Answer:
@@ -253,7 +296,16 @@ def compile_(
     file the usual kernel is its prediction, with its weights; sizes are fixed but for the batch. With --target cuda
     the PTX of every launch is written too; no GPU is needed for that.
     """
-    request = request_of(spec=spec, expr=expr, at=at, shape=shape, inputs=inputs, seed=seed, target=target)
+    request = request_of(
+        spec=spec,
+        expr=expr,
+        at=at,
+        shape=shape,
+        inputs=inputs,
+        seed=seed,
+        target=target,
+        products=products,
+    )
 
     def verb() -> Answer:
         from gradc.command import compilation  # noqa: PLC0415

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from gradc.cli.app import app, examples, quietly
-from gradc.command.parameters import Json
+from gradc.command.parameters import Json, Products
 from gradc.command.request import Answer
 
 NetworkFile = Annotated[Path, typer.Argument(metavar="NET", help="A network file: net.toml.")]
@@ -81,6 +81,7 @@ def train(
     target: Annotated[
         str, typer.Option("--target", metavar="NAME", help="Where steps run: cpu, or cuda for a GPU.")
     ] = "cpu",
+    products: Products = "own",
     json: Json = False,
 ) -> Answer:
     """Train a network file on data.
@@ -94,7 +95,9 @@ def train(
     def verb() -> Answer:
         from gradc.command import train as training  # noqa: PLC0415  (as all verbs: help waits for none of it)
 
-        course = training.Course(data, out, epochs, batch, seed, patience, resume, plots, force, target)
+        course = training.Course(
+            data, out, epochs, batch, seed, patience, resume, plots, force, target, products
+        )
         return training.train(network, course, json)
 
     return quietly(verb)

@@ -14,11 +14,11 @@ from gradc.command import export, networks
 from gradc.command.documents import to_json
 from gradc.command.export_device import capabilities_of
 from gradc.command.request import Answer, Request, Writing
-from gradc.command.run import COMPILED, one_of, prepared
+from gradc.command.run import COMPILED, one_of, options_of, prepared
 from gradc.errors import InputRefused
 from gradc.explain.kernels.ptx import Capability
 from gradc.explain.timings import Timings, timings
-from gradc.pipeline import DERIVATIONS, Derivation
+from gradc.pipeline import DERIVATIONS, Derivation, Options
 from gradc_runtime import backends
 
 USUAL, OF_NETWORKS = "value_and_grad", "predict"  # where --of says nothing
@@ -39,10 +39,10 @@ def compile_to(request: Request, of: str, out: Path, writing: Writing, as_json: 
     is_network = networks.is_network(request.spec)
     of = of or (OF_NETWORKS if is_network else USUAL)
     one_of("--of", of, networks.DERIVED if is_network else tuple(DERIVATIONS))
-    one_of("--target", request.target, COMPILED)
+    options = options_of(request, COMPILED)
     capabilities = _capabilities(request, writing)
     export.require_writable(out, force=writing.force)
-    chosen = _of_network(request, of) if is_network else _of_function(request, of)
+    chosen = _of_network(request, options, of) if is_network else _of_function(request, of)
     stages = chosen.variant.compiled(chosen.derivation)
     written = export.write(
         stages,
@@ -76,8 +76,8 @@ def _of_function(request: Request, of: str) -> _Chosen:
     return _Chosen(variant, derivation, time.perf_counter() - begin, {})
 
 
-def _of_network(request: Request, of: str) -> _Chosen:
-    spec = networks.NetworkSpec.of(request)
+def _of_network(request: Request, options: Options, of: str) -> _Chosen:
+    spec = networks.NetworkSpec.of(request, options)
     begin = time.perf_counter()
     variant, derivation = spec.derivation(of)
     seconds = time.perf_counter() - begin

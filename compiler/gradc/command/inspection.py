@@ -11,7 +11,7 @@ from gradc.command import networks
 from gradc.command.documents import to_json
 from gradc.command.export_device import capabilities_of
 from gradc.command.request import Answer, Request
-from gradc.command.run import COMPILED, one_of, prepared, verdict_code
+from gradc.command.run import COMPILED, one_of, options_of, prepared, verdict_code
 from gradc.errors import InputRefused
 from gradc.explain.drawing.image import require_format
 from gradc.explain.files import write_whole
@@ -19,7 +19,7 @@ from gradc.explain.graph.draw import SHOWN
 from gradc.explain.graph.picture import FORMATS, VIEWS
 from gradc.explain.inspection import STAGES, Inspection
 from gradc.explain.kernels.launch_plan import document
-from gradc.pipeline import DERIVATIONS, TARGETS
+from gradc.pipeline import DERIVATIONS, TARGETS, Options
 
 USUAL = "value_and_grad"  # where --of says nothing
 WITH_CAPABILITY, WITH_BANDWIDTH = ("ptx", "resources"), ("launches", "schedule")
@@ -55,12 +55,12 @@ def inspect(request: Request, view: View, as_json: bool) -> Answer:
     one_of("--stage", view.stage, STAGES)
     one_of("--by", view.by, VIEWS)
     one_of("--show", view.shown, SHOWN)
-    one_of("--target", request.target, COMPILED)
+    options = options_of(request, COMPILED)
     is_graph = view.stage == "graph"
     if is_graph and view.out is not None:
         require_format(view.out, FORMATS)
     _require_device_options(request, view)
-    subject = _network(request) if networks.is_network(request.spec) else _function(request)
+    subject = _network(request, options) if networks.is_network(request.spec) else _function(request)
     of = view.of or subject.usual
     one_of("--of", of, subject.derivations)
     inspection = subject.inspect(of, True)
@@ -110,8 +110,8 @@ def _function(request: Request) -> Subject:
     return Subject(tuple(DERIVATIONS), USUAL, stages, found.note())
 
 
-def _network(request: Request) -> Subject:
-    found = networks.NetworkSpec.of(request)
+def _network(request: Request, options: Options) -> Subject:
+    found = networks.NetworkSpec.of(request, options)
     usual = USUAL if request.target == "cuda" else networks.DERIVED[0]
     return Subject(networks.DERIVED, usual, found.inspect, found.inputs().note())
 

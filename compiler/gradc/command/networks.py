@@ -22,7 +22,7 @@ from gradc.nn.drawn import drawn
 from gradc.nn.files.network_file import NetworkFile
 from gradc.nn.memory import available_memory
 from gradc.nn.network import Network
-from gradc.pipeline import DERIVATIONS, Derivation
+from gradc.pipeline import DERIVATIONS, Derivation, Options
 
 SUFFIX = ".toml"
 EXAMPLES = 8  # that a gradient check draws
@@ -43,10 +43,10 @@ class NetworkSpec:
     y: np.ndarray
     seed: int
     is_drawn: bool
-    target: str = "cpu"
+    options: Options
 
     @classmethod
-    def of(cls, request: Request, examples: int | None = None) -> NetworkSpec:
+    def of(cls, request: Request, options: Options, examples: int | None = None) -> NetworkSpec:
         """Read the file; examples are those of ``--inputs``, or drawn.
 
         Raises
@@ -65,7 +65,12 @@ class NetworkSpec:
         else:
             found = arrays_of(request.inputs, "--inputs", network)
             x, y = network.data_of(found["x"][:count], found["y"][:count])
-        return cls(file, x, y, request.seed, is_drawn=request.inputs is None, target=request.target)
+        return cls(file, x, y, request.seed, is_drawn=request.inputs is None, options=options)
+
+    @property
+    def _where(self) -> dict[str, str]:
+        """What functions are compiled for, and who multiplies matrices there."""
+        return {"target": self.options.target, "products": self.options.products}
 
     @cached_property
     def loss(self) -> Differentiated[..., Any]:
@@ -75,7 +80,7 @@ class NetworkSpec:
         def loss(parameters: Any, statistics: Any, x: Any, y: Any, key: Any) -> Any:
             return network.objective(parameters, statistics, x, y, key)[0]
 
-        return differentiate(loss, wrt="parameters", target=self.target)
+        return differentiate(loss, wrt="parameters", **self._where)
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -101,7 +106,7 @@ class NetworkSpec:
         if of in ("step", "predict") and not stabilise:
             raise InputRefused(f"--of {of} has stable forms only", do="add --of value_and_grad")
         if of == "step":
-            return network.step.inspect(self.file.training.optimiser, len(self.x), target=self.target)
+            return network.step.inspect(self.file.training.optimiser, len(self.x), **self._where)
         if of == "predict":
             return self._prediction.inspect("value")
         return self.loss.with_options(stabilise=stabilise).at(**self.arguments).inspect(of)
@@ -109,7 +114,7 @@ class NetworkSpec:
     def derivation(self, of: str) -> tuple[Variant, Derivation]:
         """Return what is compiled for a derivation."""
         if of == "step":
-            if self.target == "cuda":
+            if self.options.target == "cuda":
                 raise InputRefused(
                     "a training step is written for the processor alone",
                     where="--of step --target cuda",
@@ -128,7 +133,7 @@ class NetworkSpec:
     @property
     def _prediction(self) -> At:
         network = self.file.network
-        function = network.prediction_function.with_options(target=self.target)
+        function = network.prediction_function.with_options(**self._where)
         return function.at(network.parameters, network.statistics, self.x)
 
 

@@ -35,6 +35,14 @@ Target = Annotated[
         help="cpu: compiled by Numba; cuda: kernels of a GPU; interpret: slow, needs no compiler.",
     ),
 ]
+Products = Annotated[
+    str,
+    typer.Option(
+        "--products",
+        metavar="NAME",
+        help="With --target cuda: who multiplies matrices, own kernels or cublas, NVIDIA's library.",
+    ),
+]
 Capability = Annotated[
     list[str] | None,
     typer.Option(

@@ -17,6 +17,7 @@ class Request:
     inputs: Path | None
     seed: int
     target: str
+    products: str = "own"
 
 
 @dataclass(frozen=True, slots=True)

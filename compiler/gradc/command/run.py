@@ -23,7 +23,7 @@ from gradc.command.request import Answer, Request
 from gradc.errors import InputRefused
 from gradc.explain.gates import Gate, gates, show_circuit, show_table
 from gradc.ir.index.nodes import Program
-from gradc.pipeline import TARGETS, VERSION, Options
+from gradc.pipeline import PRODUCTS, TARGETS, VERSION, Options
 from gradc_runtime import backends, cache, cuda_devices, store
 from gradc_runtime.gradcheck import Report, check_gradient
 
@@ -40,12 +40,32 @@ def prepared(
 
     `draw` allows to draw the variables of an expression; `examples` is how many a network gets, None for a batch.
     """
-    one_of("--target", request.target, TARGETS)
+    options = options_of(request)
     if networks.is_network(request.spec):
-        found = networks.NetworkSpec.of(request, examples)
-        return found.loss.with_options(target=request.target), found.inputs()
-    function = spec.load(request.spec, request.expr, Options(target=request.target))
+        found = networks.NetworkSpec.of(request, options, examples)
+        return found.loss, found.inputs()
+    function = spec.load(request.spec, request.expr, options)
     return function, gather(Function(function), request, scalars=draw and request.expr is not None)
+
+
+def options_of(request: Request, targets: tuple[str, ...] = TARGETS) -> Options:
+    """Return how to compile.
+
+    Raises
+    ------
+    InputRefused
+        There is no such target among `targets`, or nobody multiplies matrices so there.
+    """
+    one_of("--target", request.target, targets)
+    require_products(request.target, request.products)
+    return Options(target=request.target, products=request.products)
+
+
+def require_products(target: str, products: str) -> None:
+    """Refuse a library of matrix products that there is not, or not for a target."""
+    one_of("--products", products, PRODUCTS)
+    if products != "own" and target != "cuda":
+        raise InputRefused(f"--products {products} is for kernels of a GPU", do="add --target cuda")
 
 
 def one_of(option: str, value: str, known: tuple[str, ...]) -> None:
@@ -94,6 +114,7 @@ def check(request: Request, as_json: bool) -> Answer:
 
 def _check_exported(request: Request, as_json: bool) -> Answer:
     """Check a kernel in a folder of its own: without its program, by differences alone."""
+    options_of(request)
     kernel = exported.load(Path(request.spec or ""), spec.module_of_file)
     found = gather(kernel, request, scalars=True)
     arguments = exported.arguments_of(kernel, found.arguments)

@@ -49,10 +49,14 @@ def load(spec: str | None, expression: str | None, options: Options) -> Differen
 
 def _as_differentiated(found: Any, spec: str, options: Options) -> Differentiated[..., Any]:
     if isinstance(found, Differentiated):
-        return found if found.options.target == options.target else found.with_options(target=options.target)
+        chosen = {"target": options.target, "products": options.products}
+        same = all(getattr(found.options, name) == value for name, value in chosen.items())
+        return found if same else found.with_options(**chosen)
     plain = inspect.unwrap(getattr(found, "py_func", found))  # of Numba; of functools.cache and wraps
     if inspect.isfunction(plain) or inspect.ismethod(plain):
-        return differentiate(plain, target=options.target, stabilise=options.stabilise)
+        return differentiate(
+            plain, target=options.target, products=options.products, stabilise=options.stabilise
+        )
     raise InputRefused(
         f"{named(spec)} is no function",
         why=f"its type is {named(type(found).__name__)}",

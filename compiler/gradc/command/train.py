@@ -16,6 +16,7 @@ from gradc.command.documents import named, to_json
 from gradc.command.failures import INTERRUPTED as INTERRUPTED_CODE
 from gradc.command.networks import arrays_of
 from gradc.command.request import Answer
+from gradc.command.run import require_products
 from gradc.errors import ArgumentError, InputRefused
 from gradc.explain.figures import columns
 from gradc.explain.files import write_whole
@@ -56,6 +57,7 @@ class Course:
     plots: bool
     force: bool
     target: str = "cpu"
+    products: str = "own"
 
 
 def train(spec: Path, course: Course, as_json: bool) -> Answer:
@@ -84,14 +86,15 @@ def train(spec: Path, course: Course, as_json: bool) -> Answer:
     LossNotFinite
         The loss became NaN or infinite: the folder has the checkpoint before.
     """
-    require_place(course.target)
+    require_products(course.target, course.products)
+    require_place(course.target, course.products)
     file = NetworkFile.read(spec)
     network, recipe = file.network, _recipe(file.training, course)
     arrays = arrays_of(course.data, "--data", network)
     (x, y), validation = _parts(network, arrays, recipe)
     _require_folder(course)
-    planned = plan(network, recipe.optimiser, recipe.batch, examples=(x, y), target=course.target)
-    print(planned, file=sys.stderr)
+    where = {"target": course.target, "products": course.products}
+    print(plan(network, recipe.optimiser, recipe.batch, examples=(x, y), **where), file=sys.stderr)
     course.out.mkdir(parents=True, exist_ok=True)
     # Nothing but its checkpoint is written to the folder before an epoch has ended: what may still be refused, by the
     # checkpoint of another training for one, leaves it as it was.
@@ -108,7 +111,7 @@ def train(spec: Path, course: Course, as_json: bool) -> Answer:
         checkpoint=course.out / CHECKPOINT,
         checkpoint_seconds=SECONDS,
         resume=course.resume,
-        target=course.target,
+        **where,
         callbacks=[noted, *([] if sys.stderr.isatty() else [_Lines(recipe.epochs)])],
     )
     network.save(course.out / WEIGHTS)
