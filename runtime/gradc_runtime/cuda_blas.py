@@ -35,7 +35,10 @@ MOST_IDLE = 16  # handles kept, which have memory of the device
 
 
 class BlasMissing(CudaError):
-    """There is no cuBLAS to call.  Fix: ``pip install 'gradc[cublas]'``, or compile with ``products="own"``."""
+    """There is no cuBLAS to call.  Fix: ``pip install 'gradc[cublas]'``, or compile with ``products="own"``.
+
+    For kernels without gradc, `gradc_runtime.cuda_errors.CUBLAS` names the packages.
+    """
 
 
 class BlasRefused(CudaError):
@@ -134,10 +137,11 @@ def _library() -> Any:
 
 
 def _missing(what: str, error: Exception) -> BlasMissing:
+    packages = f"'gradc[cublas]', where gradc is not: {cuda_errors.CUBLAS}"
     return BlasMissing(
         f"products by cuBLAS need {what}",
         why=str(error).partition("\n")[0],
-        do="""pip install 'gradc[cublas]', or compile with products="own\"""",
+        do=f'pip install {packages}; or compile with products="own"',
     )
 
 

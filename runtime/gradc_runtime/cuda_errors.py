@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+CUBLAS = (
+    "nvmath-python 'cuda-toolkit[cublas]==13.*'"  # packages that products by cuBLAS need, as pip takes them
+)
+
 
 class CudaError(RuntimeError):
     """Base of the errors of this target.

@@ -23,11 +23,13 @@ from gradc.explain.kernels.ptx import (
 from gradc.ir.stages import Stages
 from gradc.pipeline import VERSION
 from gradc_runtime.artifact import KernelArtifact
+from gradc_runtime.cuda_errors import CUBLAS
 
 GUIDE = "USAGE.md"
 FOLDER = "ptx"
 ROOTS = ("artifact", "cuda_run")  # of the runtime, beside what the kernel's module imports
 OURS = re.compile(rf"{re.escape(GUIDE)}|{FOLDER}/[A-Za-z]\w*\.sm_\d+\.ptx")
+LIBRARY = "cuda_blas.py"  # of the runtime, where it calls NVIDIA's library
 NEEDS = "numpy scipy numba 'numba-cuda[cu13]'"
 
 
@@ -86,6 +88,11 @@ def runtime_modules(source: str) -> tuple[str, ...]:
     return tuple(sorted((*found, "__init__.py")))
 
 
+def _by_library(artifact: KernelArtifact) -> bool:
+    """Whether a kernel calls NVIDIA's library."""
+    return LIBRARY in runtime_modules(artifact.source)
+
+
 def _named(source: str) -> Iterator[str]:
     """The modules of the runtime that a text imports; what it imports late stands in it as a string."""
     for node in ast.walk(ast.parse(source)):
@@ -137,9 +144,12 @@ class _Names:
 def package(artifact: KernelArtifact, contract: str, more: str) -> str:
     """Write the package's ``__init__``: the kernel as a function, with an installed runtime or the bundled one."""
     names = _Names(tuple(name for name, _, _ in artifact.parameters))
+    needs = "NumPy, SciPy, Numba" + (
+        ", numba-cuda and cuBLAS" if _by_library(artifact) else " and numba-cuda"
+    )
     given = ", ".join((*names.given, names.keywords))
     passed = f"({', '.join(names.given)}{',' if len(names.given) == 1 else ''})"
-    return f'''"""A CUDA kernel written by gradc {VERSION}; needs NumPy, SciPy, Numba and numba-cuda. See {GUIDE}."""
+    return f'''"""A CUDA kernel written by gradc {VERSION}; needs {needs}. See {GUIDE}."""
 
 import importlib.util as _util
 import json as _json
@@ -207,13 +217,19 @@ def _guide(stages: Stages, artifact: KernelArtifact, chosen: Sequence[Capability
     first, *_ = stages.kernel.header or (artifact.name,)
     parts = (
         f"# {artifact.name}\n\n{first} Written by gradc {VERSION} for CUDA.",
-        f"    pip install {NEEDS}\n\n{usage}",
+        f"    pip install {NEEDS}{f' {CUBLAS}' * _by_library(artifact)}\n\n{usage}",
         _calls(artifact),
         "## Arguments and results\n\n" + _table(("argument", "dtype", "axes"), artifact.parameters),
         _table(("result", "dtype", "axes"), artifact.results),
-        _launches(stages, chosen),
+        _launches(stages, artifact, chosen),
     )
     return "\n\n".join(parts) + "\n"
+
+
+_WITHOUT_GPU = """\
+* Without a GPU, `NUMBA_ENABLE_CUDASIM=1 python ...` runs the same kernels slowly, for trying them on small arrays."""
+_WITH_LIBRARY = """\
+* NVIDIA's cuBLAS multiplies matrices. Where it is not installed, a call says how to; Numba's simulator has none."""
 
 
 def _calls(artifact: KernelArtifact) -> str:
@@ -224,7 +240,7 @@ def _calls(artifact: KernelArtifact) -> str:
   does.
 * `stream=` queues the work in a stream, `device=` chooses a device: `{artifact.name}(..., stream=stream)`.
 * Sizes are free; dtypes and numbers of axes are those below. What does not fit raises ValueError or TypeError.
-* Without a GPU, `NUMBA_ENABLE_CUDASIM=1 python ...` runs the same kernels slowly, for trying them on small arrays."""
+{_WITH_LIBRARY if _by_library(artifact) else _WITHOUT_GPU}"""
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -232,7 +248,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
 
 
-def _launches(stages: Stages, chosen: Sequence[Capability]) -> str:
+def _launches(stages: Stages, artifact: KernelArtifact, chosen: Sequence[Capability]) -> str:
     """What the PTX files are: grids, and what the parameters of an entry stand for."""
     formulas = grids(stages)
     rows = [
@@ -246,11 +262,9 @@ def _launches(stages: Stages, chosen: Sequence[Capability]) -> str:
     ]
     kinds = ", ".join(architecture(capability) for capability in chosen)
     called = library_calls(stages)
-    others = (
-        f"\n\nThe kernels of {', '.join(called)} are the runtime's, and not among these files."
-        if called
-        else ""
-    )
+    absent = [f"The kernels of {', '.join(called)} are the runtime's"] if called else []
+    absent += ["Products of matrices are NVIDIA's cuBLAS"] if _by_library(artifact) else []
+    others = "".join(f"\n\n{what}, and not among these files." for what in absent)
     return f"""\
 ## Launches and PTX
 

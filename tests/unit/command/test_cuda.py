@@ -4,12 +4,11 @@ import json
 import math
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from unittest import mock
 
 import pytest
+from tests.unit.command.alone import ALONE, child, in_simulator
 from tests.unit.command.support import clean_imports, gradc
 
 from gradc.command import export_device
@@ -37,31 +36,6 @@ epochs = 1
 batch = 3
 """
 
-# As on a machine without gradc: what is imported comes out of the package.
-ALONE = """
-import sys
-from importlib.machinery import PathFinder
-from pathlib import Path
-
-INSTALLED = [place for place in sys.path if (Path(place) / "gradc_runtime").is_dir()]  # NumPy may be there as well
-
-class Blocked:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in ("gradc", "sympy", "optree"):
-            raise ImportError(f"{name} is blocked here")
-
-class Elsewhere:
-    find_distributions = staticmethod(PathFinder.find_distributions)
-
-    def find_spec(self, name, path=None, target=None):
-        if name == "gradc_runtime":
-            path = [place for place in sys.path if place not in INSTALLED]
-        return PathFinder.find_spec(name, path, target)
-
-others = [finder for finder in sys.meta_path if finder is not PathFinder]
-sys.meta_path[:] = [Blocked(), *others, Elsewhere()]
-"""
-
 
 @pytest.fixture
 def function(tmp_path: Path) -> str:
@@ -72,17 +46,6 @@ def function(tmp_path: Path) -> str:
 
 def files(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-
-
-def child(environment: dict[str, str], program: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", program]
-    return subprocess.run(
-        command, env={**environment, **variables}, capture_output=True, text=True, check=False
-    )
-
-
-def in_simulator(environment: dict[str, str], program: str) -> subprocess.CompletedProcess[str]:
-    return child(environment, program, NUMBA_ENABLE_CUDASIM="1")
 
 
 # --- inspect ------------------------------------------------------------------------------------------------

@@ -1,13 +1,18 @@
 """``--products``: who multiplies matrices of a kernel for a GPU, without a GPU and without the library."""
 
+import shlex
+import tomllib
 from pathlib import Path
 
 import pytest
+from tests.unit.command.alone import ALONE, in_simulator
 from tests.unit.command.support import clean_imports, gradc
 
 from gradc.nn.files.network_file import NetworkFile
+from gradc_runtime import cuda_errors
 
 pytest.importorskip("numba_cuda", reason="pip install gradc[cuda]")
+from gradc_runtime import cuda_backend
 
 BY_LIBRARY = ("--target", "cuda", "--products", "cublas")
 FUNCTION = "def product(x, w):\n    return ((x @ w) ** 2).sum()\n"
@@ -119,3 +124,86 @@ def test_the_library_is_not_for_the_interpreter_and_not_for_written_kernels(func
 def test_verbs_without_kernels_of_a_gpu_have_no_such_option(verb: str):
     ran = gradc(verb, "--products", "own")
     assert (ran.code, "No such option" in ran.err) == (2, True)
+
+
+# --- compile ------------------------------------------------------------------------------------------------
+
+STAND_IN = Path(__file__).parents[2] / "cuda" / "blas_stand_in.py"
+# The folder alone, in the simulator: first without the library, then with the stand-in for it.
+WITHOUT = """
+import numpy as np
+from device import product_value_and_grad
+from gradc_runtime import cuda_blas
+assert Path(cuda_blas.__file__).is_relative_to(FOLDER), cuda_blas.__file__
+cuda_blas.SIMULATED, cuda_blas._address = False, id
+sys.modules["nvmath.bindings.cublas"] = None
+rng = np.random.default_rng(3)
+x, w = rng.normal(size=(3, 4)), rng.normal(size=(4, 2))
+try:
+    product_value_and_grad(x, w)
+except cuda_blas.BlasMissing as error:
+    print(error)
+"""
+WITH = """
+import importlib
+import runpy
+importlib.reload(cuda_blas)
+library = runpy.run_path(STAND_IN)["StandIn"]()
+cuda_blas._library = lambda: library
+sys.modules.pop("device")
+from device import product_value_and_grad
+value, (x_bar, w_bar) = product_value_and_grad(x, w)
+made = x @ w
+np.testing.assert_allclose(value, (made**2).sum(), rtol=1e-12)
+np.testing.assert_allclose(x_bar, 2 * made @ w.T, rtol=1e-11)
+np.testing.assert_allclose(w_bar, 2 * x.T @ made, rtol=1e-11)
+print(library.calls, [name for name in ("gradc", "sympy", "optree") if name in sys.modules])
+"""
+
+
+@pytest.mark.skipif(cuda_backend.SIMULATED, reason="NUMBA_ENABLE_CUDASIM is set")
+def test_a_folder_brings_what_calls_the_library_and_says_what_to_install(
+    function: str, tmp_path: Path, environment: dict[str, str]
+):
+    out = tmp_path / "device"
+    with clean_imports():
+        ran = gradc("compile", function, *SHAPES, *BY_LIBRARY, "-o", str(out))
+    assert ran.code == 0, ran.err
+    names = {path.name for path in (out / "runtime" / "gradc_runtime").iterdir()}
+    assert {"cuda_blas.py", "matrix_products.py"} <= names
+    guide = (out / "USAGE.md").read_text()
+    assert f"    pip install numpy scipy numba 'numba-cuda[cu13]' {cuda_errors.CUBLAS}\n" in guide
+    assert "Products of matrices are NVIDIA's cuBLAS, and not among these files." in guide
+    assert "NUMBA_ENABLE_CUDASIM" not in guide  # which has no cuBLAS
+    assert "numba-cuda and cuBLAS" in (out / "__init__.py").read_text().splitlines()[0]
+    places = f"FOLDER, STAND_IN = {str(out)!r}, {str(STAND_IN)!r}\nsys.path.insert(0, {str(tmp_path)!r})\n"
+    alone = {name: value for name, value in environment.items() if name != "PYTHONPATH"}
+    child = in_simulator(alone, f"{ALONE}\n{places}{WITHOUT}{WITH}")
+    assert child.returncode == 0, child.stderr
+    *message, calls = child.stdout.splitlines()
+    assert message[0] == "products by cuBLAS need nvmath-python"
+    assert cuda_errors.CUBLAS in message[2]
+    assert calls == "['dgemm', 'dgemm', 'dgemm'] []"
+
+
+@pytest.mark.skipif(cuda_backend.SIMULATED, reason="NUMBA_ENABLE_CUDASIM is set")
+@pytest.mark.parametrize(("products", "text"), [("own", "x @ w"), ("cublas", "x + 0 * w.sum()")])
+def test_a_folder_without_calls_of_the_library_needs_none_of_it(products: str, text: str, tmp_path: Path):
+    spec = written(tmp_path / "model.py", f"def f(x, w):\n    return (({text}) ** 2).sum()\n") + ":f"
+    with clean_imports():
+        ran = gradc(
+            *("compile", spec, *SHAPES, "--target", "cuda", "--products", products),
+            *("-o", str(tmp_path / "device")),
+        )
+    assert ran.code == 0, ran.err
+    texts = [(tmp_path / "device" / name).read_text() for name in ("USAGE.md", "__init__.py")]
+    assert not [text for text in texts if "cuBLAS" in text or "nvmath" in text]
+    assert not list((tmp_path / "device" / "runtime" / "gradc_runtime").glob("cuda_blas*"))
+
+
+def test_the_packages_are_those_of_the_extra():
+    extras = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]
+    own, *others = extras["optional-dependencies"]["cublas"]
+    assert own == "gradc[cuda]"
+    found = {package.partition("=")[0].rstrip(">") for package in others}
+    assert found == {package.partition("=")[0] for package in shlex.split(cuda_errors.CUBLAS)}
