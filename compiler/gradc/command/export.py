@@ -209,6 +209,7 @@ def _contract_of(stages: Stages, derivation: Derivation, artifact: KernelArtifac
         "parameters": [list(parameter) for parameter in artifact.parameters],
         "extents": extents,
         "results": [list(result) for result in artifact.results],
+        "written": list(artifact.written),
     }
 
 
@@ -290,7 +291,8 @@ from gradc_runtime.numba_backend import compile_kernel, load
 
 _CONTRACT = json.loads((_HERE / "{MARK}").read_text())
 _PARTS = [tuple(map(tuple, _CONTRACT[part])) for part in ("parameters", "results")]
+_SOURCE = (_HERE / "{function}.py").read_text()
 {function} = compile_kernel(
-    load(KernelArtifact("{function}", (_HERE / "{function}.py").read_text(), *_PARTS))
+    load(KernelArtifact("{function}", _SOURCE, *_PARTS, tuple(_CONTRACT["written"])))
 )
 {more}'''

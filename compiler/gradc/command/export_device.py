@@ -169,8 +169,9 @@ from gradc_runtime.artifact import KernelArtifact as _KernelArtifact
 
 _CONTRACT = _json.loads((_HERE / "{contract}").read_text())
 _PARTS = [tuple(map(tuple, _CONTRACT[part])) for part in ("parameters", "results")]
+_SOURCE = (_HERE / "{artifact.name}.py").read_text()
 _LOADED = _cuda_run.load(
-    _KernelArtifact("{artifact.name}", (_HERE / "{artifact.name}.py").read_text(), *_PARTS)
+    _KernelArtifact("{artifact.name}", _SOURCE, *_PARTS, tuple(_CONTRACT["written"]))
 )
 
 
@@ -219,7 +220,7 @@ def _guide(stages: Stages, artifact: KernelArtifact, chosen: Sequence[Capability
         f"# {artifact.name}\n\n{first} Written by gradc {VERSION} for CUDA.",
         f"    pip install {NEEDS}{f' {CUBLAS}' * _by_library(artifact)}\n\n{usage}",
         _calls(artifact),
-        "## Arguments and results\n\n" + _table(("argument", "dtype", "axes"), artifact.parameters),
+        "## Arguments and results\n\n" + _arguments(artifact),
         _table(("result", "dtype", "axes"), artifact.results),
         _launches(stages, artifact, chosen),
     )
@@ -232,6 +233,12 @@ _WITH_LIBRARY = """\
 * NVIDIA's cuBLAS multiplies matrices. Where it is not installed, a call says how to; Numba's simulator has none."""
 
 
+_WITH_UPDATES = """\
+* Arguments that are updated get new contents: arrays on the device where they are, those of NumPy before the call
+  returns. They are C-contiguous, may be written to, and share memory with no other argument.
+"""
+
+
 def _calls(artifact: KernelArtifact) -> str:
     return f"""\
 * Arrays of NumPy are copied to the device and the results back: NumPy arrays and numbers. The call waits for them.
@@ -240,7 +247,15 @@ def _calls(artifact: KernelArtifact) -> str:
   does.
 * `stream=` queues the work in a stream, `device=` chooses a device: `{artifact.name}(..., stream=stream)`.
 * Sizes are free; dtypes and numbers of axes are those below. What does not fit raises ValueError or TypeError.
-{_WITH_LIBRARY if _by_library(artifact) else _WITHOUT_GPU}"""
+{_WITH_UPDATES if artifact.written else ""}{_WITH_LIBRARY if _by_library(artifact) else _WITHOUT_GPU}"""
+
+
+def _arguments(artifact: KernelArtifact) -> str:
+    head = ("argument", "dtype", "axes")
+    if not artifact.written:
+        return _table(head, artifact.parameters)
+    rows = [(*one, "yes" if one[0] in artifact.written else "") for one in artifact.parameters]
+    return _table((*head, "updated"), rows)
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

@@ -112,8 +112,7 @@ def _function(request: Request) -> Subject:
 
 def _network(request: Request, options: Options) -> Subject:
     found = networks.NetworkSpec.of(request, options)
-    usual = USUAL if request.target == "cuda" else networks.DERIVED[0]
-    return Subject(networks.DERIVED, usual, found.inspect, found.inputs().note())
+    return Subject(networks.DERIVED, networks.DERIVED[0], found.inspect, found.inputs().note())
 
 
 def _other(subject: Subject, of: str, view: View) -> Inspection:

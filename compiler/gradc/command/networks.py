@@ -114,13 +114,8 @@ class NetworkSpec:
     def derivation(self, of: str) -> tuple[Variant, Derivation]:
         """Return what is compiled for a derivation."""
         if of == "step":
-            if self.options.target == "cuda":
-                raise InputRefused(
-                    "a training step is written for the processor alone",
-                    where="--of step --target cuda",
-                    do="add --of predict or --of value_and_grad, or look at it with gradc inspect",
-                )
-            return self.file.network.step.derivation(self.file.training.optimiser, len(self.x))
+            step = self.file.network.step
+            return step.derivation(self.file.training.optimiser, len(self.x), **self._where)
         if of == "predict":
             return self._prediction.derivation("value")
         return self.loss.at(**self.arguments).derivation(of)

@@ -11,6 +11,7 @@ from tests.unit.command.support import gradc
 
 from gradc import nn
 from gradc.command import own_function
+from gradc.nn.step import UPDATED, arguments_of, slots_of
 
 TEXT = """[network]
 shape = 3
@@ -138,6 +139,30 @@ def test_a_step_is_exported(net: str, tmp_path: Path):
     assert ran.json["function"] == "step_value_in_place"
     assert ran.json["timings"]
     assert not (tmp_path / "kern" / "weights.npz").exists()
+
+
+def test_an_exported_step_updates_its_arguments_as_training_does(net: str, tmp_path: Path):
+    assert gradc("compile", net, "--of", "step", "-o", str(tmp_path / "kern")).code == 0
+    file, rng = nn.NetworkFile.read(net), np.random.default_rng(1)
+    network, optimiser = file.network, file.training.optimiser
+    x, y = rng.normal(size=(5, 3)).astype(np.float32), rng.integers(0, 2, 5)
+    arguments = arguments_of(network, slots_of(network.parameters, optimiser), x, y)
+    arguments.control[:] = 0.2, 1
+    groups = (network.parameters, arguments.slots)  # it has no statistics
+    leaves = [group[name] for group in groups for name in sorted(group)] + list(arguments[3:])
+    np.savez(tmp_path / "given.npz", *leaves)
+    program = (
+        "import sys, numpy as np; from kern import step_value_in_place\n"
+        "given = list(np.load('given.npz').values()); losses = [step_value_in_place(*given)[0] for _ in range(2)]\n"
+        "np.savez('found.npz', losses, *given); assert 'gradc' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True)
+    step = network.step_function(optimiser).bind_update(*arguments, updates=UPDATED)
+    losses, *found = np.load(tmp_path / "found.npz").values()
+    assert losses.tolist() == [step(), step()]
+    assert losses[1] < losses[0]
+    for one, two in zip(found, leaves, strict=True):
+        np.testing.assert_array_equal(one, two)
 
 
 # --- training -----------------------------------------------------------------------------------------------
