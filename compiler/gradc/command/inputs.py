@@ -19,7 +19,7 @@ from gradc.errors import InputRefused
 from gradc.ir.types import DType
 from gradc.lang.annotations import ArrayType, annotated_type
 from gradc.lang.array_files import load_archive
-from gradc.lang.source import limit_reason
+from gradc.lang.source import WITHIN_LIMITS, limit_reason
 from gradc.lang.values import ValueLimits, nest, parse_assignment, parse_value
 
 SIZES = (5, 7, 3, 4, 6, 2)  # for named extents without a size: different, so that a mixed-up axis shows
@@ -216,7 +216,9 @@ def _sizes(text: str) -> tuple[int, ...]:
     sizes = tuple(int(part) for part in parts)
     if math.prod(max(1, size) for size in sizes) > LIMITS.elements:
         reason = limit_reason("elements", LIMITS.elements)
-        raise InputRefused(f"the shape {named(text)} is too large", why=reason, code="E_LIMIT_ELEMENTS")
+        raise InputRefused(
+            f"the shape {named(text)} is too large", why=reason, do=WITHIN_LIMITS, code="E_LIMIT_ELEMENTS"
+        )
     return sizes
 
 

@@ -18,7 +18,7 @@ from typing import BinaryIO
 import numpy as np
 
 from gradc.errors import InputRefused
-from gradc.lang.source import limit_reason, limit_remedy, shorten
+from gradc.lang.source import WITHIN_LIMITS, limit_reason, shorten
 
 _MAGIC = b"\x93NUMPY"
 _HEADER = re.compile(
@@ -136,7 +136,7 @@ def _over(what: str, where: str, limit: str, value: int) -> InputRefused:
         what,
         where=where,
         why=limit_reason(limit, value),
-        do=limit_remedy(limit),
+        do=WITHIN_LIMITS,
         code=f"E_LIMIT_{'FILE' if limit == 'file_bytes' else 'ELEMENTS'}",
     )
 

@@ -18,6 +18,7 @@ from gradc.errors import InputRefused
 
 _LINE_END = re.compile(r"\r\n|\n|\r")
 _BEFORE, _AFTER = 40, 60  # columns of a line shown around the offending place
+WITHIN_LIMITS = "give less, or call a Python function with arrays of your own: they have no such limit"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,7 @@ class Source:
 
     def over(self, span: Span, what: str, limit: str, value: float, code: str) -> InputRefused:
         """Build the refusal of something that exceeds the field `limit` of `Limits`."""
-        return self.refuse(span, what, code=code, why=limit_reason(limit, value), do=limit_remedy(limit))
+        return self.refuse(span, what, code=code, why=limit_reason(limit, value), do=WITHIN_LIMITS)
 
 
 def underlined(line: str, start: int, end: int, show: Callable[[str], str]) -> tuple[str, str]:
@@ -203,11 +204,6 @@ def limit_reason(limit: str, value: float) -> str:
     return f"the limit {limit} is {value}"
 
 
-def limit_remedy(limit: str) -> str:
-    """Say how a limit is raised."""
-    return f"raise it with --limit {limit}=..., in Python with the argument limits"
-
-
 def escape(text: str) -> str:
     r"""Make text safe to print: all but printable ASCII becomes a backslash escape.
 
@@ -245,7 +241,7 @@ def open_text(text: str | bytes, label: str, text_bytes: int) -> Source:
         raise InputRefused(
             f"the {label} is too long: {size} bytes or more",
             why=limit_reason("text_bytes", text_bytes),
-            do=limit_remedy("text_bytes"),
+            do=WITHIN_LIMITS,
             code="E_LIMIT_TEXT",
         )
     if isinstance(text, str):

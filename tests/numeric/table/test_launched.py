@@ -29,12 +29,14 @@ CELLS = [
 ]
 
 
-def launched(function: Differentiated, arguments: list[Any]) -> tuple[Kernel, list[Any]]:
-    """The kernel of a value and its gradient, and what it takes."""
+def launched(
+    function: Differentiated, arguments: list[Any], *, into: bool = False
+) -> tuple[Kernel, list[Any]]:
+    """The kernel of a value and its gradient, and what it takes but for arrays that gradients go to."""
     variant, values, _ = function._prepare(tuple(arguments), {})
     assert isinstance(variant, Variant)
     leaves = function._leaves(variant)
-    stages = variant.compiled(Derivation("value_and_grad", variant.gradient_inputs(leaves)))
+    stages = variant.compiled(Derivation("value_and_grad", variant.gradient_inputs(leaves), into=into))
     return verify(stages.kernel), variant.inputs(values)
 
 

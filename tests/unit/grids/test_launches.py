@@ -192,6 +192,31 @@ def test_look_ups_add_to_the_rows_that_they_read():
     checked(lambda table, w: np.tanh(table[places] * w).sum(), normal(4, 3), normal(5, 3))
 
 
+SUMS: dict[Callable[..., Any], tuple[str, tuple[np.ndarray, ...]]] = {
+    lambda x, b: np.square(x * b).sum(): ("b", (normal(5, 3), normal(3))),
+    lambda x, w, b: np.tanh(x @ w + b).sum(): ("b", (normal(5, 3), normal(3, 4), normal(4))),
+    lambda x, w: np.exp(x[1:, 1:] * x[:-1, 1:] * w).sum(): ("x", (normal(4, 5), normal(4))),
+    lambda table, w: np.tanh(table[np.array([2, 0, 2, -1, 1])] * w).sum(): (
+        "table",
+        (normal(4, 3), normal(5, 3)),
+    ),
+}
+
+
+@pytest.mark.parametrize("function", SUMS)
+def test_sums_go_to_arrays_of_the_callers(function: Callable[..., Any]):
+    """They have no allocation in the kernel, which copies for groups of threads would be like."""
+    wrt, arguments = SUMS[function]
+    value, gradient = differentiate(function, target="interpret", wrt=wrt).value_and_grad(*arguments)
+    kernel, values = launched(differentiate(function, target="cuda", wrt=wrt), list(arguments), into=True)
+    for width, order in ((1, 0), (2, 1), (8, 2)):
+        out = np.full_like(gradient, np.nan)
+        inputs = dict(zip((p.name for p in kernel.parameters), (*values, out), strict=True))
+        (found,) = evaluate(kernel, inputs, limit=LIMIT, width=width, order=order)
+        close(np.asarray(found).reshape(()), value, 1e-11)
+        close(out, gradient, 1e-11)
+
+
 # --- look-ups that loops compute ----------------------------------------------------------------------------
 
 

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gradc.errors import InputRefused
+from gradc.lang.source import WITHIN_LIMITS
 from gradc.lang.values import ValueLimits, nest, parse_assignment, parse_value
 
 RNG = np.random.default_rng(0)
@@ -153,7 +154,7 @@ def test_a_limit_is_named(limit: str) -> None:
     error = refusal(text, limits)
     assert error.code == code
     assert f"the limit {limit} is" in error.why
-    assert f"--limit {limit}=" in error.do
+    assert error.do == WITHIN_LIMITS
 
 
 def test_limits_of_files(tmp_path: Path) -> None:
