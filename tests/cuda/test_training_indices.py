@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -96,10 +97,11 @@ def test_a_training_goes_on_from_where_the_epoch_began():
     assert_equal(state(training), state(twin))
 
 
-def test_an_epoch_after_others_goes_back_to_its_beginning():
+@pytest.mark.parametrize("run", [nn.Training.epoch, lambda training: list(training.batches())])
+def test_an_epoch_after_others_goes_back_to_its_beginning(run: Callable[[nn.Training], object]):
     """The last step of the second epoch is the wrong one."""
     training = labelled()
-    training.epoch()
+    run(training)
     before = state(training)
     order = np.random.default_rng(2)
     order.permutation(len(X))
@@ -107,7 +109,7 @@ def test_an_epoch_after_others_goes_back_to_its_beginning():
     labels[order.permutation(len(X))[-1]] = -4
     training._place._y.copy_to_device(labels)  # pyright: ignore[reportAttributeAccessIssue]
     with pytest.raises(IndexError):
-        training.epoch()
+        run(training)
     assert_equal(state(training), before)
 
 
