@@ -37,6 +37,7 @@ from gradc.passes.equations.stabilise import stabilise
 from gradc.passes.equations.transposes import in_order_of_operands, without_transposes
 from gradc.passes.equations.unit_axes import without_unit_axes
 from gradc.passes.grids.launches import with_launches
+from gradc.passes.loops.beside import without_clearing
 from gradc.passes.loops.in_place import in_place
 from gradc.passes.loops.into import into
 from gradc.passes.loops.join import join_contractions
@@ -201,7 +202,7 @@ def compile_program(program: Program, derivation: Derivation, options: Options) 
     if options.stabilise:
         kernel = timed("masked", lambda: without_masked_columns(kernel))
     kernel = timed("share", lambda: share_out(kernel))
-    kernel = timed("strips", lambda: with_local_arrays(in_strips(kernel)))
+    kernel = timed("strips", lambda: without_clearing(with_local_arrays(in_strips(kernel))))
     source = timed("source", lambda: module_text(kernel))
     return Stages(program, stable, applied, adjoint, optimised, schedule, kernel, source, seconds)
 

@@ -62,9 +62,13 @@ def clear(array: Array) -> None:
     array[...] = 0
 
 
-def clear_rows(array: Array, first: int, many: int) -> None:
-    """Make the elements of `many` rows of a C-contiguous array 0, from the row `first` on."""
-    array[first : first + many] = 0
+def clear_rows(array: Array, first: int, many: int, unless: tuple[int, ...] = ()) -> None:
+    """Make the elements of `many` rows of a C-contiguous array 0, from the row `first` on.
+
+    Rows of the extents `unless` stay as they are.
+    """
+    if not unless or array.shape[1:] != unless:
+        array[first : first + many] = 0
 
 
 def _typing(context: Any) -> Any:
@@ -153,7 +157,22 @@ def _lower_clear(context: Any, builder: ir.IRBuilder, signature: Any, values: An
 
 @type_callable(clear_rows)
 def _type_of_clear_rows(context: Any) -> Any:
-    return lambda array, first, many: types.none if isinstance(array, types.Array) else None
+    def typer(array: Any, first: Any, many: Any, unless: Any = None) -> Any:
+        return types.none if isinstance(array, types.Array) else None
+
+    return typer
+
+
+@lower_builtin(clear_rows, types.Array, types.Integer, types.Integer, types.BaseTuple)
+def _lower_clear_rows_unless(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
+    array, *rows, unless = values
+    shape = cgutils.unpack_tuple(builder, make_array(signature.args[0])(context, builder, value=array).shape)
+    other = ir.IntType(1)(0)
+    for extent, number in zip(shape[1:], cgutils.unpack_tuple(builder, unless), strict=True):
+        other = builder.or_(other, builder.icmp_signed("!=", extent, number))
+    with builder.if_then(other):
+        _lower_clear_rows(context, builder, signature, (array, *rows))
+    return context.get_dummy_value()
 
 
 @lower_builtin(clear_rows, types.Array, types.Integer, types.Integer)

@@ -35,13 +35,14 @@ from gradc_runtime.contraction_table import (
     B,
 )
 from gradc_runtime.contraction_tasks import DEEP, GROUP, group_of_rows, pack, panel_of_columns
-from gradc_runtime.simd import element_access, tile
+from gradc_runtime.simd import element_access, tile, vector_bytes
 
 PARALLEL = 2_000_000  # multiply-adds above which threads pay
-# Values of the summed index in one pass: a block of rows stays in the first-level cache, and the packed panels of the
-# pass, if that leaves them deep enough, in the second.
+# Values of the summed index in one pass at least, and bytes of the packed panels of one.  Every pass reads and writes
+# the result again.  The panels are read once for each block of rows: by vectors of 64 bytes so slowly that they may
+# come from the third-level cache, by smaller ones faster, so that they shall stay in the second-level one.
 SHALLOW = 128
-PASS_BYTES = 1 << 18
+PASS_BYTES = 1 << 20 if vector_bytes() == 64 else 1 << 18
 PACKED_BYTES = 1 << 22  # of the panels of several batches at a time
 SHARES = 4  # tasks for each thread, where there are that many blocks of rows
 
@@ -112,7 +113,9 @@ def by_rows(bits: int) -> Any:
         batches, k = read(table + BATCHES), read(table + DEPTH)
         work = read(table + ROWS) * read(table + COLUMNS) * k
         across = panels * columns * size
-        deep = min(max(k, 1), min(DEEP, max(SHALLOW, PASS_BYTES // across)))
+        passes = min((k * across + PASS_BYTES // 2) // PASS_BYTES, (k + SHALLOW - 1) // SHALLOW)
+        passes = max(passes, (k + DEEP - 1) // DEEP, 1)  # all as deep
+        deep = max((k + passes - 1) // passes, 1)
         together = max(1, min(batches, PACKED_BYTES // (across * deep)))
         packed = empty((together * panels * deep * columns + LINE // size,), scalar)
         write(table + PACKED, (packed.ctypes.data + LINE - 1) // LINE * LINE)

@@ -70,10 +70,13 @@ class _Schedule:
             number: len(self.operands(number)) for number in sorted(wanted) if self.computes(number)
         }
         self.usable = dict.fromkeys(self.missing, 0.0)  # when the operands of a step are there
-        self.ready = [number for number, missing in self.missing.items() if not missing]
         self.found: list[Step] = []
         self.number: dict[int, int] = {}
         self.alive, self.time = 0, 0.0
+        self.ready: list[int] = []
+        for number, missing in self.missing.items():
+            if not missing and number not in self.number:
+                self.offer(number)
 
     def computes(self, number: int) -> bool:
         """Whether a step is more than an operand in memory."""
@@ -86,7 +89,9 @@ class _Schedule:
     def run(self) -> tuple[Step, ...]:
         """Put all steps."""
         while self.ready:
-            self.start(self.next())
+            number = self.next()
+            self.ready.remove(number)
+            self.start(number)
         return tuple(self.found)
 
     def next(self) -> int:
@@ -95,7 +100,7 @@ class _Schedule:
             return min(self.ready, key=lambda at: (self.growth(at), -self.path[at], at))
         here = [at for at in self.ready if self.usable[at] <= self.time]
         if here:
-            return min(here, key=lambda at: (self.steps[at][0] != "store", -self.path[at], at))
+            return min(here, key=lambda at: (-self.path[at], at))
         return min(self.ready, key=lambda at: (self.usable[at], -self.path[at], at))
 
     def growth(self, number: int) -> int:
@@ -105,7 +110,6 @@ class _Schedule:
 
     def start(self, number: int) -> None:
         """Put a step, and see which ones are ready behind it."""
-        self.ready.remove(number)
         self.time = max(self.time, self.usable[number]) + 1
         self.alive += self.growth(number)
         for operand in self.operands(number):
@@ -119,10 +123,13 @@ class _Schedule:
                 self.offer(reader)
 
     def offer(self, number: int) -> None:
-        """A step has its operands: it is ready, or the last one of stores that go together."""
-        group = self.together.get(number, [number])
-        if all(not self.missing[other] for other in group):
-            self.ready += group
+        """A step has its operands: it is ready; stores that go together are put when the last one is."""
+        group = self.together.get(number)
+        if group is None:
+            self.ready.append(number)
+        elif not any(self.missing[other] for other in group):
+            for other in group:
+                self.start(other)
 
     def put(self, number: int) -> None:
         """Put a step, behind operands in memory that are not there yet."""

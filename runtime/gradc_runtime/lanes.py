@@ -333,9 +333,7 @@ class _Loop(StepEmitter):
     def is_one_row(self, position: int, place: Place) -> bool:
         """Whether the elements of neighbouring iterations are neighbours, and vectors can be masked."""
         layout, last = self.layouts[position], len(place) - 1
-        return (
-            layout is not None and layout[1] and _axes(place) == (last,) and vector_bytes() >= FEWEST_BYTES
-        )
+        return layout is not None and layout[1] and _axes(place) == (last,) and vector_bytes() >= FEWEST_BYTES
 
     # --- numbers --------------------------------------------------------------------------------------
 

@@ -29,11 +29,10 @@ from gradc_runtime.simd import prefer_wide_vectors
 from gradc_runtime.task_code import TaskCode, in_table, link_behind, task_code
 
 MOST = 64  # parts of one loop
+ENOUGH, LONGER = 16, 8  # parts; of more each has so many times the least work: a part has its own costs
+# The lanes of the widest vectors, and the iterations of a part that make it worth its while to begin with whole ones.
+WHOLE, LONG = 16, 128
 COPIES = 1 << 25  # elements of the copies that all parts have together, where each has one
-WHOLE, LONG = (
-    16,
-    128,
-)  # iterations: the lanes of the widest vector, and what a part must have to be rounded to them
 WORK = 1 << 16  # of a part at least, in operations: some ten microseconds, several times what a launch takes
 # Nanoseconds that a loop may take before a barrier counts as stalled: several times what one thread needs, even where
 # every operation waits for memory.
@@ -50,7 +49,8 @@ def parts_of(extent: int, work: int, size: int) -> int:
     """
     if extent <= 1:
         return extent
-    wanted = min(MOST, extent, extent * work // (WORK + 96 * size), COPIES // max(size, 1))
+    wanted = extent * work // (WORK + 96 * size)
+    wanted = min(MOST, extent, max(min(wanted, ENOUGH), wanted // LONGER), COPIES // max(size, 1))
     found = 1
     while 2 * found * found <= wanted * wanted and found < MOST:  # the nearest power: 3 becomes 4, 5 too
         found *= 2

@@ -79,6 +79,8 @@ def evaluate(steps: Sequence[Step], at: int, totals: Any, arguments: Sequence[An
                 found.append(None)
             case (function, *operands):
                 found.append(FUNCTIONS[function](*(found[operand] for operand in operands)))
+            case _:
+                raise AssertionError(step)
 
 
 def arrays(count: int) -> tuple[Any, ...]:
@@ -164,6 +166,10 @@ def test_what_is_stored_together_is_computed_together():
     assert len(ordered) == len(steps)
     assert alive(steps) == 48
     assert alive(ordered) <= 13
+    stored = [number for number, step in enumerate(ordered) if step[0] == "store"]
+    for first in range(0, 48, 8):  # one row after the other
+        assert stored[first + 7] - stored[first] == 7
+        assert len({ordered[number][2][1] for number in stored[first : first + 8]}) == 1
 
 
 def test_long_ways_come_first():

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 import optree
 
 from gradc.api.built import LEAF
-from gradc.api.core import MAX_VARIANTS, fast_key
+from gradc.api.core import MAX_VARIANTS, Core, fast_key
 from gradc.api.variant import Variant
 from gradc.pipeline import Derivation
 from gradc_runtime import backends
 
 if TYPE_CHECKING:
     from gradc.api.core import AnyVariant
-    from gradc.api.differentiated import Differentiated
 
 Tree = Any  # tuples, in one another, of the numbers of results: what a call returns
 
@@ -31,7 +30,7 @@ SERVED = {
 
 
 def serve_directly(
-    function: Differentiated[..., Any],
+    function: Core,
     variant: AnyVariant,
     derivation: Derivation,
     leaves: Sequence[int],
@@ -75,9 +74,7 @@ def _numbers(variant: Variant, derivation: Derivation) -> tuple[int, ...]:
     return tuple(at for at, name in enumerate(program.outputs) if not program.types[name].shape)
 
 
-def _tree(
-    function: Differentiated[..., Any], variant: Variant, derivation: Derivation, leaves: Sequence[int]
-) -> Tree | None:
+def _tree(function: Core, variant: Variant, derivation: Derivation, leaves: Sequence[int]) -> Tree | None:
     """What a call returns; None where that is not the kernel's results, as they come, in tuples."""
     built, bare, width = variant.built, function.signature.bare, len(leaves)
     if derivation.of != "value" and width != len(function.signature.wrt):

@@ -222,6 +222,8 @@ class _Module(Module):
 
     def _clear(self, statement: Clear, depth: int) -> None:
         rows = [self.printer.text(value) for value in expressions(statement)]
+        if statement.unless:
+            rows.append(repr(statement.unless))
         function = "clear_rows" if rows else "clear"
         self.use(function)
         self.line(depth, f"{function}({', '.join((self.rename(statement.tensor), *rows))})")

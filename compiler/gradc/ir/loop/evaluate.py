@@ -179,6 +179,8 @@ class _Machine(Machine):
 
     def clear(self, statement: Clear) -> None:
         rows = [int(self.scalar(value)) for value in expressions(statement)]
+        if statement.unless and self.values[statement.tensor].shape[1:] == statement.unless:
+            return
         place = slice(rows[0], sum(rows)) if rows else ...
         self.values[statement.tensor][place] = 0
         self.written[statement.tensor][place] = True

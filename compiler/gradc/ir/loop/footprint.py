@@ -198,6 +198,8 @@ class _Walk:
                     self.all_of(self.writes, (tensor,))
             case CheckIndices(tensor):
                 self.all_of(self.reads, (tensor,))
+            case Clear(tensor, _, _, unless) if unless and self.shape(tensor)[1:] == unless:
+                pass
             case Clear(tensor, first, many):
                 start = None if first is None else value_of(first, self.numbers)
                 rows = None if many is None else value_of(many, self.numbers)

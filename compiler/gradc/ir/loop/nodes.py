@@ -5,7 +5,7 @@
                | Require(condition, message)                    refuse arguments that do not fit
                | CheckIndices(tensor, extent)                   refuse look-ups out of range
                | Allocate(tensor, dtype, shape, zeroed, local)
-               | Clear(tensor[, first, many])                 every element becomes 0, or those of some rows
+               | Clear(tensor[, first, many[, unless]])       every element becomes 0, or those of some rows
                | Let(name, value)
                | Update(name, op, value)                        name = op(name, value), a reduction
                | Carry(name, value)                              name = value, for the iterations to come
@@ -87,11 +87,15 @@ class Allocate:
 
 @dataclass(frozen=True, slots=True)
 class Clear:
-    """Make every element of a tensor that may be written to 0, or those of `many` rows, from the row `first` on."""
+    """Make every element of a tensor that may be written to 0, or those of `many` rows, from the row `first` on.
+
+    Rows of the extents `unless` are left as they are: what comes behind it stores every element of such ones.
+    """
 
     tensor: str
     first: Expr | None = None
     many: Expr | None = None
+    unless: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

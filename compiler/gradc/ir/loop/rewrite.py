@@ -45,8 +45,8 @@ def with_values(statement: Statement, change: Callable[[Expr], Expr]) -> Stateme
             return Store(tensor, tuple(map(change, indices)), change(value), note)
         case AddTo(tensor, indices, op, value, note):
             return AddTo(tensor, tuple(map(change, indices)), op, change(value), note)
-        case Clear(tensor, first, many) if first is not None and many is not None:
-            return Clear(tensor, change(first), change(many))
+        case Clear(tensor, first, many, unless) if first is not None and many is not None:
+            return Clear(tensor, change(first), change(many), unless)
         case Contract(extents=extents, views=views, again=again):
             out, left, right = (
                 tuple(From(change(at.start)) if isinstance(at, From) else change(at) for at in view)

@@ -186,7 +186,8 @@ def _clear(statement: Clear) -> str:
     if statement.first is None or statement.many is None:
         return f"clear {statement.tensor}"
     first, many = map(show_expression, (statement.first, statement.many))
-    return f"clear {many} rows of {statement.tensor} from {first}"
+    unless = f" unless of {' x '.join(map(str, statement.unless))}" if statement.unless else ""
+    return f"clear {many} rows of {statement.tensor} from {first}{unless}"
 
 
 def _product(statement: Product) -> str:

@@ -205,6 +205,9 @@ class _Checker:
     def size_faults(self, statement: _Sizes) -> Iterator[str]:
         if isinstance(statement, Clear):
             yield from self.writing_faults(statement.tensor)
+            kind = self.names.get(statement.tensor)
+            if statement.unless and kind and len(kind.shape or ()) != 1 + len(statement.unless):
+                yield f"rows of {statement.tensor} do not have {len(statement.unless)} axes"
         for value in expressions(statement):
             yield from self.index_faults(value)
         if isinstance(statement, CheckIndices):
