@@ -9,6 +9,7 @@ from typing import Any
 import numba
 import numpy as np
 import pytest
+from llvmlite import ir
 
 from gradc_runtime import lane_rows, lanes, simd
 from gradc_runtime.lane_order import in_order
@@ -39,7 +40,7 @@ def run_of(seed: int, *, in_place: bool = False) -> list[Step]:
     numbers = list(range(1, len(steps)))
     for _ in range(60):
         a, b, c = (int(numbers[at]) for at in rng.integers(len(numbers), size=3))
-        match rng.integers(8):
+        match rng.integers(9):
             case 0:
                 steps += [("lt", a, b), ("select", len(steps), c, b)]
             case 1:
@@ -50,8 +51,10 @@ def run_of(seed: int, *, in_place: bool = False) -> list[Step]:
                 steps += [("mul", a, b), ("plus", c, len(steps))]
             case 4:
                 steps += [("mul", a, a), ("add", 1, len(steps)), ("reciprocal", len(steps) + 1)]
+            case 5:
+                steps += [("lt", a, b), ("select", len(steps), c, 1), ("plus", a, len(steps) + 1)]
             case which:
-                steps.append((("add", "sub", "mul")[int(which) - 5], a, b))
+                steps.append((("add", "sub", "mul")[int(which) - 6], a, b))
         numbers.append(len(steps) - 1)
     written = sorted(int(at) for at in rng.choice(COLUMNS, 10, replace=False))
     target = 0 if in_place else 2
@@ -125,9 +128,25 @@ def test_arrays_with_other_strides():
 def test_elements_of_a_diagonal_are_written_in_their_order():
     """``x[i, i]`` and ``x[i, 3]`` are one element where i is 3: neither overtakes the other."""
     steps: list[Step] = [("load", 1, (None,)), ("constant", 2.0), ("mul", 0, 1)]
+    steps += [("load", 0, (None, None)), ("load", 0, (None, 3)), ("add", 3, 4), ("sum", 0, 5)]
     places: list[tuple[int | None, ...]] = [(None, 2), (None, None), (None, 3), (None, 4)]
     steps += [("store", 2, place, (0, 2, 0, 0)[at]) for at, place in enumerate(places)]
     compare(steps, arrays(9), first=0)
+
+
+def test_nothing_is_read_behind_a_row():
+    """Three neighbours are read by a vector of four under a mask: behind them there may be no memory."""
+    steps: list[Step] = [("load", 0, (None, at)) for at in range(3)]
+    steps += [("add", 0, 1), ("add", 3, 2), ("store", 1, (None,), 4)]
+    word, number = ir.IntType(64), ir.DoubleType()
+    module = ir.Module()
+    kind = ir.FunctionType(ir.VoidType(), [word, word, number.as_pointer(), *[word] * 5])
+    builder = ir.IRBuilder(ir.Function(module, kind, "loop").append_basic_block())
+    lanes._Loop(builder, ((2, True), (1, True))).emit(steps)
+    text = str(module)
+    if simd.vector_bytes() >= 32:
+        assert "<4 x i1> <i1 1, i1 1, i1 1, i1 0>" in text
+        assert "load <4 x double>" not in text.replace("masked.load", "")
 
 
 # --- order --------------------------------------------------------------------------------------------------
@@ -170,6 +189,23 @@ def test_what_is_stored_together_is_computed_together():
     for first in range(0, 48, 8):  # one row after the other
         assert stored[first + 7] - stored[first] == 7
         assert len({ordered[number][2][1] for number in stored[first : first + 8]}) == 1
+
+
+def test_the_last_of_two_stores_to_a_place_is_the_last():
+    steps: list[Step] = [("load", 0, (None, 0)), ("neg", 0), ("mul", 0, 0), ("mul", 2, 2), ("mul", 3, 3)]
+    steps += [("store", 1, (None, 0), 4), ("store", 1, (None, 0), 1)]
+    stores = [step for step in in_order(steps, 8, 40) if step[0] == "store"]
+    assert [step[3] for step in stores] == [4, 1]
+
+
+def test_registers_are_not_exceeded_for_speed():
+    """Thirty chains that are equally long, each stored by itself: not all of them at once."""
+    steps: list[Step] = [("load", 0, (None, at)) for at in range(30)]
+    for step in range(3):
+        steps += [("mul", 30 * step + at, at) for at in range(30)]
+    steps += [("store", 1, (None, at, 0), 90 + at) for at in range(30)]
+    assert alive(in_order(steps, 8, 1000)) > 10
+    assert alive(in_order(steps, 8, 6)) <= 7
 
 
 def test_long_ways_come_first():

@@ -1,6 +1,7 @@
 """Tasks are optimised once, linked behind the kernel's own optimisation, and private in its machine code."""
 
 import re
+from typing import Any
 
 import numba
 import numpy as np
@@ -83,3 +84,15 @@ def test_nothing_but_the_kernel_is_visible_in_its_machine_code():
     }
     assert visible
     assert visible <= public
+
+
+@pytest.mark.parametrize(("count", "extent"), [(1, 5), (3, 100), (4, 512), (4, 517), (16, 10_007)])
+def test_parts_are_of_whole_vectors_where_they_are_long(count: int, extent: int):
+    compiled: Any = numba.njit(lambda part, count, extent: start_of(part, count, extent))
+    starts = [start_of(part, count, extent) for part in range(count + 1)]
+    assert starts == [compiled(part, count, extent) for part in range(count + 1)]
+    assert (starts[0], starts[-1]) == (0, extent)
+    assert starts == sorted(starts)
+    if extent >= 128 * count:
+        assert not any(start % 16 for start in starts[:-1])
+    assert all(abs(start - extent * part / count) < 16 for part, start in enumerate(starts))
