@@ -166,6 +166,19 @@ def test_operands_of_any_layout():
     assert all(np.array_equal(result, results[0]) for result in results)
 
 
+@pytest.mark.parametrize(("depth", "columns"), [(5000, 5), (2600, 40), (2600, 300)])
+def test_long_sums_are_made_in_passes(depth: int, columns: int):
+    """Of few columns a pass is as deep as its buffers; what one pass has summed the next one goes on with."""
+    rng = np.random.default_rng(depth)
+    a, b = (rng.integers(-3, 4, shape).astype(np.float64) for shape in ((depth, 150), (columns, depth)))
+    namespace: dict[str, Any] = {"contract": contract}
+    exec("def call(out, a, b, n): contract(out, 'i j', a, 'k i', b, 'j k', n)", namespace)
+    call: Any = numba.njit(namespace["call"])
+    out = np.empty((150, columns))
+    call(out, a, b, (150, columns, depth))
+    np.testing.assert_array_equal(out, (b @ a).T)  # integers: exact
+
+
 @pytest.mark.parametrize("rows", [70, 300], ids=["in place", "packed"])
 def test_bits_do_not_depend_on_the_number_of_threads(rows: int):
     rng = np.random.default_rng(1)
