@@ -1,8 +1,8 @@
 """Three ways to go through a contraction: by panels, by rows with packed panels, by rows with the operand in place.
 
 Each fills in what the tasks read from the table (`gradc_runtime.contraction_tasks`) and launches them.  Rows are dealt
-out in whole blocks, and every element is one chain of additions in index order: results have the same bits whichever
-way is taken, and for any number of threads.
+out in whole blocks, and every element is one chain of additions in index order for each pass; passes follow from the
+extents: results have the same bits for any layout of the operands, and for any number of threads.
 """
 
 from __future__ import annotations
@@ -113,9 +113,7 @@ def by_rows(bits: int) -> Any:
         batches, k = read(table + BATCHES), read(table + DEPTH)
         work = read(table + ROWS) * read(table + COLUMNS) * k
         across = panels * columns * size
-        passes = min((k * across + PASS_BYTES // 2) // PASS_BYTES, (k + SHALLOW - 1) // SHALLOW)
-        passes = max(passes, (k + DEEP - 1) // DEEP, 1)  # all as deep
-        deep = max((k + passes - 1) // passes, 1)
+        deep = depth_of(k, across)
         together = max(1, min(batches, PACKED_BYTES // (across * deep)))
         packed = empty((together * panels * deep * columns + LINE // size,), scalar)
         write(table + PACKED, (packed.ctypes.data + LINE - 1) // LINE * LINE)
@@ -143,6 +141,7 @@ def by_rows(bits: int) -> Any:
 
 def in_place(bits: int) -> Any:
     """``in_place(table, blocks)``: blocks of rows are multiplied with the right operand where it is."""
+    columns, size = tile(bits).columns, bits // 8
     launch, groups_of, shift = threads.launcher(), groups(), _shift()
     rows_address = group_of_rows(bits)
     read, write = element_access(0)
@@ -157,15 +156,28 @@ def in_place(bits: int) -> Any:
         write(table + GROUPS, groups)
         write(table + BATCH, 0)
         a, b, out, adds = read(table + A), read(table + B), read(table + OUT), read(table + ADD)
+        panels = (read(table + COLUMNS) + columns - 1) // columns
+        deep = depth_of(k, panels * columns * size)
         for step in range(read(table + SEQUENCE)):
             shift(table, a, b, out, step)
-            for first in range(0, max(k, 1), DEEP):
+            for first in range(0, max(k, 1), deep):
                 write(table + FIRST, first)
-                write(table + COUNT, min(DEEP, k - first))
+                write(table + COUNT, min(deep, k - first))
                 write(table + ADD, 1 if first > 0 else adds)
                 launch(rows_address(), groups * batches, table, patience)
 
     return run
+
+
+@njit(error_model="numpy")
+def depth_of(k: int, across: int) -> int:
+    """Values of the summed index in one pass, of `k`; `across` are the bytes of the panels for each.
+
+    All passes are as deep.  That follows from the extents alone: bits are the same for any layout of the operands.
+    """
+    passes = min((k * across + PASS_BYTES // 2) // PASS_BYTES, (k + SHALLOW - 1) // SHALLOW)
+    passes = max(passes, (k + DEEP - 1) // DEEP, 1)
+    return max((k + passes - 1) // passes, 1)
 
 
 @njit(error_model="numpy")
