@@ -13,13 +13,12 @@ from typing import Any
 
 import numpy as np
 from llvmlite import binding, ir
-from numba import njit
 from numba.core import cgutils, types
 from numba.core.typing.npydecl import parse_dtype
 from numba.extending import intrinsic, lower_builtin, type_callable
 from numba.np.arrayobj import make_array, populate_array
 
-from gradc_runtime import threads
+from gradc_runtime.routines import exported, for_python, routine
 from gradc_runtime.simd import element_access, symbol_address
 
 Array = Any
@@ -114,7 +113,7 @@ def _on_heap(clear: bool) -> Any:
         """Call what makes the memory, by symbol: a kernel has hundreds of arrays, and LLVM is superlinear."""
         word, pointer = ir.IntType(64), ir.IntType(8).as_pointer()
         declared = ir.FunctionType(word, [word, word])
-        maker = cgutils.get_or_insert_function(builder.module, declared, _maker())
+        maker = cgutils.get_or_insert_function(builder.module, declared, new_memory().symbol)
         owner = builder.inttoptr(builder.call(maker, [size, word(int(clear))]), pointer)
         with builder.if_then(cgutils.is_null(builder, owner), likely=False):
             context.call_conv.return_user_exc(builder, MemoryError, (NO_MEMORY,))
@@ -237,7 +236,22 @@ def _data(typing: Any, owner: Any) -> Any:
     return types.intp(types.intp), generate
 
 
+@intrinsic
+def _drop(typing: Any, owner: Any) -> Any:
+    """Give up memory that nobody else has."""
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        pointer = ir.IntType(8).as_pointer()
+        declared = ir.FunctionType(ir.VoidType(), [pointer])
+        dropping = cgutils.get_or_insert_function(builder.module, declared, "NRT_decref")
+        builder.call(dropping, [builder.inttoptr(arguments[0], pointer)])
+        return context.get_dummy_value()
+
+    return types.void(types.intp), generate
+
+
 # Intrinsics as checkers of types see them: what they are called with.
+drop: Any = _drop
 managed: Any = _managed
 small: Any = _small
 clear_bytes: Any = _clear_bytes
@@ -245,9 +259,9 @@ data_of: Any = _data
 
 
 @cache
-def _maker() -> str:
-    """The symbol of ``make(bytes, clear) -> owner``; no owner where there is no memory, or `bytes` is negative."""
-    owned = _owned_by_pool() if POOLED else small
+def new_memory() -> Any:
+    """``make(bytes, clear) -> owner``, as a symbol; 0 where there is no memory, or `bytes` is negative."""
+    owned = _owned_by_pool() if POOLED else _of_numba
 
     def make(size: int, clear: int) -> int:
         if size < 0:
@@ -257,16 +271,20 @@ def _maker() -> str:
             clear_bytes(data_of(owner), size)
         return owner
 
-    threads.exported("gradc_new_array", types.intp(types.intp, types.intp), make)
-    return "gradc_new_array"
+    return exported("gradc_new_array", make)
+
+
+@routine
+def _of_numba(size: int) -> int:
+    return small(size)
 
 
 def _owned_by_pool() -> Any:
     """What owns new memory: that of large arrays goes back to the pool."""
-    take, _ = _functions()
-    take_memory = types.ExternalFunction(take, types.intp(types.intp))
+    take_memory = _taking()
+    _giving()  # what the owners call
 
-    @njit(error_model="numpy")
+    @routine
     def owned(size: int) -> int:
         if size < LARGE:
             return small(size)
@@ -309,23 +327,16 @@ acquire: Any = _acquire
 release: Any = _release
 
 
-@cache
-def _functions() -> tuple[str, str]:
-    """The symbols of ``take(bytes) -> address`` and ``give(address)``."""
-    define_pool()
-    threads.exported("gradc_take_memory", types.intp(types.intp), _taking())
-    threads.exported("gradc_give_memory", types.void(types.intp), _giving())
-    return "gradc_take_memory", "gradc_give_memory"
-
-
 def _taking() -> Any:
+    """``take(bytes) -> address``, as a symbol; 0 where there is no memory."""
+    define_pool()
     load, store = element_access(0)
     pool = symbol_address(POOL)
     aligned = types.ExternalFunction("aligned_alloc", types.intp(types.intp, types.intp))
     advise = types.ExternalFunction("madvise", types.int32(types.intp, types.intp, types.int32))
-    huge_pages = np.int32(14)  # MADV_HUGEPAGE
+    huge_pages = 14  # MADV_HUGEPAGE
 
-    @njit(error_model="numpy")
+    @routine
     def kept(size: int) -> int:
         words, found = pool(), 0
         if not acquire(words + LOCK):
@@ -354,15 +365,17 @@ def _taking() -> Any:
             store(block, size)
         return block + HEAD
 
-    return take
+    return exported("gradc_take_memory", take)
 
 
 def _giving() -> Any:
+    """``give(address)``, as a symbol."""
+    define_pool()
     load, store = element_access(0)
     pool = symbol_address(POOL)
     free = types.ExternalFunction("free", types.void(types.intp))
 
-    @njit(error_model="numpy")
+    @routine
     def keep(block: int, size: int) -> bool:
         words, done = pool(), False
         if not acquire(words + LOCK):
@@ -384,7 +397,7 @@ def _giving() -> Any:
         if not keep(block, load(block)):
             free(block)
 
-    return give
+    return exported("gradc_give_memory", give)
 
 
 def define_pool() -> None:
@@ -400,17 +413,17 @@ def kept_bytes() -> int:
 def clear_pool() -> None:
     """Give the memory that the pool keeps back to the system, but what another thread is taking at the moment."""
     if POOLED:
-        define_pool()
         _clearing()()
 
 
 @cache
-def _clearing() -> Any:
+def _clearing() -> Callable[[], None]:
+    define_pool()
     load, store = element_access(0)
     pool = symbol_address(POOL)
     free = types.ExternalFunction("free", types.void(types.intp))
 
-    @njit(error_model="numpy")
+    @routine
     def clear() -> None:
         words = pool()
         if not acquire(words + LOCK):
@@ -423,4 +436,4 @@ def _clearing() -> Any:
                 store(place, 0)
         release(words + LOCK)
 
-    return clear
+    return for_python("gradc_clear_pool", clear)

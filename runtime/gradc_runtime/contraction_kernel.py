@@ -13,14 +13,11 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import Any
 
-import numpy as np
 from llvmlite import ir
-from numba import njit
 from numba.core import cgutils, types
 from numba.extending import lower_builtin, type_callable
 
-from gradc_runtime import threads
-from gradc_runtime.arrays import empty
+from gradc_runtime.arrays import NO_MEMORY, data_of, drop, new_memory
 from gradc_runtime.contraction import Position, add_contraction, contract, positions, roles_of
 from gradc_runtime.contraction_packing import are_neighbours, pack_panel
 from gradc_runtime.contraction_table import (
@@ -60,6 +57,7 @@ from gradc_runtime.contraction_tasks import (
     multiply_panels,
 )
 from gradc_runtime.contraction_ways import PARALLEL, by_panels, by_rows, in_place
+from gradc_runtime.routines import exported, routine
 from gradc_runtime.simd import element_access, stack_buffer, tile
 
 FEW_BYTES = 1 << 14  # of tables, and of packed panels, that lie on the stack: arrays take time to make
@@ -149,10 +147,12 @@ class _Table:
             self.write(place, self.builder.sext(extents[letters.index(letter)], self.word))
             for read, (_, steps), field in zip(reads, arrays, strides, strict=True):
                 self.write(place + field, self.combined(_factors(read, letter, steps)))
-        symbol = f"gradc_contract_{self.kinds[0].dtype.bitwidth}"
-        driver(self.kinds[0].dtype.bitwidth)  # defines it
-        declared = ir.FunctionType(ir.VoidType(), [self.word])
-        self.builder.call(cgutils.get_or_insert_function(self.builder.module, declared, symbol), [self.place])
+        symbol = driver(self.kinds[0].dtype.bitwidth).symbol
+        declared = ir.FunctionType(self.word, [self.word])
+        function = cgutils.get_or_insert_function(self.builder.module, declared, symbol)
+        done = self.builder.call(function, [self.place])
+        with self.builder.if_then(self.builder.icmp_signed("==", done, self.word(0)), likely=False):
+            self.context.call_conv.return_user_exc(self.builder, MemoryError, (NO_MEMORY,))
 
     def array(self, at: int) -> tuple[Any, list[Any]]:
         """The address of an array, and its strides in bytes."""
@@ -195,14 +195,14 @@ def _extents() -> Any:
                 index += INDEX_BYTES
             write(table + EXTENTS + 8 * group, total)
 
-    return threads.exported("gradc_contract_extents", types.void(types.intp), extents)
+    return exported("gradc_contract_extents", extents)
 
 
 def _filling() -> Any:
     """``fill(to, index, count, operand)``: the offsets of all values of a group of indices; how many there are."""
     read, write = element_access(0)
 
-    @njit(error_model="numpy")
+    @routine
     def fill_many(to: int, index: int, count: int, operand: int) -> int:
         write(to, 0)
         size = 1
@@ -216,7 +216,7 @@ def _filling() -> Any:
             size *= extent
         return max(size, 1)
 
-    @njit(error_model="numpy")
+    @routine
     def fill(to: int, index: int, count: int, operand: int) -> int:
         if count > 1:
             return fill_many(to, index, count, operand)
@@ -249,7 +249,7 @@ def _offsets() -> Any:
                     to += 8 * fill(to, index, count, 8 * operand)
             index += count * INDEX_BYTES
 
-    return threads.exported("gradc_contract_offsets", types.void(types.intp), offsets)
+    return exported("gradc_contract_offsets", offsets)
 
 
 # --- the driver ---------------------------------------------------------------------------------------------
@@ -257,16 +257,16 @@ def _offsets() -> Any:
 
 @cache
 def driver(bits: int) -> Any:
-    """The driver for elements of `bits` bits, as a symbol: takes the address of the table of one contraction."""
+    """``drive(table)``, as a symbol: one contraction of elements of `bits` bits; 0 where memory is missing."""
     over_panels, over_rows, over_rows_in_place = by_panels(bits), by_rows(bits), in_place(bits)
     mark, is_near = _mark_plain_panels(bits), _right_operand_is_near(bits)
     read, write = element_access(0)
     extents, offsets = _extents(), _offsets()
     rows, columns, size = tile(bits).rows, tile(bits).columns, bits // 8
-    few_words, directly = stack_buffer(FEW_BYTES), _directly(bits)
+    few_words, directly, memory = stack_buffer(FEW_BYTES), _directly(bits), new_memory()
 
-    @njit(error_model="numpy")
-    def with_tables(table: int, place: int, count: int, panels: int, blocks: int) -> None:
+    @routine
+    def with_tables(table: int, place: int, count: int, panels: int, blocks: int) -> int:
         write(table + TABLES, place)
         write(table + PLAIN, place + 8 * count)
         offsets(table)
@@ -279,33 +279,35 @@ def driver(bits: int) -> Any:
             and m * panels * columns * k * read(table + BATCHES) < PARALLEL
         ):
             directly(table, panels)
-            return
+            return 1
         few_rows = m * min(k, PANEL_DEEP) * size <= ROWS_BYTES and panels >= blocks
         if few_rows and panels * read(table + BATCHES) >= MANY_PANELS:
             over_panels(table, panels)
         elif is_near(table):
             over_rows_in_place(table, blocks)
         else:
-            over_rows(table, panels, blocks)
+            return over_rows(table, panels, blocks)
+        return 1
 
-    def drive(table: int) -> None:
+    def drive(table: int) -> int:
         write(table + SIZE, size)
         extents(table)
         sequence, batches = read(table + SEQUENCE), read(table + BATCHES)
         m, n, k = read(table + ROWS), read(table + COLUMNS), read(table + DEPTH)
         if sequence * batches * m * n == 0:
-            return
+            return 1
         panels, blocks = (n + columns - 1) // columns, (m + rows - 1) // rows
         count = 3 * (sequence + batches + m + n + max(k, 1))
         if 8 * (count + panels) <= FEW_BYTES:
-            with_tables(table, few_words(), count, panels, blocks)
-            return
-        words = empty((count + panels,), np.int64)
-        with_tables(table, words.ctypes.data, count, panels, blocks)
-        # The last use: Numba frees an array after it, whatever holds its address.
-        write(table + TABLES, words.size)
+            return with_tables(table, few_words(), count, panels, blocks)
+        owner = memory(8 * (count + panels), 0)
+        if owner == 0:
+            return 0
+        done = with_tables(table, data_of(owner), count, panels, blocks)
+        drop(owner)
+        return done
 
-    return threads.exported(f"gradc_contract_{bits}", types.void(types.intp), drive)
+    return exported(f"gradc_contract_{bits}", drive)
 
 
 def _directly(bits: int) -> Any:
@@ -314,7 +316,7 @@ def _directly(bits: int) -> Any:
     pack_columns, multiply = pack_panel(bits), multiply_panels(bits)
     read, _ = element_access(0)
 
-    @njit(error_model="numpy")
+    @routine
     def directly(table: int, panels: int) -> None:
         m, k, packed = read(table + ROWS), read(table + DEPTH), few_elements()
         for batch in range(read(table + BATCHES)):
@@ -330,7 +332,7 @@ def _right_operand_is_near(bits: int) -> Any:
     read, _ = element_access(0)
     neighbours, size = are_neighbours(bits), bits // 8
 
-    @njit(error_model="numpy")
+    @routine
     def is_near(table: int) -> bool:
         n = read(table + COLUMNS)
         most = CLOSE_BYTES if read(table + ROWS) <= FEW_ROWS else NEAR_BYTES
@@ -347,7 +349,7 @@ def _mark_plain_panels(bits: int) -> Any:
     read, write = element_access(0)
     neighbours = are_neighbours(bits)
 
-    @njit(error_model="numpy")
+    @routine
     def mark(table: int, panels: int) -> None:
         n, offsets, plain = read(table + COLUMNS), read(table + COLUMN_OUT), read(table + PLAIN)
         if read(table + COUNTS + 24) == 1:  # all columns lie equally far apart

@@ -10,11 +10,9 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from numba import njit
-from numba.core import types
 
-from gradc_runtime import threads
 from gradc_runtime.contraction_table import BATCH_B, COLUMN_B, COLUMNS, STEP_B, B
+from gradc_runtime.routines import exported, routine
 from gradc_runtime.simd import (
     copy_some,
     copy_vector,
@@ -31,7 +29,7 @@ def are_neighbours(bits: int) -> Any:
     size = bits // 8
     read, _ = element_access(0)
 
-    @njit(error_model="numpy")
+    @routine
     def neighbours(offsets: int, count: int) -> bool:
         first = read(offsets)
         same = True
@@ -74,7 +72,7 @@ def pack_panel(bits: int) -> Any:
             else:
                 loose(line, source, offsets, filled, along, depth)
 
-    return threads.exported(f"gradc_pack_panel_{bits}", types.void(*[types.intp] * 6), pack_panel)
+    return exported(f"gradc_pack_panel_{bits}", pack_panel)
 
 
 def _pack_whole(bits: int) -> Any:
@@ -84,7 +82,7 @@ def _pack_whole(bits: int) -> Any:
     copy = copy_vector(bits, shape.lanes)
     lanes, vectors, size = shape.lanes, shape.vectors, bits // 8
 
-    @njit(error_model="numpy")
+    @routine
     def pack_whole(to: int, row: int, along: int, depth: int) -> None:
         for k in range(depth):
             line = row + read(along + 8 * k)
@@ -101,7 +99,7 @@ def _pack_turned(bits: int) -> Any:
     read, write = element_access(0)
     transpose, buffer = transpose_block(bits), stack_buffer(8 * lanes)
 
-    @njit(error_model="numpy")
+    @routine
     def pack_turned(to: int, source: int, offsets: int, filled: int, start: int, depth: int) -> None:
         starts = buffer()
         for j in range(lanes):  # behind the last column it comes again
@@ -123,7 +121,7 @@ def _pack_loose(bits: int) -> Any:
     read, _ = element_access(0)
     zero = np.float64(0) if bits == 64 else np.float32(0)
 
-    @njit(error_model="numpy")
+    @routine
     def pack_loose(to: int, source: int, offsets: int, filled: int, along: int, depth: int) -> None:
         for k in range(depth):
             row, line = source + read(along + 8 * k), to + k * columns * size
@@ -143,7 +141,7 @@ def pack_rows(bits: int) -> Any:
     read, _ = element_access(0)
     neighbours, copy = are_neighbours(bits), copy_vector(bits, rows)
 
-    @njit(error_model="numpy")
+    @routine
     def pack_rows(starts: int, along: int, depth: int, to: int) -> None:
         if neighbours(starts, rows):
             first = read(starts)

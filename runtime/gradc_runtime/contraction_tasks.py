@@ -6,10 +6,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from numba import njit
-from numba.core import types
 
-from gradc_runtime import threads
 from gradc_runtime.contraction_packing import pack_panel, pack_rows
 from gradc_runtime.contraction_table import (
     ADD,
@@ -39,6 +36,7 @@ from gradc_runtime.contraction_table import (
     B,
 )
 from gradc_runtime.register_tile import micro_kernel
+from gradc_runtime.routines import exported, routine, task
 from gradc_runtime.simd import element_access, stack_buffer, tile
 
 GROUP = 32  # blocks of rows in a task at most: a slice of the panels is read once for all of them
@@ -51,7 +49,7 @@ def _progression() -> Any:
     """``fill(table, first, count, step)``: write ``first + step * at`` to the entries of a table."""
     _, write = element_access(0)
 
-    @njit(error_model="numpy")
+    @routine
     def fill(table: int, first: int, count: int, step: int) -> None:
         for at in range(count):
             write(table + 8 * at, first + step * at)
@@ -64,7 +62,7 @@ def _steps_of_summed() -> Any:
     """``steps(table)``: the bytes from one value of the only summed index to the next, in a and in b."""
     read, _ = element_access(0)
 
-    @njit(error_model="numpy")
+    @routine
     def steps(table: int) -> tuple[int, int]:
         place = table + INDICES
         for group in range(4):
@@ -146,7 +144,7 @@ def multiply_panels(bits: int) -> Any:
                     product(packed, left, step_a, of_panel, step_b, aside_rows, shifts, depth, 0, width)
                 leave(aside, to, place, min(rows, height - r), width, depth, add)
 
-    return threads.exported(f"gradc_multiply_{bits}", types.void(*[types.intp] * 10), multiply)
+    return exported(f"gradc_multiply_{bits}", multiply)
 
 
 # --- tasks --------------------------------------------------------------------------------------------------
@@ -165,7 +163,7 @@ def pack(bits: int) -> Any:
         to = read(table + PACKED) + read(arguments) * depth * columns * size
         pack_columns(table, batch, panel, read(table + FIRST), depth, to)
 
-    return threads.task(f"gradc_pack_{bits}", pack)
+    return task(f"gradc_pack_{bits}", pack)
 
 
 def group_of_rows(bits: int) -> Any:
@@ -185,7 +183,7 @@ def group_of_rows(bits: int) -> Any:
         first, add = read(table + FIRST), read(table + ADD)
         multiply(table, read(table + BATCH) + batch, start, end - start, first, depth, add, packed, 0, panels)
 
-    return threads.task(f"gradc_rows_{bits}", group_of_rows)
+    return task(f"gradc_rows_{bits}", group_of_rows)
 
 
 def panel_of_columns(bits: int) -> Any:
@@ -206,7 +204,7 @@ def panel_of_columns(bits: int) -> Any:
                 height = min(GROUP * rows, m - start)
                 multiply(table, batch, start, height, first, depth, add, packed, panel, 1)
 
-    return threads.task(f"gradc_panel_{bits}", panel_of_columns)
+    return task(f"gradc_panel_{bits}", panel_of_columns)
 
 
 # --- the register tile --------------------------------------------------------------------------------------
@@ -219,7 +217,7 @@ def _tile_product(bits: int) -> Any:
     one_in_place, two_in_place, three_in_place = (micro_kernel(bits, vectors, False) for vectors in (1, 2, 3))
     lanes = tile(bits).lanes
 
-    @njit(error_model="numpy")
+    @routine
     def product(
         packed: int,
         left: int,
@@ -257,7 +255,7 @@ def _leave_tile(bits: int) -> Any:
     read, _ = element_access(0)
     zero = np.float64(0) if bits == 64 else np.float32(0)
 
-    @njit(error_model="numpy")
+    @routine
     def leave(aside: int, targets: int, offsets: int, height: int, width: int, count: int, add: int) -> None:
         for r in range(height):
             row = read(targets + 8 * r)

@@ -9,11 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-from numba import njit
-
 from gradc_runtime import threads
-from gradc_runtime.arrays import LINE, empty
+from gradc_runtime.arrays import LINE, data_of, drop, new_memory
 from gradc_runtime.contraction_table import (
     ADD,
     BATCH,
@@ -35,6 +32,7 @@ from gradc_runtime.contraction_table import (
     B,
 )
 from gradc_runtime.contraction_tasks import DEEP, GROUP, group_of_rows, pack, panel_of_columns
+from gradc_runtime.routines import routine
 from gradc_runtime.simd import element_access, tile, vector_bytes
 
 PARALLEL = 2_000_000  # multiply-adds above which threads pay
@@ -51,7 +49,7 @@ def _shift() -> Any:
     """``shift(table, a, b, out, step)``: let the operands begin where they do for one of the sequential values."""
     read, write = element_access(0)
 
-    @njit(error_model="numpy")
+    @routine
     def shift(table: int, a: int, b: int, out: int, step: int) -> None:
         write(table + A, a + read(read(table + SEQUENCE_A) + 8 * step))
         write(table + B, b + read(read(table + SEQUENCE_B) + 8 * step))
@@ -68,7 +66,7 @@ def by_panels(bits: int) -> Any:
     launch, panel_address, shift = threads.launcher(), panel_of_columns(bits), _shift()
     read, _ = element_access(0)
 
-    @njit(error_model="numpy")
+    @routine
     def run(table: int, panels: int) -> None:
         batches, work = (
             read(table + BATCHES),
@@ -90,7 +88,7 @@ def groups() -> Any:
     """
     used = threads.used()
 
-    @njit(error_model="numpy")
+    @routine
     def groups_of(blocks: int, batches: int, patience: int) -> int:
         count = used() if patience > 0 else 1
         wanted = SHARES * count if count > 1 else 1
@@ -101,22 +99,26 @@ def groups() -> Any:
 
 
 def by_rows(bits: int) -> Any:
-    """``by_rows(table, panels, blocks)``: all panels are packed, then blocks of rows are multiplied with them."""
+    """``by_rows(table, panels, blocks)``: all panels are packed, then blocks of rows are multiplied with them.
+
+    It returns 0 where memory for the panels is missing.
+    """
     columns, size = tile(bits).columns, bits // 8
     launch, groups_of, shift = threads.launcher(), groups(), _shift()
     pack_address, rows_address = pack(bits), group_of_rows(bits)
-    read, write = element_access(0)
-    scalar = np.float64 if bits == 64 else np.float32
+    (read, write), memory = element_access(0), new_memory()
 
-    @njit(error_model="numpy")
-    def run(table: int, panels: int, blocks: int) -> None:
+    @routine
+    def run(table: int, panels: int, blocks: int) -> int:
         batches, k = read(table + BATCHES), read(table + DEPTH)
         work = read(table + ROWS) * read(table + COLUMNS) * k
         across = panels * columns * size
         deep = depth_of(k, across)
         together = max(1, min(batches, PACKED_BYTES // (across * deep)))
-        packed = empty((together * panels * deep * columns + LINE // size,), scalar)
-        write(table + PACKED, (packed.ctypes.data + LINE - 1) // LINE * LINE)
+        owner = memory(together * deep * across + LINE, 0)
+        if owner == 0:
+            return 0
+        write(table + PACKED, (data_of(owner) + LINE - 1) // LINE * LINE)
         beside = read(table + BESIDE)
         groups = groups_of(blocks, together, patience_for(batches * work, beside))
         write(table + GROUPS, groups)
@@ -133,8 +135,8 @@ def by_rows(bits: int) -> Any:
                     write(table + ADD, 1 if first > 0 else adds)
                     launch(pack_address(), panels * count, table, patience)
                     launch(rows_address(), groups * count, table, patience)
-        # The last use: Numba frees an array after it, whatever holds its address.
-        write(table + PACKED, packed.size)
+        drop(owner)
+        return 1
 
     return run
 
@@ -146,7 +148,7 @@ def in_place(bits: int) -> Any:
     rows_address = group_of_rows(bits)
     read, write = element_access(0)
 
-    @njit(error_model="numpy")
+    @routine
     def run(table: int, blocks: int) -> None:
         batches, k = read(table + BATCHES), read(table + DEPTH)
         work = batches * read(table + ROWS) * read(table + COLUMNS) * k
@@ -169,7 +171,7 @@ def in_place(bits: int) -> Any:
     return run
 
 
-@njit(error_model="numpy")
+@routine
 def depth_of(k: int, across: int) -> int:
     """Values of the summed index in one pass, of `k`; `across` are the bytes of the panels for each.
 
@@ -180,7 +182,7 @@ def depth_of(k: int, across: int) -> int:
     return max((k + passes - 1) // passes, 1)
 
 
-@njit(error_model="numpy")
+@routine
 def patience_for(work: int, beside: int) -> int:
     """How many nanoseconds so many multiply-adds may take in parallel: several times what one thread needs.
 

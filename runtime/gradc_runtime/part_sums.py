@@ -21,6 +21,7 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from gradc_runtime import threads
+from gradc_runtime.routines import exported, task
 from gradc_runtime.simd import (
     element_access,
     element_type,
@@ -94,7 +95,7 @@ def adder(bits: int) -> Any:
         patience = 1_000_000 + count * size if count * size >= PARALLEL else 0
         launch(address(), (size + lanes - 1) // lanes, table, patience)
 
-    return threads.exported(f"gradc_add_parts_{bits}", types.void(*[types.intp] * 4), add)
+    return exported(f"gradc_add_parts_{bits}", add)
 
 
 def _adding(bits: int) -> Any:
@@ -113,7 +114,7 @@ def _adding(bits: int) -> Any:
         for at in range(0, width - first, lanes):
             one(total + at * size, rows + at * size, count, width * size, min(lanes, width - first - at))
 
-    return threads.task(f"gradc_adding_parts_{bits}", adding)
+    return task(f"gradc_adding_parts_{bits}", adding)
 
 
 def _added_vectors(bits: int, vectors: int) -> Any:

@@ -320,7 +320,7 @@ def lanes_symbol(function: str, arity: int) -> str:
 
     symbol = f"gradc_lanes_{function}"
     pointer = types.CPointer(types.float64)
-    threads.exported(symbol, types.void(pointer, types.intp), one if arity == 1 else two)
+    threads.exported_by_numba(symbol, types.void(pointer, types.intp), one if arity == 1 else two)
     return symbol
 
 
@@ -328,7 +328,7 @@ def lanes_symbol(function: str, arity: int) -> str:
 def _function_symbol(function: str, arity: int) -> str:
     """Compile a scalar function once per process; the symbol it is called by."""
     symbol = f"gradc_scalar_{function}"
-    threads.exported(symbol, types.float64(*[types.float64] * arity), _caller(function, arity))
+    threads.exported_by_numba(symbol, types.float64(*[types.float64] * arity), _caller(function, arity))
     return symbol
 
 

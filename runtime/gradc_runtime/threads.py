@@ -17,23 +17,19 @@ from typing import Any
 
 import llvmlite.binding
 import numba
-import numpy as np
 from llvmlite import ir
-from numba import cfunc, njit
+from numba import cfunc
 from numba.core import types
 from numba.extending import intrinsic
 from numba.np.ufunc import parallel
 
 from gradc_runtime.machine_code import keep_function, provide_kept
+from gradc_runtime.routines import exported, routine
 from gradc_runtime.simd import element_access, stack_buffer, symbol_address
 from gradc_runtime.thread_count import ALONE, ENABLED, PENALTY, WANTED, state
 
 _numba: Any = numba  # Numba's types leave out its configuration
 _config = _numba.config
-
-# What the pool calls: addresses of the arguments' addresses, the counts, the steps, and the table.
-_TASK = types.void(types.intp, types.intp, types.intp, types.intp)
-
 
 # Symbols of compiled code.
 POOL, THREADS, CLOCK, STATE = (
@@ -85,8 +81,8 @@ def _forked() -> None:
 _kept: list[Any] = []  # compiled functions live as long as the process: kernels hold their addresses
 
 
-def exported(symbol: str, signature: Any, function: Callable[..., Any]) -> Any:
-    """Compile `function` once and give it a symbol that compiled code calls."""
+def exported_by_numba(symbol: str, signature: Any, function: Callable[..., Any]) -> None:
+    """Compile a function that is no routine once, and give it a symbol that compiled code calls."""
     if not provide_kept(symbol):
         function.__module__, function.__qualname__ = (
             __name__,
@@ -96,23 +92,13 @@ def exported(symbol: str, signature: Any, function: Callable[..., Any]) -> Any:
         _kept.append(compiled)
         llvmlite.binding.add_symbol(symbol, compiled.address)
         keep_function(symbol, compiled._library, compiled.native_name)
-    return types.ExternalFunction(symbol, signature)
-
-
-def task(symbol: str, function: Callable[[int, int, int, int], None]) -> Any:
-    """Give a task a symbol; what compiled code calls for its address.
-
-    `function` takes (arguments, counts, steps, table) as integers; the index is the integer at `arguments`.
-    """
-    exported(symbol, _TASK, function)
-    return symbol_address(symbol)
 
 
 def _accounting() -> Any:
     """Return what notes whether a launch stalled, in the words at an address."""
     load, store = element_access(0)
 
-    @njit(error_model="numpy")
+    @routine
     def account(words: int, stalled: bool) -> None:
         penalty = load(words + PENALTY)
         if stalled:
@@ -124,21 +110,26 @@ def _accounting() -> Any:
     return account
 
 
+@routine
+def _one() -> int:
+    return 1
+
+
 @cache
 def used() -> Any:
     """``used()``: the number of threads that parallel launches use now, 1 where there is no pool."""
     load, _ = element_access(0)
     if not available():
-        return njit(error_model="numpy")(lambda: 1)
+        return _one
     pool_threads = types.ExternalFunction(THREADS, types.int32())
     state_address = symbol_address(STATE)
 
-    @njit(error_model="numpy")
+    @routine
     def threads_used() -> int:
         words = state_address()
         if load(words + ENABLED) != 1:
             return 1
-        return max(1, min(load(words + WANTED), np.int64(pool_threads())))
+        return max(1, min(load(words + WANTED), pool_threads()))
 
     return threads_used
 
@@ -167,14 +158,14 @@ def launcher() -> Any:
     In parallel where `patience` is positive: a launch that takes longer, in nanoseconds, makes the next ones run alone.
     """
     launch = _launch_with_pool() if available() else _launch_alone()
-    return exported("gradc_launch", types.void(*[types.intp] * 4), launch)
+    return exported("gradc_launch", launch)
 
 
 def _launch_alone() -> Any:
     _, store = element_access(0)
     words = stack_buffer(8)
 
-    @njit(error_model="numpy")
+    @routine
     def alone(address: int, count: int, table: int, patience: int) -> None:
         place = words()
         for index in range(count):
@@ -191,15 +182,15 @@ def _launch_with_pool() -> Any:
     pool = types.ExternalFunction(POOL, types.void(*[types.intp] * 7, types.int32))
     clock = types.ExternalFunction(CLOCK, types.int32(types.int32, types.intp))
     state_address, account, threads_used = symbol_address(STATE), _accounting(), used()
-    monotonic = np.int32(time.CLOCK_MONOTONIC)
+    monotonic = time.CLOCK_MONOTONIC
 
-    @njit(error_model="numpy")
+    @routine
     def now() -> int:
         place = words()
         clock(monotonic, place)
         return load(place) * 1_000_000_000 + load(place + 8)
 
-    @njit(error_model="numpy")
+    @routine
     def launch(address: int, count: int, table: int, patience: int) -> None:
         if patience <= 0 or count < 2:
             alone(address, count, table, 0)
@@ -219,7 +210,7 @@ def _launch_with_pool() -> Any:
         store(start + 8, count)
         store(start + 16, 1)
         begin = now()
-        pool(address, start, start + 8, start + 16, table, 0, 1, np.int32(threads))
+        pool(address, start, start + 8, start + 16, table, 0, 1, threads)
         account(state, now() - begin > patience)
 
     return launch

@@ -12,6 +12,7 @@ import gradc
 from gradc_runtime import contraction_ways, threads
 from gradc_runtime.contraction import positions, roles_of
 from gradc_runtime.contraction_kernel import add_contraction, contract
+from gradc_runtime.routines import for_python
 
 FUNCTIONS = {False: contract, True: add_contraction}
 
@@ -223,8 +224,8 @@ def test_two_summed_indices_need_not_be_one():
 @pytest.mark.parametrize("threads_used", [1, 2, 3])
 def test_rows_are_dealt_out_evenly(threads_used: int):
     with gradc.num_threads(min(threads_used, gradc.get_num_threads())):
-        groups_of: Any = contraction_ways.groups()
-        count: Any = threads.used()()
+        groups_of = for_python("gradc_groups", contraction_ways.groups())
+        count = for_python("gradc_used", threads.used())()
         for blocks in (1, 2, 7, 8, 9, 63, 125, 1000):
             assert groups_of(blocks, 3, 1) in (blocks, *range(0, 999, count))
             groups = groups_of(blocks, 1, 1)

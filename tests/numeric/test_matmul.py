@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import gradc
-from gradc_runtime import threads
+from gradc_runtime import routines, threads
 from gradc_runtime.matmul import product
 
 multiply: Any = numba.njit(lambda a, b: product(a, b))
@@ -76,7 +76,7 @@ def test_every_stall_doubles_what_the_next_one_costs():
         pass
 
     launch = threads.launcher()
-    address = threads.task("gradc_nothing", nothing)
+    address = routines.task("gradc_nothing", nothing)
 
     @numba.njit
     def run(patience: int) -> None:
