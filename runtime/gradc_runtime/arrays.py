@@ -7,7 +7,7 @@ kernel does to them.  Memory of arrays that nobody uses any more is therefore ke
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
@@ -16,7 +16,7 @@ from llvmlite import binding, ir
 from numba.core import cgutils, types
 from numba.core.typing.npydecl import parse_dtype
 from numba.extending import intrinsic, lower_builtin, type_callable
-from numba.np.arrayobj import make_array, populate_array
+from numba.np.arrayobj import make_array
 
 from gradc_runtime.routines import exported, for_python, routine
 from gradc_runtime.simd import element_access, symbol_address
@@ -31,6 +31,10 @@ STACKED = 512  # bytes of a local array at most, for it to be on the stack
 HUGE, PAGE = 1 << 21, 1 << 12  # bytes of a large page, which the system is asked for, and of a page
 HEAD = LINE = 64  # bytes before an array: the size of its block; arrays start at a cache line
 MOST_WASTE = 8  # a block serves an array that leaves less than one of so many parts of it unused
+
+# The description of an array in compiled code: bytes to its fields, and their numbers.  Strides stand behind extents.
+OWNER, PARENT, COUNT, ITEM, DATA, SHAPE = range(0, 48, 8)
+OWNER_FIELD, DATA_FIELD, SHAPE_FIELD, STRIDES_FIELD = 0, 4, 5, 6
 
 NO_MEMORY = "there is no memory for an array of the kernel: use smaller arguments, or fewer at a time"
 MANAGE_MEMORY = 2  # in Numba's table of functions for extensions (`nrt_external.h`)
@@ -78,66 +82,95 @@ def _typing(context: Any) -> Any:
     return typer
 
 
-def _lowering(make: Callable[[Any, ir.IRBuilder, Any], tuple[Any, Any]]) -> Any:
-    """`make` returns the address of the memory and what owns it."""
+def _lowering(make: Callable[[ir.IRBuilder, Any, Any, Any], Any]) -> Any:
+    """`make` takes the place of the array's description, its rank and its elements' size; 0 where it cannot."""
 
     def lower(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
-        kind, word = signature.return_type, ir.IntType(64)
-        extents = [builder.sext(extent, word) for extent in cgutils.unpack_tuple(builder, values[0])]
-        item = context.get_abi_sizeof(context.get_data_type(kind.dtype))
-        strides: list[Any] = [word(item)]
-        wrong: Any = ir.IntType(1)(0)
-        for extent in reversed(extents):
-            found = builder.smul_with_overflow(strides[-1], extent)
-            strides.append(builder.extract_value(found, 0))
-            negative = builder.icmp_signed("<", extent, word(0))
-            wrong = builder.or_(wrong, builder.or_(builder.extract_value(found, 1), negative))
-        count = builder.select(wrong, word(-1), strides.pop())
-        data, owner = make(context, builder, count)
-        array = make_array(kind)(context, builder)
-        populate_array(
-            array,
-            data=builder.bitcast(data, array.data.type),
-            shape=cgutils.pack_array(builder, extents),
-            strides=cgutils.pack_array(builder, list(reversed(strides))),
-            itemsize=word(item),
-            meminfo=owner,
+        word, extents = ir.IntType(64), cgutils.unpack_tuple(builder, values[0])
+        return array_of(
+            context, builder, signature.return_type, [builder.sext(n, word) for n in extents], make
         )
-        return array._getvalue()
 
     return lower
 
 
-def _on_heap(clear: bool) -> Any:
-    def make(context: Any, builder: ir.IRBuilder, size: Any) -> tuple[Any, Any]:
-        """Call what makes the memory, by symbol: a kernel has hundreds of arrays, and LLVM is superlinear."""
-        word, pointer = ir.IntType(64), ir.IntType(8).as_pointer()
-        declared = ir.FunctionType(word, [word, word])
-        maker = cgutils.get_or_insert_function(builder.module, declared, new_memory().symbol)
-        owner = builder.inttoptr(builder.call(maker, [size, word(int(clear))]), pointer)
-        with builder.if_then(cgutils.is_null(builder, owner), likely=False):
-            context.call_conv.return_user_exc(builder, MemoryError, (NO_MEMORY,))
-        return context.nrt.meminfo_data(builder, owner), owner
+def array_of(
+    context: Any,
+    builder: ir.IRBuilder,
+    kind: types.Array,
+    extents: Sequence[Any],
+    make: Callable[[ir.IRBuilder, Any, Any, Any], Any],
+) -> Any:
+    """A new array: its extents are written down, the rest is a call, as a kernel has hundreds of arrays."""
+    word, index = ir.IntType(64), ir.IntType(32)
+    with builder.goto_entry_block():
+        place = builder.alloca(context.get_value_type(kind))
+    for axis, extent in enumerate(extents):
+        builder.store(extent, builder.gep(place, [index(0), index(SHAPE_FIELD), index(axis)], inbounds=True))
+    item = context.get_abi_sizeof(context.get_data_type(kind.dtype))
+    done = make(builder, builder.ptrtoint(place, word), word(kind.ndim), word(item))
+    refuse_if(context, builder, builder.icmp_signed("==", done, word(0)), MemoryError, NO_MEMORY)
+    found = builder.load(place)
+    described(builder.function)[id(found)] = place, found
+    return found
+
+
+def refuse_if(context: Any, builder: ir.IRBuilder, wrong: Any, error: type[Exception], message: str) -> None:
+    """Raise an error where something is wrong; the instructions for it stand once in a function."""
+    blocks = vars(builder.function).setdefault("_refusals", {})
+    if message not in blocks:
+        blocks[message] = builder.append_basic_block("refused")
+        with builder.goto_block(blocks[message]):
+            context.call_conv.return_user_exc(builder, error, (message,))
+    goes_on = builder.append_basic_block("goes_on")
+    builder.cbranch(wrong, blocks[message], goes_on).set_weights([1, 99])
+    builder.position_at_end(goes_on)
+
+
+def on_heap(clear: bool) -> Callable[[ir.IRBuilder, Any, Any, Any], Any]:
+    """What makes memory for an array that may outlive the kernel."""
+
+    def make(builder: ir.IRBuilder, place: Any, rank: Any, item: Any) -> Any:
+        return called_symbol(builder, _array_maker().symbol, [place, rank, item, item.type(int(clear))])
 
     return make
 
 
-def _on_stack_if_small(context: Any, builder: ir.IRBuilder, size: Any) -> tuple[Any, Any]:
-    """Memory on the stack has no owner, which Numba takes for memory that somebody else looks after."""
-    byte = ir.IntType(8)
-    buffer = cgutils.alloca_once(builder, ir.ArrayType(byte, STACKED))
+def _on_stack_if_small(builder: ir.IRBuilder, place: Any, rank: Any, item: Any) -> Any:
+    with builder.goto_entry_block():
+        buffer = builder.alloca(ir.ArrayType(ir.IntType(8), STACKED))
     buffer.align = LINE
-    data = cgutils.alloca_once_value(builder, builder.bitcast(buffer, byte.as_pointer()))
-    owner = cgutils.alloca_once_value(builder, ir.Constant(byte.as_pointer(), None))
-    with builder.if_then(
-        builder.icmp_unsigned(">", size, size.type(STACKED))
-    ):  # a size that is wrong is large
-        for made, place in zip(_on_heap(False)(context, builder, size), (data, owner), strict=True):
-            builder.store(made, place)
-    return builder.load(data), builder.load(owner)
+    address = builder.ptrtoint(buffer, ir.IntType(64))
+    return called_symbol(builder, _local_maker().symbol, [place, rank, item, address])
 
 
-for _function, _make in ((empty, _on_heap(False)), (zeros, _on_heap(True)), (local, _on_stack_if_small)):
+def called_symbol(builder: ir.IRBuilder, symbol: str, words: Sequence[Any]) -> Any:
+    """Call a routine of whole numbers by its symbol."""
+    word = ir.IntType(64)
+    declared = ir.FunctionType(word, [word] * len(words))
+    return builder.call(cgutils.get_or_insert_function(builder.module, declared, symbol), words)
+
+
+def data_and_shape(builder: ir.IRBuilder, kind: types.Array, array: Any) -> tuple[Any, list[Any]]:
+    """The address of an array's elements, and its extents."""
+    shape = [builder.extract_value(array, [SHAPE_FIELD, axis]) for axis in range(kind.ndim)]
+    return builder.extract_value(array, DATA_FIELD), shape
+
+
+def give_back(builder: ir.IRBuilder, array: Any) -> None:
+    """Let go of an array."""
+    pointer = ir.IntType(8).as_pointer()
+    declared = ir.FunctionType(ir.VoidType(), [pointer])
+    function = cgutils.get_or_insert_function(builder.module, declared, "NRT_decref")
+    builder.call(function, [builder.extract_value(array, OWNER_FIELD)])
+
+
+def described(function: ir.Function) -> dict[int, tuple[Any, Any]]:
+    """Descriptions of arrays that lie in memory already: place and value, by the identity of the value."""
+    return vars(function).setdefault("_described", {})
+
+
+for _function, _make in ((empty, on_heap(False)), (zeros, on_heap(True)), (local, _on_stack_if_small)):
     type_callable(_function)(_typing)
     lower_builtin(_function, types.BaseTuple, types.Any)(_lowering(_make))
 
@@ -258,20 +291,88 @@ clear_bytes: Any = _clear_bytes
 data_of: Any = _data
 
 
+@intrinsic
+def _times(typing: Any, size: Any, extent: Any) -> Any:
+    """The product of two sizes; -1 where one of them is negative, or it is too large."""
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        word = ir.IntType(64)
+        found = builder.smul_with_overflow(*arguments)
+        negative = builder.icmp_signed("<", builder.or_(*arguments), word(0))
+        wrong = builder.or_(builder.extract_value(found, 1), negative)
+        return builder.select(wrong, word(-1), builder.extract_value(found, 0))
+
+    return types.intp(types.intp, types.intp), generate
+
+
+times: Any = _times
+read, write = element_access(0)
+
+
+@routine
+def _bytes_of(place: int, rank: int, item: int) -> int:
+    """Complete the description of an array whose extents stand there; how many bytes it has, -1 if none can have."""
+    size, count, strides = item, 1, place + SHAPE + 8 * rank
+    for axis in range(rank - 1, -1, -1):
+        extent = read(place + SHAPE + 8 * axis)
+        write(strides + 8 * axis, size)
+        size = times(size, extent)
+        count *= extent
+    write(place + PARENT, 0)
+    write(place + COUNT, count)
+    write(place + ITEM, item)
+    return size
+
+
+@cache
+def _array_maker() -> Any:
+    """``make(place, rank, item, clear)``, as a symbol: an array of the extents that stand in its description."""
+    memory = new_memory()
+
+    def make(place: int, rank: int, item: int, clear: int) -> int:
+        size = _bytes_of(place, rank, item)
+        owner = memory(size)
+        if owner == 0:
+            return 0
+        write(place + OWNER, owner)
+        write(place + DATA, data_of(owner))
+        if clear != 0:
+            clear_bytes(data_of(owner), size)
+        return 1
+
+    return exported("gradc_make_array", make)
+
+
+@cache
+def _local_maker() -> Any:
+    """``make(place, rank, item, buffer)``, as a symbol: a small array has no owner, and lies in the buffer.
+
+    Numba takes memory without an owner for memory that somebody else looks after.
+    """
+    memory = new_memory()
+
+    def make(place: int, rank: int, item: int, buffer: int) -> int:
+        size, owner = _bytes_of(place, rank, item), 0
+        if size < 0 or size > STACKED:
+            owner = memory(size)
+            if owner == 0:
+                return 0
+        write(place + OWNER, owner)
+        write(place + DATA, data_of(owner) if owner != 0 else buffer)
+        return 1
+
+    return exported("gradc_make_local", make)
+
+
 @cache
 def new_memory() -> Any:
-    """``make(bytes, clear) -> owner``, as a symbol; 0 where there is no memory, or `bytes` is negative."""
+    """``memory(bytes) -> owner``, as a symbol; 0 where there is no memory, or `bytes` is negative."""
     owned = _owned_by_pool() if POOLED else _of_numba
 
-    def make(size: int, clear: int) -> int:
-        if size < 0:
-            return 0
-        owner = owned(size)
-        if clear != 0 and owner != 0:
-            clear_bytes(data_of(owner), size)
-        return owner
+    def memory(size: int) -> int:
+        return owned(size) if size >= 0 else 0
 
-    return exported("gradc_new_array", make)
+    return exported("gradc_new_memory", memory)
 
 
 @routine

@@ -17,7 +17,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import lower_builtin, type_callable
 
-from gradc_runtime.arrays import NO_MEMORY, data_of, drop, new_memory
+from gradc_runtime.arrays import DATA_FIELD, NO_MEMORY, STRIDES_FIELD, data_of, drop, new_memory, refuse_if
 from gradc_runtime.contraction import Position, add_contraction, contract, positions, roles_of
 from gradc_runtime.contraction_packing import are_neighbours, pack_panel
 from gradc_runtime.contraction_table import (
@@ -95,6 +95,14 @@ def _typer(add: bool) -> Any:
     return typing
 
 
+def contract_matrices(context: Any, builder: ir.IRBuilder, kinds: Any, arrays: Any, extents: Any) -> None:
+    """``out[i, j] = sum a[i, k] * b[k, j]``: the types and values of the three, and the extents of i, j and k."""
+    texts = map(types.literal, ("i j", "i k", "k j"))
+    interleaved = [part for pair in zip(kinds, texts, strict=True) for part in pair]
+    values = [part for array in arrays for part in (array, None)]
+    _Table(context, builder, interleaved, [*values, cgutils.pack_array(builder, extents)], add=False).drive()
+
+
 def _lowering(add: bool) -> Any:
     def lower(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
         _Table(context, builder, signature.args, values, add).drive()
@@ -151,14 +159,14 @@ class _Table:
         declared = ir.FunctionType(self.word, [self.word])
         function = cgutils.get_or_insert_function(self.builder.module, declared, symbol)
         done = self.builder.call(function, [self.place])
-        with self.builder.if_then(self.builder.icmp_signed("==", done, self.word(0)), likely=False):
-            self.context.call_conv.return_user_exc(self.builder, MemoryError, (NO_MEMORY,))
+        failed = self.builder.icmp_signed("==", done, self.word(0))
+        refuse_if(self.context, self.builder, failed, MemoryError, NO_MEMORY)
 
     def array(self, at: int) -> tuple[Any, list[Any]]:
         """The address of an array, and its strides in bytes."""
-        array = self.context.make_array(self.kinds[at])(self.context, self.builder, self.values[at])
-        strides = cgutils.unpack_tuple(self.builder, array.strides)
-        return self.builder.ptrtoint(array.data, self.word), strides
+        value, extract = self.values[at], self.builder.extract_value
+        strides = [extract(value, [STRIDES_FIELD, axis]) for axis in range(self.kinds[at].ndim)]
+        return self.builder.ptrtoint(extract(value, DATA_FIELD), self.word), strides
 
     def combined(self, terms: Iterable[tuple[int, Any]]) -> Any:
         total: Any = self.word(0)
@@ -300,7 +308,7 @@ def driver(bits: int) -> Any:
         count = 3 * (sequence + batches + m + n + max(k, 1))
         if 8 * (count + panels) <= FEW_BYTES:
             return with_tables(table, few_words(), count, panels, blocks)
-        owner = memory(8 * (count + panels), 0)
+        owner = memory(8 * (count + panels))
         if owner == 0:
             return 0
         done = with_tables(table, data_of(owner), count, panels, blocks)

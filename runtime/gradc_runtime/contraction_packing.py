@@ -72,7 +72,7 @@ def pack_panel(bits: int) -> Any:
             else:
                 loose(line, source, offsets, filled, along, depth)
 
-    return exported(f"gradc_pack_panel_{bits}", pack_panel)
+    return exported(f"gradc_pack_panel_{bits}", pack_panel, innermost=True)
 
 
 def _pack_whole(bits: int) -> Any:

@@ -144,7 +144,7 @@ def multiply_panels(bits: int) -> Any:
                     product(packed, left, step_a, of_panel, step_b, aside_rows, shifts, depth, 0, width)
                 leave(aside, to, place, min(rows, height - r), width, depth, add)
 
-    return exported(f"gradc_multiply_{bits}", multiply)
+    return exported(f"gradc_multiply_{bits}", multiply, innermost=True)
 
 
 # --- tasks --------------------------------------------------------------------------------------------------

@@ -115,7 +115,7 @@ def by_rows(bits: int) -> Any:
         across = panels * columns * size
         deep = depth_of(k, across)
         together = max(1, min(batches, PACKED_BYTES // (across * deep)))
-        owner = memory(together * deep * across + LINE, 0)
+        owner = memory(together * deep * across + LINE)
         if owner == 0:
             return 0
         write(table + PACKED, (data_of(owner) + LINE - 1) // LINE * LINE)

@@ -9,6 +9,7 @@ names it, and the arguments are counted once for the whole kernel.  Types and ca
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,8 +17,8 @@ from llvmlite import ir
 from numba.core import callconv, cgutils, types
 from numba.core.typing import templates
 from numba.extending import lower_builtin
-from numba.np.arrayobj import make_array
 
+from gradc_runtime import arrays
 from gradc_runtime.kernel_types import Typed, constant, indices, is_conversion, is_new, typed
 from gradc_runtime.opaque import infer_global, opaque
 from gradc_runtime.part_sums import PartSum, adder, part_sum
@@ -91,7 +92,7 @@ class _Kernel:
         self.places: dict[str, Value] = {}
         self.alive: list[str] = []  # arrays that the kernel has made and not given back
         self.refused: Any = None  # the block that all refusals lead to
-        self.passing: list[tuple[Any, Value]] = []  # arrays that the current statement alone uses
+        self.passing: list[Value] = []  # arrays that the current statement alone uses
         self.made_of: dict[str, list[ast.expr]] = {}  # the extents of arrays that the kernel has made
         for name, value in self.arguments.items():
             if isinstance(self.variables[name], types.Array):
@@ -110,14 +111,14 @@ class _Kernel:
             self.statement(statement)
             self.end_of_statement()
             for name in [name for name in self.alive if ends[name] == at]:
-                self.give_back(self.variables[name], self.arrays[name])
+                self.give_back(self.arrays[name])
                 self.alive.remove(name)
         assert isinstance(last, ast.Return)
         assert last.value is not None
         found = self.returned(last.value)
         self.end_of_statement()
         for name in self.alive:
-            self.give_back(self.variables[name], self.arrays[name])
+            self.give_back(self.arrays[name])
         return self.context.cast(self.builder, found, self.kinds[last.value], self.made.returns)
 
     def returned(self, node: ast.expr) -> Value:
@@ -137,12 +138,12 @@ class _Kernel:
 
     def end_of_statement(self) -> None:
         """Give back what the statement alone used."""
-        for kind, value in self.passing:
-            self.give_back(kind, value)
+        for value in self.passing:
+            self.give_back(value)
         self.passing.clear()
 
-    def give_back(self, kind: Any, value: Value) -> None:
-        self.context.nrt.decref(self.builder, kind, value)
+    def give_back(self, array: Value) -> None:
+        arrays.give_back(self.builder, array)
 
     # --- statements -----------------------------------------------------------------------------------
 
@@ -182,28 +183,27 @@ class _Kernel:
         word, kind = ir.IntType(64), self.variables[found.total]
         adder(kind.dtype.bitwidth)  # defines the symbol
         total, copies = (
-            make_array(self.variables[name])(self.context, self.builder, self.arrays[name])
+            arrays.data_and_shape(self.builder, self.variables[name], self.arrays[name])
             for name in (found.total, found.copies)
         )
-        places = [self.builder.ptrtoint(array.data, word) for array in (total, copies)]
-        count = self.builder.extract_value(copies.shape, 0)
+        places = [self.builder.ptrtoint(data, word) for data, _ in (total, copies)]
+        size = functools.reduce(self.builder.mul, total[1])
         declared = ir.FunctionType(ir.VoidType(), [word] * 4)
         symbol = f"gradc_add_parts_{kind.dtype.bitwidth}"
         function = cgutils.get_or_insert_function(self.builder.module, declared, symbol)
-        self.builder.call(function, [*places, count, total.nitems])
+        self.builder.call(function, [*places, copies[1][0], size])
 
     def refuse(self, message: str) -> None:
         """Raise ValueError; the same instructions for all errors give back the arguments that Numba has counted."""
         self.context.call_conv.set_static_user_exc(self.builder, ValueError, (message,))
-        for name in self.alive:
-            self.give_back(self.variables[name], self.arrays[name])
-        for kind, value in self.passing:
-            self.give_back(kind, value)
+        for value in (*(self.arrays[name] for name in self.alive), *self.passing):
+            self.give_back(value)
         if self.refused is None:
             self.refused = self.builder.append_basic_block("refused")
             with self.builder.goto_block(self.refused):
                 for name, value in self.arguments.items():
-                    self.give_back(self.variables[name], value)
+                    if isinstance(self.variables[name], types.Array):
+                        self.give_back(value)
                 self.builder.ret(callconv.RETCODE_USEREXC)
         self.builder.branch(self.refused)
 
@@ -251,7 +251,7 @@ class _Kernel:
         """The value of an expression; a new array is given back behind the statement unless it is `kept`."""
         found = self.computed(node)
         if is_new(node) and not kept and isinstance(self.kinds[node], types.Array):
-            self.passing.append((self.kinds[node], found))
+            self.passing.append(found)
         return found
 
     def computed(self, node: ast.expr) -> Value:
@@ -273,9 +273,9 @@ class _Kernel:
             case ast.Tuple(elts=parts):
                 return context.make_tuple(builder, self.kinds[node], [self.value(part) for part in parts])
             case ast.Subscript(
-                value=ast.Attribute(value=array, attr="shape"), slice=ast.Constant(value=axis)
+                value=ast.Attribute(value=array, attr="shape"), slice=ast.Constant(value=int(axis))
             ):
-                return builder.extract_value(self.array(array).shape, axis)
+                return self.extents(array)[axis]
             case ast.Subscript():
                 return context.unpack_value(builder, self.kinds[node], self.element(node))
             case _:
@@ -343,14 +343,20 @@ class _Kernel:
                     builder.store(self.context.cast(builder, self.value(arm), self.kinds[arm], kind), result)
         return builder.load(result)
 
-    def array(self, node: ast.expr) -> Any:
-        return self.context.make_array(self.kinds[node])(self.context, self.builder, self.value(node))
+    def extents(self, node: ast.expr) -> list[Value]:
+        return arrays.data_and_shape(self.builder, self.kinds[node], self.value(node))[1]
 
     def element(self, node: ast.Subscript) -> Value:
         """The address of an element."""
         places = [self.converted(at, types.intp) for at in indices(node.slice)]
-        array, kind = self.array(node.value), self.kinds[node.value]
-        return cgutils.get_item_pointer(self.context, self.builder, kind, array, places, wraparound=True)
+        array, kind = self.value(node.value), self.kinds[node.value]
+        data, shape = arrays.data_and_shape(self.builder, kind, array)
+        strides = [
+            self.builder.extract_value(array, [arrays.STRIDES_FIELD, axis]) for axis in range(kind.ndim)
+        ]
+        return cgutils.get_item_pointer2(
+            self.context, self.builder, data, shape, strides, kind.layout, places, wraparound=True
+        )
 
 
 def _leaves_the_work_to_tasks(body: Sequence[ast.stmt]) -> bool:

@@ -428,6 +428,8 @@ class _Emitter:
             name = module.get_unique_name(routine.name)
             function = self.others[id(routine)] = ir.Function(module, kind_of(routine), name)
             function.linkage = "internal"
+            if "optsize" in self.builder.function.attributes:
+                function.attributes.add("optsize")
             builder = ir.IRBuilder(function.append_basic_block("entry"))
             _Emitter(builder, self.context, routine, self.others).emit()
         return self.others[id(routine)]

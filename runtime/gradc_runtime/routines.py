@@ -42,11 +42,20 @@ def routine(function: Callable[..., Any]) -> Any:
     return Routine(function)
 
 
-def exported(symbol: str, function: Callable[..., Any]) -> Any:
-    """Compile a routine once, for all that is compiled, and give it a symbol; what routines and Numba call."""
+def exported(symbol: str, function: Callable[..., Any], *, innermost: bool = False) -> Any:
+    """Compile a routine once, for all that is compiled, and give it a symbol; what routines and Numba call.
+
+    LLVM takes twice as long to unroll and vectorise loops, so it does where they go through the elements of arrays.
+    """
     made = function if isinstance(function, Routine) else Routine(function)
     kind = routine_code.kind_of(made)
-    provide_emitted(symbol, kind, lambda builder, context: routine_code.emit(builder, context, made))
+
+    def emit(builder: ir.IRBuilder, context: Any) -> None:
+        if not innermost:
+            builder.function.attributes.add("optsize")
+        routine_code.emit(builder, context, made)
+
+    provide_emitted(symbol, kind, emit)
     returned, *taken = (_NUMBA[part] for part in (kind.return_type, *kind.args))
     return types.ExternalFunction(symbol, returned(*taken))
 

@@ -14,6 +14,7 @@ from typing import Any
 from llvmlite import ir
 from numba.core import cgutils, compiler, types
 
+from gradc_runtime.arrays import described
 from gradc_runtime.loop_widths import widen
 from gradc_runtime.simd import prefer_wide_vectors
 
@@ -89,7 +90,7 @@ def in_table(builder: ir.IRBuilder, kind: Any, value: Any) -> Any:
     """An argument of a task as it stands in the table; the description of an array is written once."""
     if not isinstance(kind, types.Array):
         return value
-    known = vars(builder.function).setdefault("_described", {})
+    known = described(builder.function)
     if id(value) not in known:
         with builder.goto_entry_block():
             place = builder.alloca(value.type)

@@ -17,14 +17,12 @@ from typing import Any
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.core.typing import templates
-from numba.extending import (
-    lower_builtin,
-    register_jitable,
-    type_callable,
-)
+from numba.extending import lower_builtin, type_callable
 
 from gradc_runtime import threads
+from gradc_runtime.arrays import called_symbol
 from gradc_runtime.opaque import infer_global, opaque
+from gradc_runtime.routines import exported
 from gradc_runtime.simd import prefer_wide_vectors
 from gradc_runtime.task_code import TaskCode, in_table, link_behind, task_code
 
@@ -39,7 +37,6 @@ WORK = 1 << 16  # of a part at least, in operations: some ten microseconds, seve
 PATIENCE, PER_OPERATION = 1_000_000, 2
 
 
-@register_jitable(error_model="numpy")
 def parts_of(extent: int, work: int, size: int) -> int:
     """How many parts a loop over `extent` has.
 
@@ -109,9 +106,16 @@ def task(function: Callable[..., None]) -> Task:
 _TaskType = opaque(Task)
 
 
+@type_callable(parts_of)
 @type_callable(start_of)
-def _type_of_start(context: Any) -> Any:
-    return lambda part, count, extent: types.intp
+def _type_of_number(context: Any) -> Any:
+    return lambda first, second, third: types.intp
+
+
+@lower_builtin(parts_of, types.Integer, types.Integer, types.Integer)
+def _lower_parts(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
+    words = [builder.sext(value, ir.IntType(64)) for value in values]
+    return called_symbol(builder, exported("gradc_parts_of", parts_of).symbol, words)
 
 
 @lower_builtin(start_of, types.Integer, types.Integer, types.Integer)
