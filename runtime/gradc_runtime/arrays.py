@@ -34,7 +34,7 @@ MOST_WASTE = 8  # a block serves an array that leaves less than one of so many p
 
 # The description of an array in compiled code: bytes to its fields, and their numbers.  Strides stand behind extents.
 OWNER, PARENT, COUNT, ITEM, DATA, SHAPE = range(0, 48, 8)
-OWNER_FIELD, DATA_FIELD, SHAPE_FIELD, STRIDES_FIELD = 0, 4, 5, 6
+OWNER_FIELD, COUNT_FIELD, ITEM_FIELD, DATA_FIELD, SHAPE_FIELD, STRIDES_FIELD = 0, 2, 3, 4, 5, 6
 
 NO_MEMORY = "there is no memory for an array of the kernel: use smaller arguments, or fewer at a time"
 MANAGE_MEMORY = 2  # in Numba's table of functions for extensions (`nrt_external.h`)

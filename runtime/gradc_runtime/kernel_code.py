@@ -19,7 +19,15 @@ from numba.core.typing import templates
 from numba.extending import lower_builtin
 
 from gradc_runtime import arrays
-from gradc_runtime.kernel_types import Typed, constant, indices, is_conversion, is_new, typed
+from gradc_runtime.kernel_types import (
+    Typed,
+    constant,
+    functions_of,
+    indices,
+    is_conversion,
+    is_new,
+    typed,
+)
 from gradc_runtime.opaque import infer_global, opaque
 from gradc_runtime.part_sums import PartSum, adder, part_sum
 
@@ -45,8 +53,9 @@ def trampoline(
     arguments : sequence of Numba's types
         What it takes.
     """
-    name, launches = function.__name__, "run_tasks(" in source
-    made = typed(source, name, function.__globals__, arguments) if launches else None
+    name = function.__name__
+    text = functions_of(source)[name] if "run_tasks(" in source else None
+    made = typed(text, function.__globals__, arguments) if text else None
     if made is None:
         return None
     given = ", ".join(argument.arg for argument in made.function.args.args)
@@ -75,6 +84,11 @@ def _lower_emitted(context: Any, builder: ir.IRBuilder, called: Any, values: Any
     return _Kernel(context, builder, called.args[0].made, values[1:]).emit()
 
 
+def emit_task(context: Any, builder: ir.IRBuilder, made: Typed, arguments: Sequence[Value]) -> None:
+    """Write the instructions of a task, whose arguments belong to the kernel."""
+    _Kernel(context, builder, made, arguments).emit()
+
+
 # --- instructions -------------------------------------------------------------------------------------------
 
 
@@ -86,6 +100,7 @@ class _Kernel:
         self.builder = builder
         self.made = made
         self.kinds, self.variables = made.kinds, made.variables
+        self.is_kernel = made.returns != types.none
         parameters = [argument.arg for argument in made.function.args.args]
         self.arguments = dict(zip(parameters, arguments, strict=True))
         self.arrays: dict[str, Value] = {}
@@ -103,9 +118,13 @@ class _Kernel:
     def emit(self) -> Value:
         """Emit all statements; what the kernel returns."""
         *body, last = self.made.function.body
-        if _leaves_the_work_to_tasks(body):
+        if not isinstance(last, ast.Return):
+            body.append(last)
+        elif _leaves_the_work_to_tasks(body):
             self.builder.function.attributes.add("optsize")
-        uses = [{node.id for node in ast.walk(s) if isinstance(node, ast.Name)} for s in (*body, last)]
+        uses = [
+            {node.id for node in ast.walk(s) if isinstance(node, ast.Name)} for s in self.made.function.body
+        ]
         ends = {name: at for at, names in enumerate(uses) for name in names}
         for at, statement in enumerate(body):
             self.statement(statement)
@@ -113,7 +132,8 @@ class _Kernel:
             for name in [name for name in self.alive if ends[name] == at]:
                 self.give_back(self.arrays[name])
                 self.alive.remove(name)
-        assert isinstance(last, ast.Return)
+        if not isinstance(last, ast.Return):
+            return self.context.get_dummy_value()
         assert last.value is not None
         found = self.returned(last.value)
         self.end_of_statement()
@@ -158,7 +178,7 @@ class _Kernel:
             case ast.Expr(value=value):
                 if not isinstance(value, ast.Constant):
                     self.value(value)
-            case ast.For() if (found := self.sum_of_parts(statement)) is not None:
+            case ast.For() if self.is_kernel and (found := self.sum_of_parts(statement)) is not None:
                 self.add_parts(found)
             case ast.For(target=ast.Name(id=index), iter=ast.Call(args=[extent]), body=body):
                 with cgutils.for_range(self.builder, self.converted(extent, types.intp)) as loop:
@@ -276,6 +296,8 @@ class _Kernel:
                 value=ast.Attribute(value=array, attr="shape"), slice=ast.Constant(value=int(axis))
             ):
                 return self.extents(array)[axis]
+            case ast.Subscript() if isinstance(self.kinds[node], types.Array):
+                return self.rows(node)
             case ast.Subscript():
                 return context.unpack_value(builder, self.kinds[node], self.element(node))
             case _:
@@ -345,6 +367,34 @@ class _Kernel:
 
     def extents(self, node: ast.expr) -> list[Value]:
         return arrays.data_and_shape(self.builder, self.kinds[node], self.value(node))[1]
+
+    def rows(self, node: ast.Subscript) -> Value:
+        """A part of an array: what lies at leading indices, or from one on.  It has no owner."""
+        builder, word, kind = self.builder, ir.IntType(64), self.kinds[node]
+        array, whole = self.value(node.value), self.kinds[node.value]
+        data, shape = arrays.data_and_shape(builder, whole, array)
+        strides = [builder.extract_value(array, [arrays.STRIDES_FIELD, axis]) for axis in range(whole.ndim)]
+        cut = isinstance(node.slice, ast.Slice)
+        first = (
+            [node.slice.lower]
+            if isinstance(node.slice, ast.Slice) and node.slice.lower
+            else indices(node.slice)
+        )
+        places = [self.converted(place, types.intp) for place in first]
+        offset = functools.reduce(builder.add, map(builder.mul, places, strides))
+        bytes_at = builder.gep(builder.bitcast(data, ir.IntType(8).as_pointer()), [offset])
+        if cut:
+            shape[0] = builder.sub(shape[0], places[0])
+        left = 0 if cut else len(places)
+        parts = {arrays.DATA_FIELD: builder.bitcast(bytes_at, data.type)}
+        parts[arrays.COUNT_FIELD] = functools.reduce(builder.mul, shape[left:], word(1))
+        parts[arrays.ITEM_FIELD] = builder.extract_value(array, arrays.ITEM_FIELD)
+        parts[arrays.SHAPE_FIELD] = cgutils.pack_array(builder, shape[left:])
+        parts[arrays.STRIDES_FIELD] = cgutils.pack_array(builder, strides[left:])
+        found: Value = ir.Constant(self.context.get_value_type(kind), None)
+        for field, value in parts.items():
+            found = builder.insert_value(found, value, field)
+        return found
 
     def element(self, node: ast.Subscript) -> Value:
         """The address of an element."""

@@ -40,6 +40,11 @@ OPERATORS: Mapping[type, Callable[..., Any]] = {
 }
 
 
+_resolved: dict[
+    tuple[Kind, tuple[Kind, ...]], Any
+] = {}  # the signatures that Numba has chosen: it takes its time
+
+
 class OtherText(Exception):
     """The text has something in it that is left to Numba."""
 
@@ -61,10 +66,13 @@ class Typed:
         return self.function.name
 
 
-def typed(source: str, name: str, namespace: Mapping[str, Any], arguments: Sequence[Kind]) -> Typed | None:
-    """The types in the function called `name`, which takes these arguments; None where it is left to Numba."""
-    functions = [node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)]
-    (function,) = (found for found in functions if found.name == name)
+def functions_of(source: str) -> dict[str, ast.FunctionDef]:
+    """The functions in the text of a module."""
+    return {node.name: node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)}
+
+
+def typed(function: ast.FunctionDef, namespace: Mapping[str, Any], arguments: Sequence[Kind]) -> Typed | None:
+    """The types in a function that takes these arguments; None where it is left to Numba."""
     names = [argument.arg for argument in function.args.args]
     made = Typed(function, namespace, dict(zip(names, arguments, strict=True)))
     context: Any = cpu_target.typing_context
@@ -88,11 +96,12 @@ class _Typing:
         *body, last = self.made.function.body
         for statement in body:
             self.statement(statement)
-        if not isinstance(last, ast.Return) or last.value is None:
-            raise OtherText(last)
-        self.made.returns = types.unliteral(self.kind(last.value))
-        if not self.is_returned_whole(last.value):
-            raise OtherText(last)
+        if not isinstance(last, ast.Return):
+            self.statement(last)
+        elif last.value is not None:
+            self.made.returns = types.unliteral(self.kind(last.value))
+            if not self.is_returned_whole(last.value):
+                raise OtherText(last)
 
     def is_returned_whole(self, node: ast.expr) -> bool:
         """Whether the arrays in a result are new, or stand there by their names."""
@@ -236,17 +245,37 @@ class _Typing:
             ):
                 self.kind(array)
                 return types.intp
+            case ast.Subscript(
+                value=array, slice=ast.Slice(lower=ast.expr() as first, upper=None, step=None)
+            ):
+                return self.rows(node, self.kind(array), [first], fewer=0)
             case ast.Subscript(value=array, slice=place):
                 kind, places = self.kind(array), list(indices(place))
-                whole = all(isinstance(types.unliteral(self.kind(at)), types.Integer) for at in places)
-                if isinstance(kind, types.Array) and whole and len(places) == kind.ndim:
+                if not isinstance(kind, types.Array) or len(places) != kind.ndim:
+                    return self.rows(node, kind, places, fewer=len(places))
+                if all(map(self.is_whole, places)):
                     return kind.dtype
         raise OtherText(node)
+
+    def rows(self, node: ast.AST, kind: Kind, places: Sequence[ast.expr], *, fewer: int) -> Kind:
+        """The type of what neighbours in memory lie at leading indices, or from one on: nobody has to give it back."""
+        contiguous = (
+            isinstance(kind, types.Array) and kind.layout == "C" and len(places) < kind.ndim + (not fewer)
+        )
+        if not contiguous or not all(map(self.is_whole, places)):
+            raise OtherText(node)
+        return types.Array(kind.dtype, kind.ndim - fewer, "C", readonly=not kind.mutable)
+
+    def is_whole(self, node: ast.expr) -> bool:
+        return isinstance(types.unliteral(self.kind(node)), types.Integer)
 
     def call(self, node: ast.AST, function: Any, given: Sequence[Kind]) -> Kind:
         """The type of what a call returns; Numba chooses the implementation."""
         called = function if isinstance(function, types.Type) else self.context.resolve_value_type(function)
-        found = self.known(node, self.context.resolve_function_type(called, tuple(given), {}))
+        key = called, tuple(given)
+        if key not in _resolved:
+            _resolved[key] = self.known(node, self.context.resolve_function_type(*key, {}))
+        found = _resolved[key]
         parameters = found.pysig.parameters.values() if found.pysig else ()
         any_number = any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters)
         left_out = all(isinstance(kind, types.Omitted) for kind in found.args[len(given) :])

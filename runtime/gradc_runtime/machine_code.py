@@ -162,6 +162,7 @@ def provide_emitted(symbol: str, kind: ir.FunctionType, emit: Callable[[ir.IRBui
         with global_compiler_lock:
             rtsys.initialize(context)
             library = context.codegen().create_library(symbol)
+            optimise_once(library)
             library.enable_object_caching()
             module = library.create_ir_module(symbol)
             builder = ir.IRBuilder(ir.Function(module, kind, symbol).append_basic_block("entry"))
@@ -174,6 +175,23 @@ def provide_emitted(symbol: str, kind: ir.FunctionType, emit: Callable[[ir.IRBui
             llvm.add_symbol(symbol, library.get_pointer_to_function(symbol))
             keep_function(symbol, library, symbol)
     return llvm.address_of_symbol(symbol) or 0
+
+
+def optimise_once(library: Any) -> None:
+    """Let LLVM go over a library once, when it is whole.
+
+    Numba goes over every function before that, and over the whole a first time, so that it sees more of the references
+    that it counts; here there are none.
+    """
+
+    def only_lay_out(module: Any) -> None:
+        module.data_layout = library._codegen._data_layout
+
+    def optimise() -> None:
+        manager, builder = library._codegen._module_pass_manager()
+        manager.run(library._final_module, builder)
+
+    library._optimize_functions, library._optimize_final_module = only_lay_out, optimise
 
 
 def provide_kept(symbol: str) -> bool:

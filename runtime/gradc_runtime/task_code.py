@@ -6,6 +6,8 @@ code of each library on its way: a kernel's loops would be compiled three times.
 
 from __future__ import annotations
 
+import ast
+import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +17,10 @@ from llvmlite import ir
 from numba.core import cgutils, compiler, types
 
 from gradc_runtime.arrays import described
+from gradc_runtime.kernel_code import emit_task
+from gradc_runtime.kernel_types import Typed, typed
 from gradc_runtime.loop_widths import widen
+from gradc_runtime.machine_code import optimise_once
 from gradc_runtime.simd import prefer_wide_vectors
 
 _WORD = ir.IntType(64)
@@ -35,11 +40,54 @@ class TaskCode:
         return cgutils.get_or_insert_function(module, _ENTRY, self.entry)
 
 
-def task_code(context: Any, function: Callable[..., None], kinds: tuple[Any, ...]) -> TaskCode:
+_numbers = itertools.count(1)
+
+
+def task_code(
+    context: Any, function: Callable[..., None], kinds: tuple[Any, ...], text: ast.FunctionDef | None = None
+) -> TaskCode:
     """Compile a task for arguments of these types, with the entry that takes them from a table.
 
-    No two of the arrays that it is given share memory, unless it only reads them.
+    No two of the arrays that it is given share memory, unless it only reads them.  With its `text` it is emitted
+    without Numba's front end, where `gradc_runtime.kernel_types` knows all that is in it.
     """
+    made = typed(text, function.__globals__, kinds) if text else None
+    return _by_numba(context, function, kinds) if made is None else _emitted(context, made, kinds)
+
+
+def _emitted(context: Any, made: Typed, kinds: tuple[Any, ...]) -> TaskCode:
+    library = context.codegen().create_library(made.name)
+    module = library.create_ir_module(made.name)
+    convention = context.call_conv
+    name = f"{made.name}.{made.globals['__name__']}.{next(_numbers)}"
+    function = ir.Function(module, convention.get_function_type(types.none, kinds), name)
+    names = [argument.arg for argument in made.function.args.args]
+    convention.decorate_function(function, names, kinds, noalias=True)
+    builder = ir.IRBuilder(function.append_basic_block("entry"))
+    packed = convention.get_arguments(function)
+    with context.push_code_library(library):
+        emit_task(context, builder, made, context.get_arg_packer(kinds).from_arguments(builder, packed))
+        convention.return_value(builder, context.get_dummy_value())
+    widen(module)
+    entry = _with_entry(context, module, kinds)
+    context.post_lowering(module, library)
+    optimise_once(library)
+    _leave_as_bitcode(library)
+    library.add_ir_module(module)
+    library.finalize()
+    return TaskCode(library, entry)
+
+
+def _leave_as_bitcode(library: Any) -> None:
+    """Let a library end with its optimisation: nobody calls this copy, so no machine code is made of it."""
+
+    def only_optimise() -> None:
+        library._finalized = True
+
+    library._finalize_final_module = only_optimise
+
+
+def _by_numba(context: Any, function: Callable[..., None], kinds: tuple[Any, ...]) -> TaskCode:
     flags: Any = compiler.Flags()
     flags.nrt, flags.error_model, flags.noalias = True, "numpy", True
     flags.no_compile = flags.no_cpython_wrapper = flags.no_cfunc_wrapper = True
@@ -51,10 +99,8 @@ def task_code(context: Any, function: Callable[..., None], kinds: tuple[Any, ...
         entries.append(_with_entry(context, module, kinds))
         add(module)
 
-    def only_optimise() -> None:
-        library._finalized = True  # nobody calls this copy: no machine code is made of it
-
-    library.add_ir_module, library._finalize_final_module = add_with_entry, only_optimise
+    library.add_ir_module = add_with_entry
+    _leave_as_bitcode(library)
     compiler.compile_extra(context.typing_context, context, function, kinds, types.none, flags, {}, library)
     (entry,) = entries
     return TaskCode(library, entry)

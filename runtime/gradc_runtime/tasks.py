@@ -11,6 +11,7 @@ same bits on one thread as on many.
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable
 from typing import Any
 
@@ -80,6 +81,7 @@ class Task:
     def __init__(self, function: Callable[..., None]) -> None:
         self.function = function
         self.name = function.__name__
+        self.text: ast.FunctionDef | None = None  # of a kernel whose text is at hand
         self._compiled: dict[tuple[Any, ...], TaskCode] = {}
 
     @property
@@ -94,7 +96,7 @@ class Task:
     def compiled(self, context: Any, kinds: tuple[Any, ...]) -> TaskCode:
         """LLVM code for arguments of these types: for kernels alone, so without what Python would call."""
         if kinds not in self._compiled:
-            self._compiled[kinds] = task_code(context, self.function, kinds)
+            self._compiled[kinds] = task_code(context, self.function, kinds, self.text)
         return self._compiled[kinds]
 
 
