@@ -45,12 +45,12 @@ POOL = "gradc_pool"
 _pool = np.zeros(2 + 2 * SLOTS, np.int64)
 
 
-def empty(shape: tuple[int, ...], dtype: Any) -> Array:
+def empty(shape: tuple[int, ...], dtype: Any = np.float64) -> Array:
     """A new array, its elements undefined."""
     return np.empty(shape, dtype)
 
 
-def zeros(shape: tuple[int, ...], dtype: Any) -> Array:
+def zeros(shape: tuple[int, ...], dtype: Any = np.float64) -> Array:
     """A new array of zeros."""
     return np.zeros(shape, dtype)
 
@@ -75,8 +75,8 @@ def clear_rows(array: Array, first: int, many: int, unless: tuple[int, ...] = ()
 
 
 def _typing(context: Any) -> Any:
-    def typer(shape: Any, dtype: Any) -> Any:
-        kind = parse_dtype(dtype)
+    def typer(shape: Any, dtype: Any = None) -> Any:
+        kind = types.float64 if dtype is None else parse_dtype(dtype)
         return types.Array(kind, len(shape), "C") if kind is not None else None
 
     return typer
@@ -172,7 +172,8 @@ def described(function: ir.Function) -> dict[int, tuple[Any, Any]]:
 
 for _function, _make in ((empty, on_heap(False)), (zeros, on_heap(True)), (local, _on_stack_if_small)):
     type_callable(_function)(_typing)
-    lower_builtin(_function, types.BaseTuple, types.Any)(_lowering(_make))
+    for _given in ((types.BaseTuple,), (types.BaseTuple, types.Any)):
+        lower_builtin(_function, *_given)(_lowering(_make))
 
 
 @type_callable(clear)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ast
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from llvmlite import ir
@@ -21,15 +21,22 @@ from numba.extending import lower_builtin
 from gradc_runtime import arrays
 from gradc_runtime.kernel_types import (
     Typed,
+    WithText,
     constant,
     functions_of,
     indices,
     is_conversion,
     is_new,
+    leading,
     typed,
 )
+from gradc_runtime.machine_code import optimise_once
 from gradc_runtime.opaque import infer_global, opaque
 from gradc_runtime.part_sums import PartSum, adder, part_sum
+
+# Statements of a kernel that leaves the work to tasks, from which on LLVM does not optimise it: what its calls take is
+# small beside what they do, and LLVM would take a second for the registers of hundreds of arrays.
+LONG = 100
 
 Value = Any  # of LLVM
 
@@ -47,15 +54,20 @@ def trampoline(
     Parameters
     ----------
     source : str
-        The text of the kernel's module.
+        The text of the kernel's module.  The tasks in it are given theirs.
     function : callable
         The kernel, made from that text.
     arguments : sequence of Numba's types
         What it takes.
     """
     name = function.__name__
-    text = functions_of(source)[name] if "run_tasks(" in source else None
-    made = typed(text, function.__globals__, arguments) if text else None
+    if "run_tasks(" not in source:
+        return None
+    texts = functions_of(source)
+    for task, text in texts.items():
+        if isinstance(found := function.__globals__.get(task), WithText):
+            found.text = text
+    made = typed(texts[name], function.__globals__, arguments)
     if made is None:
         return None
     given = ", ".join(argument.arg for argument in made.function.args.args)
@@ -81,6 +93,7 @@ class _Emitted(templates.AbstractTemplate):
 
 @lower_builtin(emitted, _CodeType, types.VarArg(types.Any))
 def _lower_emitted(context: Any, builder: ir.IRBuilder, called: Any, values: Any) -> Any:
+    optimise_once(context.active_code_library)
     return _Kernel(context, builder, called.args[0].made, values[1:]).emit()
 
 
@@ -106,6 +119,7 @@ class _Kernel:
         self.arrays: dict[str, Value] = {}
         self.places: dict[str, Value] = {}
         self.alive: list[str] = []  # arrays that the kernel has made and not given back
+        self.is_long = False
         self.refused: Any = None  # the block that all refusals lead to
         self.passing: list[Value] = []  # arrays that the current statement alone uses
         self.made_of: dict[str, list[ast.expr]] = {}  # the extents of arrays that the kernel has made
@@ -121,7 +135,12 @@ class _Kernel:
         if not isinstance(last, ast.Return):
             body.append(last)
         elif _leaves_the_work_to_tasks(body):
-            self.builder.function.attributes.add("optsize")
+            self.is_long = len(body) >= LONG
+            attributes = ("optnone", "noinline") if self.is_long else ("optsize",)
+            for attribute in attributes:
+                self.builder.function.attributes.add(attribute)
+            if self.is_long:
+                self.put_in_memory(self.arrays)
         uses = [
             {node.id for node in ast.walk(s) if isinstance(node, ast.Name)} for s in self.made.function.body
         ]
@@ -130,7 +149,7 @@ class _Kernel:
             self.statement(statement)
             self.end_of_statement()
             for name in [name for name in self.alive if ends[name] == at]:
-                self.give_back(self.arrays[name])
+                self.give_back(self.array(name))
                 self.alive.remove(name)
         if not isinstance(last, ast.Return):
             return self.context.get_dummy_value()
@@ -138,7 +157,7 @@ class _Kernel:
         found = self.returned(last.value)
         self.end_of_statement()
         for name in self.alive:
-            self.give_back(self.arrays[name])
+            self.give_back(self.array(name))
         return self.context.cast(self.builder, found, self.kinds[last.value], self.made.returns)
 
     def returned(self, node: ast.expr) -> Value:
@@ -149,10 +168,11 @@ class _Kernel:
                 return self.context.make_tuple(self.builder, self.kinds[node], found)
             case ast.Name(id=name) if name in self.alive:
                 self.alive.remove(name)
-                return self.arrays[name]
+                return self.array(name)
             case ast.Name(id=name) if name in self.arrays:
-                self.context.nrt.incref(self.builder, self.variables[name], self.arrays[name])
-                return self.arrays[name]
+                found = self.array(name)
+                self.context.nrt.incref(self.builder, self.variables[name], found)
+                return found
             case _:
                 return self.value(node, kept=True)
 
@@ -161,6 +181,27 @@ class _Kernel:
         for value in self.passing:
             self.give_back(value)
         self.passing.clear()
+
+    def put_in_memory(self, names: Iterable[str]) -> None:
+        """Let the descriptions of arrays lie in memory."""
+        known = arrays.described(self.builder.function)
+        for name in names:
+            value = self.arrays[name]
+            if id(value) not in known:
+                place = self.builder.alloca(value.type)
+                self.builder.store(value, place)
+                known[id(value)] = place, value
+
+    def array(self, name: str) -> Value:
+        """The description of an array."""
+        value = self.arrays[name]
+        if not self.is_long:
+            return value
+        known = arrays.described(self.builder.function)
+        place, _ = known[id(value)]
+        found = self.builder.load(place)
+        known[id(found)] = place, found
+        return found
 
     def give_back(self, array: Value) -> None:
         arrays.give_back(self.builder, array)
@@ -203,7 +244,7 @@ class _Kernel:
         word, kind = ir.IntType(64), self.variables[found.total]
         adder(kind.dtype.bitwidth)  # defines the symbol
         total, copies = (
-            arrays.data_and_shape(self.builder, self.variables[name], self.arrays[name])
+            arrays.data_and_shape(self.builder, self.variables[name], self.array(name))
             for name in (found.total, found.copies)
         )
         places = [self.builder.ptrtoint(data, word) for data, _ in (total, copies)]
@@ -216,7 +257,7 @@ class _Kernel:
     def refuse(self, message: str) -> None:
         """Raise ValueError; the same instructions for all errors give back the arguments that Numba has counted."""
         self.context.call_conv.set_static_user_exc(self.builder, ValueError, (message,))
-        for value in (*(self.arrays[name] for name in self.alive), *self.passing):
+        for value in (*map(self.array, self.alive), *self.passing):
             self.give_back(value)
         if self.refused is None:
             self.refused = self.builder.append_basic_block("refused")
@@ -241,6 +282,8 @@ class _Kernel:
             case ast.Name(id=name) if isinstance(kind, types.Array):
                 self.arrays[name] = value
                 self.alive.append(name)
+                if self.is_long:
+                    self.put_in_memory([name])
             case ast.Name(id=name):
                 self.write(name, value)
             case ast.Tuple(elts=targets):
@@ -280,7 +323,7 @@ class _Kernel:
             case ast.Constant(value=value):
                 return self.literal(value)
             case ast.Name(id=name) if name in self.arrays:
-                return self.arrays[name]
+                return self.array(name)
             case ast.Name(id=name) if name in self.places:
                 return builder.load(self.places[name])
             case ast.Name() | ast.Attribute(value=ast.Name(id="np" | "math")):
@@ -295,7 +338,7 @@ class _Kernel:
             case ast.Subscript(
                 value=ast.Attribute(value=array, attr="shape"), slice=ast.Constant(value=int(axis))
             ):
-                return self.extents(array)[axis]
+                return self.builder.extract_value(self.value(array), [arrays.SHAPE_FIELD, axis])
             case ast.Subscript() if isinstance(self.kinds[node], types.Array):
                 return self.rows(node)
             case ast.Subscript():
@@ -365,27 +408,19 @@ class _Kernel:
                     builder.store(self.context.cast(builder, self.value(arm), self.kinds[arm], kind), result)
         return builder.load(result)
 
-    def extents(self, node: ast.expr) -> list[Value]:
-        return arrays.data_and_shape(self.builder, self.kinds[node], self.value(node))[1]
-
     def rows(self, node: ast.Subscript) -> Value:
         """A part of an array: what lies at leading indices, or from one on.  It has no owner."""
         builder, word, kind = self.builder, ir.IntType(64), self.kinds[node]
         array, whole = self.value(node.value), self.kinds[node.value]
         data, shape = arrays.data_and_shape(builder, whole, array)
         strides = [builder.extract_value(array, [arrays.STRIDES_FIELD, axis]) for axis in range(whole.ndim)]
-        cut = isinstance(node.slice, ast.Slice)
-        first = (
-            [node.slice.lower]
-            if isinstance(node.slice, ast.Slice) and node.slice.lower
-            else indices(node.slice)
-        )
+        first, begins = leading(node.slice)
         places = [self.converted(place, types.intp) for place in first]
         offset = functools.reduce(builder.add, map(builder.mul, places, strides))
         bytes_at = builder.gep(builder.bitcast(data, ir.IntType(8).as_pointer()), [offset])
-        if cut:
-            shape[0] = builder.sub(shape[0], places[0])
-        left = 0 if cut else len(places)
+        left = len(places) - begins
+        if begins:
+            shape[left] = builder.sub(shape[left], places[-1])
         parts = {arrays.DATA_FIELD: builder.bitcast(bytes_at, data.type)}
         parts[arrays.COUNT_FIELD] = functools.reduce(builder.mul, shape[left:], word(1))
         parts[arrays.ITEM_FIELD] = builder.extract_value(array, arrays.ITEM_FIELD)

@@ -15,8 +15,11 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 from numba.core import errors, types
 from numba.core.registry import cpu_target
+
+from gradc_runtime import arrays
 
 Kind = Any  # of Numba's types
 
@@ -43,6 +46,12 @@ OPERATORS: Mapping[type, Callable[..., Any]] = {
 _resolved: dict[
     tuple[Kind, tuple[Kind, ...]], Any
 ] = {}  # the signatures that Numba has chosen: it takes its time
+
+
+class WithText:
+    """What stands for a function in the module of a kernel, and is given the text of it where that is at hand."""
+
+    text: ast.FunctionDef | None = None
 
 
 class OtherText(Exception):
@@ -90,6 +99,9 @@ class _Typing:
     def __init__(self, made: Typed) -> None:
         self.made = made
         self.context: Any = cpu_target.typing_context
+        kind_of = self.context.resolve_value_type
+        # Made as the kernels' other arrays are: Numba compiles its functions anew for every rank and type.
+        self.of_numpy = {kind_of(np.empty): kind_of(arrays.empty), kind_of(np.zeros): kind_of(arrays.zeros)}
         self.depth = 0  # of loops and choices: what is in one may run often or never, and makes no arrays
 
     def run(self) -> None:
@@ -199,6 +211,8 @@ class _Typing:
             case ast.Call(func=function, args=arguments, keywords=[]):
                 given = [self.kind(argument) for argument in arguments]
                 called = self.kind(function)
+                if called in self.of_numpy and isinstance(arguments[0], ast.Tuple):
+                    called = self.of_numpy[called]
                 return called.instance_type if is_conversion(called) else self.call(node, called, given)
             case _:
                 return self.operation(node)
@@ -245,26 +259,19 @@ class _Typing:
             ):
                 self.kind(array)
                 return types.intp
-            case ast.Subscript(
-                value=array, slice=ast.Slice(lower=ast.expr() as first, upper=None, step=None)
-            ):
-                return self.rows(node, self.kind(array), [first], fewer=0)
             case ast.Subscript(value=array, slice=place):
-                kind, places = self.kind(array), list(indices(place))
-                if not isinstance(kind, types.Array) or len(places) != kind.ndim:
-                    return self.rows(node, kind, places, fewer=len(places))
-                if all(map(self.is_whole, places)):
+                kind, (places, begins) = self.kind(array), leading(place)
+                if not isinstance(kind, types.Array) or not all(map(self.is_whole, places)):
+                    raise OtherText(node)
+                if len(places) == kind.ndim and not begins:
                     return kind.dtype
+                if len(places) > kind.ndim or kind.layout != "C":
+                    raise OtherText(node)
+                # Neighbours in memory: a part of the array that nobody has to give back.
+                return types.Array(
+                    kind.dtype, kind.ndim - len(places) + begins, "C", readonly=not kind.mutable
+                )
         raise OtherText(node)
-
-    def rows(self, node: ast.AST, kind: Kind, places: Sequence[ast.expr], *, fewer: int) -> Kind:
-        """The type of what neighbours in memory lie at leading indices, or from one on: nobody has to give it back."""
-        contiguous = (
-            isinstance(kind, types.Array) and kind.layout == "C" and len(places) < kind.ndim + (not fewer)
-        )
-        if not contiguous or not all(map(self.is_whole, places)):
-            raise OtherText(node)
-        return types.Array(kind.dtype, kind.ndim - fewer, "C", readonly=not kind.mutable)
 
     def is_whole(self, node: ast.expr) -> bool:
         return isinstance(types.unliteral(self.kind(node)), types.Integer)
@@ -317,6 +324,18 @@ def is_conversion(called: Kind) -> bool:
 def indices(place: ast.expr) -> Sequence[ast.expr]:
     """The indices in brackets."""
     return place.elts if isinstance(place, ast.Tuple) else [place]
+
+
+def leading(place: ast.expr) -> tuple[list[ast.expr], bool]:
+    """The indices in brackets, and whether the last one is where a slice begins that goes on to the end."""
+    places = list(indices(place))
+    match places[-1]:
+        case ast.Slice(lower=ast.expr() as first, upper=None, step=None):
+            return [*places[:-1], first], True
+        case ast.Slice():
+            raise OtherText(place)
+        case _:
+            return places, False
 
 
 def constant(node: ast.expr, namespace: Mapping[str, Any]) -> Any:

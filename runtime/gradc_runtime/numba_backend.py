@@ -18,9 +18,7 @@ from numba.core import event, types
 from gradc_runtime import cache, machine_code
 from gradc_runtime.artifact import KernelArtifact
 from gradc_runtime.kernel_code import trampoline
-from gradc_runtime.kernel_types import functions_of
 from gradc_runtime.task_code import to_be_kept
-from gradc_runtime.tasks import Task
 
 compiling = threading.RLock()  # Numba's compiler is not reentrant across threads
 compilations = 0  # kernels compiled by this process; the test run bounds it
@@ -125,10 +123,6 @@ def readable(dispatcher: Any) -> Any:
 
 def _compiled(source: str, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
     """The dispatcher of a kernel with this text, compiled."""
-    for name, text in functions_of(source).items():
-        made = function.__globals__.get(name)
-        if isinstance(made, Task):
-            made.text = text
     found = _dispatcher(trampoline(source, function, arguments) or function)
     found.compile(arguments)
     found.py_func = function

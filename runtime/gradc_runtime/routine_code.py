@@ -7,11 +7,10 @@ registers.  Anything beyond the little language that `gradc_runtime.routines` de
 from __future__ import annotations
 
 import ast
-import inspect
+import linecache
 import operator
-import textwrap
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, NoReturn
 
 import numpy as np
@@ -54,15 +53,8 @@ class Routine:
     @cached_property
     def tree(self) -> ast.FunctionDef:
         """Its text."""
-        found = ast.parse(textwrap.dedent(inspect.getsource(self.function))).body[0]
-        assert isinstance(found, ast.FunctionDef)
-        return found
-
-    @property
-    def place(self) -> tuple[str, int]:
-        """The file of the text, and the number of its first line there."""
         code = self.function.__code__
-        return code.co_filename, code.co_firstlineno
+        return _functions_in(code.co_filename)[code.co_firstlineno]
 
     @cached_property
     def names(self) -> Mapping[str, Any]:
@@ -70,6 +62,14 @@ class Routine:
         inner = self.function.__code__.co_freevars
         cells = [cell.cell_contents for cell in self.function.__closure__ or ()]
         return {**self.function.__globals__, **dict(zip(inner, cells, strict=True))}
+
+
+@cache
+def _functions_in(file: str) -> dict[int, ast.FunctionDef]:
+    """The functions in a file by their first lines: it is read once for all of them."""
+    nodes = (node for node in ast.walk(ast.parse("".join(linecache.getlines(file)))))
+    functions = [node for node in nodes if isinstance(node, ast.FunctionDef)]
+    return {min(part.lineno for part in (node, *node.decorator_list)): node for node in functions}
 
 
 def kind_of(routine: Routine) -> ir.FunctionType:
@@ -124,8 +124,8 @@ class _Emitter:
                 self.builder.unreachable()
 
     def wrong(self, what: str) -> NoReturn:
-        file, first = self.routine.place
-        raise TypeError(f"routine {self.routine.name}, {file}:{first + self.line - 1}: {what}")
+        file = self.routine.function.__code__.co_filename
+        raise TypeError(f"routine {self.routine.name}, {file}:{self.line}: {what}")
 
     # --- statements -----------------------------------------------------------------------------------
 

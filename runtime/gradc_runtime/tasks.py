@@ -11,7 +11,6 @@ same bits on one thread as on many.
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +21,7 @@ from numba.extending import lower_builtin, type_callable
 
 from gradc_runtime import threads
 from gradc_runtime.arrays import called_symbol
+from gradc_runtime.kernel_types import WithText
 from gradc_runtime.opaque import infer_global, opaque
 from gradc_runtime.routines import exported
 from gradc_runtime.simd import prefer_wide_vectors
@@ -75,13 +75,12 @@ def run_tasks(function: Any, count: int, work: int, *arguments: Any) -> None:
         function(part, count, *arguments)
 
 
-class Task:
+class Task(WithText):
     """A function that kernels run in parts; called from Python it runs as it stands."""
 
     def __init__(self, function: Callable[..., None]) -> None:
         self.function = function
         self.name = function.__name__
-        self.text: ast.FunctionDef | None = None  # of a kernel whose text is at hand
         self._compiled: dict[tuple[Any, ...], TaskCode] = {}
 
     @property
