@@ -226,3 +226,130 @@ def test_only_kernels_that_leave_the_work_to_tasks_are_optimised_for_size():
     for body, small in ((adding, False), (parts, True)):
         (listing,) = compile_kernel(made(LAUNCH + body)).inspect_llvm().values()
         assert ("optsize" in listing) == small
+
+
+# --- tasks --------------------------------------------------------------------------------------------------
+
+TASK = """
+from gradc_runtime.arrays import clear, clear_rows
+from gradc_runtime.contraction_kernel import add_contraction, contract
+from gradc_runtime.reduce import larger
+from gradc_runtime.scalars import maximum
+
+
+@task
+def rows(part, parts, n, x, a, y, wide):
+    first = start_of(part, parts, n)
+    many = start_of(part + 1, parts, n) - first
+{body}
+
+
+def kernel(x, a, s):
+    n = x.shape[0]
+    y = zeros((n, 3), np.float64)
+    wide = zeros((2, n, 3, 2), np.float32)
+    run_tasks(rows, 2, n, n, x, a, y, wide)
+    return y, wide
+"""
+TASKS: dict[str, str] = {
+    "elements": (
+        "    for i in range(many):\n        for j in range(3):\n"
+        "            y[first + i, j] += a[first + i, j] * x[first + i]"
+    ),
+    "a variable that goes on": (
+        "    total = 0.0\n    for i in range(many):\n        total = plus(total, x[first + i])\n"
+        "        y[first + i, 1] = total\n    y[first, 0] = total"
+    ),
+    "numbers of other types": (
+        "    for i in range(many):\n        t = np.float32(x[first + i]) / np.float32(3.0)\n"
+        "        u = 0.0 if t <= np.float32(0.5) else np.float64(t)\n        y[first + i, 2] = u if u > 0.7 else -u\n"
+        "        wide[part, i, 0, 1] = t"
+    ),
+    "the largest": (
+        "    top = -np.inf\n    for i in range(many):\n        for j in range(a.shape[1]):\n"
+        "            top = larger(top, a[first + i, j])\n    y[first, 0] = maximum(top, 4.5)"
+    ),
+    "arrays of its own": (
+        "    z = empty((many, 3), np.float64)\n    t = np.zeros((2,))\n    clear(z)\n    t[1] = 2.0\n"
+        "    for i in range(many):\n        z[i, -1] = x[first + i]\n    for i in range(many):\n"
+        "        y[first + i, 0] = z[i, 2] + t[1] + t[-2]"
+    ),
+    "rows of arrays": (
+        "    z = empty((many, 3), np.float64)\n"
+        "    contract(z, 'i j', a[first:], 'i k', a, 'j k', (many, 3, 3), parts)\n"
+        "    add_contraction(wide[part], 'i j k', wide[part, 1:], 'i j l', wide[1 - part, 1, 0:], 'l k', "
+        "(1, 1, 2, 2), parts)\n"
+        "    add_contraction(y[first:], 'i j', z, 'i k', a[1:], 'k j', (many, 3, 3), parts, False)"
+    ),
+    "rows that are cleared": (
+        "    for i in range(many):\n        y[first + i, 0] = 1.0\n        y[first + i, 1] = 1.0\n"
+        "    clear_rows(y, first, many)\n    y[first, 2] = 1.0"
+    ),
+}
+TASKS_LEFT: dict[str, str] = {
+    "an array in a loop": (
+        "    for i in range(many):\n        z = np.zeros((2,))\n        z[1] = x[first + i]\n"
+        "        y[first + i, 0] = z[0] + z[1]"
+    ),
+    "a slice that ends": "    y[first, 0] = a[0:2].shape[0]",
+    "a branch": "    for i in range(many):\n        if x[first + i] > 2.0:\n            y[first + i, 0] = 1.0",
+}
+
+
+def task_results(body: str, monkeypatch: pytest.MonkeyPatch) -> tuple[bool, Any, Any]:
+    """Whether the task was left to Numba, what the kernel returns, and what its text returns."""
+    left: list[str] = []
+
+    def watched(context: Any, function: Any, kinds: Any) -> Any:
+        left.append(function.__name__)
+        return task_code_by_numba(context, function, kinds)
+
+    task_code_by_numba = task_code._by_numba
+    monkeypatch.setattr(task_code, "_by_numba", watched)
+    head = HEAD[: HEAD.index("@task")]
+    loaded = load(KernelArtifact("kernel", head + TASK.format(body=body), PARAMETERS, ()))
+    x, a, s = inputs()
+    a = np.ascontiguousarray(np.linspace(-2, 3, 12).reshape(4, 3))
+    found = compile_kernel(loaded)(x, a, s)
+    return left == ["rows"], found, loaded.function(x, a, s)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_emitted_tasks_compute_what_their_text_says(name: str, monkeypatch: pytest.MonkeyPatch):
+    left, found, wanted = task_results(TASKS[name], monkeypatch)
+    assert not left
+    equal(found, wanted)
+    assert np.any(wanted[0])
+
+
+@pytest.mark.parametrize("name", TASKS_LEFT)
+def test_tasks_of_other_text_are_left_to_numba(name: str, monkeypatch: pytest.MonkeyPatch):
+    left, found, wanted = task_results(TASKS_LEFT[name], monkeypatch)
+    assert left
+    equal(found, wanted)
+
+
+@pytest.mark.skipif(not arrays.POOLED, reason="the pool of memory is Linux's")
+def test_tasks_give_their_arrays_back(monkeypatch: pytest.MonkeyPatch):
+    body = "    z = empty((many, 50_000), np.float64)\n    z[0, 0] = 1.0\n    y[first, 0] = z[0, 0]"
+    arrays.clear_pool()
+    left, found, wanted = task_results(body, monkeypatch)
+    assert not left
+    equal(found, wanted)
+    assert arrays.kept_bytes() // (2 * 50_000 * 8) in (1, 2)  # one after the other, or both at once
+    arrays.clear_pool()
+
+
+def test_long_kernels_are_glue_that_is_not_optimised():
+    adding = (
+        "    parts = parts_of(n, 9, 0)\n    y[0] = {at}.0\n    z_{at} = empty((n,), np.float64)\n"
+        "    run_tasks(double, 1, n, n, y, z_{at})\n"
+    )
+    few = "".join(adding.format(at=at) for at in range(3))
+    many = "".join(adding.format(at=at) for at in range(30))
+    for body, long in ((few, False), (many, True)):
+        loaded = made(f"{LAUNCH}{body}    return y, z_1, z_2")
+        kernel = compile_kernel(loaded)
+        (listing,) = kernel.inspect_llvm().values()
+        assert ("optnone" in listing) == long
+        equal(kernel(*inputs()), loaded.function(*inputs()))
