@@ -17,7 +17,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import lower_builtin, type_callable
 
-from gradc_runtime.arrays import DATA_FIELD, NO_MEMORY, STRIDES_FIELD, data_of, drop, new_memory, refuse_if
+from gradc_runtime.arrays import DATA_FIELD, STRIDES_FIELD, refuse_if
 from gradc_runtime.contraction import Position, add_contraction, contract, positions, roles_of
 from gradc_runtime.contraction_packing import are_neighbours, pack_panel
 from gradc_runtime.contraction_table import (
@@ -57,6 +57,7 @@ from gradc_runtime.contraction_tasks import (
     multiply_panels,
 )
 from gradc_runtime.contraction_ways import PARALLEL, by_panels, by_rows, in_place
+from gradc_runtime.memory import NO_MEMORY, data_of, drop, new_memory
 from gradc_runtime.routines import exported, routine
 from gradc_runtime.simd import element_access, stack_buffer, tile
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import Any
 
 from gradc_runtime import threads
-from gradc_runtime.arrays import LINE, data_of, drop, new_memory
 from gradc_runtime.contraction_table import (
     ADD,
     BATCH,
@@ -32,6 +31,7 @@ from gradc_runtime.contraction_table import (
     B,
 )
 from gradc_runtime.contraction_tasks import DEEP, GROUP, group_of_rows, pack, panel_of_columns
+from gradc_runtime.memory import LINE, data_of, drop, new_memory
 from gradc_runtime.routines import routine
 from gradc_runtime.simd import element_access, tile, vector_bytes
 

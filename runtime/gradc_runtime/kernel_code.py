@@ -340,7 +340,10 @@ class _Kernel:
             ):
                 return self.builder.extract_value(self.value(array), [arrays.SHAPE_FIELD, axis])
             case ast.Subscript() if isinstance(self.kinds[node], types.Array):
-                return self.rows(node)
+                first, begins = leading(node.slice)
+                places = [self.converted(place, types.intp) for place in first]
+                kind = context.get_value_type(self.kinds[node])
+                return arrays.part_of(builder, self.value(node.value), kind, places, begins)
             case ast.Subscript():
                 return context.unpack_value(builder, self.kinds[node], self.element(node))
             case _:
@@ -407,29 +410,6 @@ class _Kernel:
                 with entered:
                     builder.store(self.context.cast(builder, self.value(arm), self.kinds[arm], kind), result)
         return builder.load(result)
-
-    def rows(self, node: ast.Subscript) -> Value:
-        """A part of an array: what lies at leading indices, or from one on.  It has no owner."""
-        builder, word, kind = self.builder, ir.IntType(64), self.kinds[node]
-        array, whole = self.value(node.value), self.kinds[node.value]
-        data, shape = arrays.data_and_shape(builder, whole, array)
-        strides = [builder.extract_value(array, [arrays.STRIDES_FIELD, axis]) for axis in range(whole.ndim)]
-        first, begins = leading(node.slice)
-        places = [self.converted(place, types.intp) for place in first]
-        offset = functools.reduce(builder.add, map(builder.mul, places, strides))
-        bytes_at = builder.gep(builder.bitcast(data, ir.IntType(8).as_pointer()), [offset])
-        left = len(places) - begins
-        if begins:
-            shape[left] = builder.sub(shape[left], places[-1])
-        parts = {arrays.DATA_FIELD: builder.bitcast(bytes_at, data.type)}
-        parts[arrays.COUNT_FIELD] = functools.reduce(builder.mul, shape[left:], word(1))
-        parts[arrays.ITEM_FIELD] = builder.extract_value(array, arrays.ITEM_FIELD)
-        parts[arrays.SHAPE_FIELD] = cgutils.pack_array(builder, shape[left:])
-        parts[arrays.STRIDES_FIELD] = cgutils.pack_array(builder, strides[left:])
-        found: Value = ir.Constant(self.context.get_value_type(kind), None)
-        for field, value in parts.items():
-            found = builder.insert_value(found, value, field)
-        return found
 
     def element(self, node: ast.Subscript) -> Value:
         """The address of an element."""

@@ -218,7 +218,7 @@ def _provide(symbol: str) -> bool:
     if symbol in ("gradc_parallel_for", "gradc_get_num_threads", "gradc_clock", "gradc_launch_state"):
         import_module("gradc_runtime.threads").available()
     elif symbol == "gradc_pool":
-        import_module("gradc_runtime.arrays").define_pool()
+        import_module("gradc_runtime.memory").define_pool()
     elif symbol.startswith("gradc_python_"):
         import_module("gradc_runtime.entry").define_symbols()
     elif symbol.startswith("gradc_special_"):

@@ -14,7 +14,7 @@ from numba.core import types
 import gradc
 from gradc.codegen.numba_cpu import module_text
 from gradc.passes.loops.clocks import with_clocks
-from gradc_runtime import arrays, numba_backend, task_code, tasks
+from gradc_runtime import memory, numba_backend, task_code, tasks
 from gradc_runtime.artifact import KernelArtifact
 from gradc_runtime.kernel_code import trampoline
 from gradc_runtime.numba_backend import Loaded, compile_kernel, load
@@ -155,7 +155,7 @@ def test_what_generated_kernels_say_is_emitted():
     assert loss.check(*args)
 
 
-@pytest.mark.skipif(not arrays.POOLED, reason="the pool of memory is Linux's")
+@pytest.mark.skipif(not memory.POOLED, reason="the pool of memory is Linux's")
 @pytest.mark.parametrize(
     ("body", "refused", "held"),
     [
@@ -171,16 +171,16 @@ def test_arrays_are_given_back_and_arguments_are_not_kept(body: str, refused: bo
     kernel = compile_kernel(made(LAUNCH + body))
     x, a = np.arange(200_000.0), np.ones((300, 200))
     before = sys.getrefcount(x), sys.getrefcount(a)
-    arrays.clear_pool()
+    memory.clear_pool()
     kernel(x, a, 1.0)
-    kept = arrays.kept_bytes()
+    kept = memory.kept_bytes()
     assert kept // x.nbytes == held
     for _ in range(3):
         with pytest.raises(ValueError, match="not positive") if refused else nullcontext():
             kernel(x, a, -1.0)
-    assert arrays.kept_bytes() == kept
+    assert memory.kept_bytes() == kept
     assert (sys.getrefcount(x), sys.getrefcount(a)) == before
-    arrays.clear_pool()
+    memory.clear_pool()
 
 
 def test_refused_arguments_are_given_back():
@@ -329,15 +329,15 @@ def test_tasks_of_other_text_are_left_to_numba(name: str, monkeypatch: pytest.Mo
     equal(found, wanted)
 
 
-@pytest.mark.skipif(not arrays.POOLED, reason="the pool of memory is Linux's")
+@pytest.mark.skipif(not memory.POOLED, reason="the pool of memory is Linux's")
 def test_tasks_give_their_arrays_back(monkeypatch: pytest.MonkeyPatch):
     body = "    z = empty((many, 50_000), np.float64)\n    z[0, 0] = 1.0\n    y[first, 0] = z[0, 0]"
-    arrays.clear_pool()
+    memory.clear_pool()
     left, found, wanted = task_results(body, monkeypatch)
     assert not left
     equal(found, wanted)
-    assert arrays.kept_bytes() // (2 * 50_000 * 8) in (1, 2)  # one after the other, or both at once
-    arrays.clear_pool()
+    assert memory.kept_bytes() // (2 * 50_000 * 8) in (1, 2)  # one after the other, or both at once
+    memory.clear_pool()
 
 
 def test_long_kernels_are_glue_that_is_not_optimised():

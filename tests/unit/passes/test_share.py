@@ -37,7 +37,7 @@ from gradc.ir.loop.walk import every
 from gradc.ir.types import DType
 from gradc.passes.loops.share import share_out
 from gradc.passes.loops.slide import FARTHEST
-from gradc_runtime import arrays, simd, tasks, threads
+from gradc_runtime import arrays, memory, simd, tasks, threads
 from gradc_runtime.tasks import start_of, task
 
 F64 = DType.F64
@@ -377,9 +377,9 @@ def test_arrays_that_cannot_be_are_refused(make: Callable[..., Any], shape: tupl
 
 
 def test_memory_of_large_results_is_used_again_when_nobody_holds_it():
-    if not arrays.POOLED:
+    if not memory.POOLED:
         pytest.skip("the pool of memory is Linux's")
-    arrays.clear_pool()
+    memory.clear_pool()
     double = gradc.differentiate(lambda x: (x * x).sum())
     x = np.arange(100_000.0)
     first = double.grad(x)
@@ -387,13 +387,13 @@ def test_memory_of_large_results_is_used_again_when_nobody_holds_it():
     second = double.grad(x)
     assert first.ctypes.data != second.ctypes.data
     assert np.array_equal(first, kept)
-    before = arrays.kept_bytes()
+    before = memory.kept_bytes()
     address = second.ctypes.data
     del second
-    assert arrays.kept_bytes() > before
+    assert memory.kept_bytes() > before
     assert double.grad(x).ctypes.data == address
-    arrays.clear_pool()
-    assert arrays.kept_bytes() == 0
+    memory.clear_pool()
+    assert memory.kept_bytes() == 0
 
 
 def test_tasks_use_whole_vector_registers():
