@@ -11,14 +11,14 @@ from typing import Any
 
 from llvmlite import ir
 
-from gradc_runtime.simd import vector_bytes
+from gradc_runtime.simd import ask_of_loop, vector_bytes
 
 
 def widen(module: ir.Module) -> None:
     """Ask for full registers of float32 in the loops of a module that add them up in float64."""
     for function in module.functions:
         for latch in {id(latch): latch for latch in _latches_of_mixed_sums(function)}.values():
-            _ask(module, latch, vector_bytes() // 4)
+            ask_of_loop(latch, "llvm.loop.vectorize.width", ir.IntType(32)(vector_bytes() // 4))
 
 
 def _latches_of_mixed_sums(function: ir.Function) -> Iterator[Any]:
@@ -86,13 +86,3 @@ def _is_mixed_sum(instruction: Any) -> bool:
         name == "fpext" and operand.operands[0].type == ir.FloatType()
         for name, operand in zip(names, instruction.operands, strict=True)
     )
-
-
-def _ask(module: ir.Module, latch: Any, lanes: int) -> None:
-    """Give a loop metadata with its number of lanes; LLVM wants the list of them to begin with itself."""
-    width = module.add_metadata(
-        [ir.MetaDataString(module, "llvm.loop.vectorize.width"), ir.IntType(32)(lanes)]
-    )
-    loop: Any = ir.MDValue(module, [], name=str(len(module.metadata)))
-    loop.operands = (loop, width)
-    latch.set_metadata("llvm.loop", loop)

@@ -14,7 +14,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 
 from gradc_runtime import machine_code
-from gradc_runtime.simd import Tile, element_type, first_lanes, masked_load, masked_store, tile
+from gradc_runtime.simd import Tile, ask_of_loop, element_type, first_lanes, masked_load, masked_store, tile
 
 _INDEX, _LANE = ir.IntType(64), ir.IntType(32)
 
@@ -103,7 +103,9 @@ class _MicroKernel:
             for old, value in zip(old_row, new_row, strict=True):
                 old.add_incoming(zero, before)
                 old.add_incoming(value, loop)
-        builder.cbranch(builder.icmp_signed("<", following, self.count), loop, done)
+        again = builder.cbranch(builder.icmp_signed("<", following, self.count), loop, done)
+        # Accumulators and operands fill the registers: for two steps at a time LLVM would keep one of them in memory.
+        ask_of_loop(again, "llvm.loop.unroll.disable")
         builder.position_at_end(done)
         return new
 

@@ -200,6 +200,15 @@ def element_type(bits: int) -> Any:
     return ir.DoubleType() if bits == 64 else ir.FloatType()
 
 
+def ask_of_loop(branch: Any, hint: str, *values: Any) -> None:
+    """Give LLVM a hint about the loop that a branch goes back in."""
+    module = branch.parent.function.module
+    asked = module.add_metadata([ir.MetaDataString(module, hint), *values])
+    loop: Any = ir.MDValue(module, [], name=str(len(module.metadata)))
+    loop.operands = (loop, asked)  # LLVM wants the list of them to begin with itself
+    branch.set_metadata("llvm.loop", loop)
+
+
 def first_lanes(builder: ir.IRBuilder, count: Any, lanes: int) -> Any:
     """A mask of the first `count` lanes, an integer of 64 bits."""
     word = ir.IntType(64)

@@ -1,0 +1,39 @@
+"""The register tile keeps its accumulators in registers, whatever processor LLVM schedules it for."""
+
+import os
+import platform
+import re
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import gradc_runtime.numba_backend
+from gradc_runtime import machine_code, register_tile
+
+def show(symbol, library, wrapper):
+    print(library._codegen._tm.emit_assembly(library._final_module))
+
+machine_code.keep_function = show
+register_tile.micro_kernel({bits}, 3, {packed})
+"""
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="processors of another kind")
+@pytest.mark.parametrize("packed", [True, False])
+@pytest.mark.parametrize("bits", [32, 64])
+@pytest.mark.parametrize("processor", ["haswell", "znver3", "alderlake"])
+def test_no_accumulator_lies_in_memory(processor: str, bits: int, packed: bool):
+    chosen = {"NUMBA_CPU_NAME": processor, "NUMBA_CPU_FEATURES": "+avx,+avx2,+fma", "GRADC_CACHE": "off"}
+    child = subprocess.run(
+        [sys.executable, "-c", PROGRAM.format(bits=bits, packed=packed)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, **chosen},
+    )
+    blocks = re.split(r"^\.\w+:", child.stdout, flags=re.MULTILINE)
+    (loop,) = (block for block in blocks if len(re.findall(r"vfmadd", block)) >= 12)
+    assert len(re.findall(r"vfmadd\w+\s+%ymm\d+, %ymm\d+, %ymm\d+", loop)) == 12
+    assert not re.search(r"%ymm\d+, -?\d*\(%rsp\)", loop)  # the mask of the last vector may be read from there
