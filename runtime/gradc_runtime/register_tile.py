@@ -65,13 +65,19 @@ class _MicroKernel:
         """Multiply, then write: whole vectors, or the first lanes of the last one."""
         builder = self.builder
         behind = builder.sub(self.width, _INDEX((self.vectors - 1) * self.shape.lanes))
-        sums = self.multiplied(None if self.packed else first_lanes(builder, behind, self.shape.lanes))
+        masked = not self.packed
+        # Masks of smaller vectors take a register, and the tile has filled them all: whole panels have their own loop.
+        apart = masked and self.shape.lanes * self.shape.bits < 512
+        sums: Any = None
+        if not apart:
+            sums = self.multiplied(first_lanes(builder, behind, self.shape.lanes) if masked else None)
         whole = builder.icmp_signed("==", behind, _INDEX(self.shape.lanes))
         with builder.if_else(whole, likely=True) as (all_lanes, some_lanes):
             with all_lanes:
-                self.write(sums, None)
+                self.write(self.multiplied(None) if apart else sums, None)
             with some_lanes:
-                self.write(sums, first_lanes(builder, behind, self.shape.lanes))
+                mask = first_lanes(builder, behind, self.shape.lanes)
+                self.write(self.multiplied(mask) if apart else sums, mask)
 
     def multiplied(self, mask: Any) -> list[list[Any]]:
         """The loop over the contracted index: the sums of every row, vector by vector; of the last one under a mask."""
