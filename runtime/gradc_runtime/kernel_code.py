@@ -97,9 +97,17 @@ def _lower_emitted(context: Any, builder: ir.IRBuilder, called: Any, values: Any
     return _Kernel(context, builder, called.args[0].made, values[1:]).emit()
 
 
-def emit_task(context: Any, builder: ir.IRBuilder, made: Typed, arguments: Sequence[Value]) -> None:
-    """Write the instructions of a task, whose arguments belong to the kernel."""
-    _Kernel(context, builder, made, arguments).emit()
+def emit_task(
+    context: Any,
+    builder: ir.IRBuilder,
+    made: Typed,
+    arguments: Sequence[Value],
+    mark: Callable[[int], None],
+) -> None:
+    """Write the instructions of a task, whose arguments are the kernel's; `mark` is told the lines of statements."""
+    task = _Kernel(context, builder, made, arguments)
+    task.mark = mark
+    task.emit()
 
 
 # --- instructions -------------------------------------------------------------------------------------------
@@ -114,6 +122,7 @@ class _Kernel:
         self.made = made
         self.kinds, self.variables = made.kinds, made.variables
         self.is_kernel = made.returns != types.none
+        self.mark: Callable[[int], None] = lambda line: None
         parameters = [argument.arg for argument in made.function.args.args]
         self.arguments = dict(zip(parameters, arguments, strict=True))
         self.arrays: dict[str, Value] = {}
@@ -209,6 +218,7 @@ class _Kernel:
     # --- statements -----------------------------------------------------------------------------------
 
     def statement(self, statement: ast.stmt) -> None:
+        self.mark(statement.lineno)
         match statement:
             case ast.Assign(targets=[target], value=value):
                 self.note_extents(target, value)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from types import FunctionType
 from typing import Any
 
 from numba.core import compiler, registry, types
+from numba.core.callconv import create_error_model
 from numba.core.compiler_lock import global_compiler_lock
 
 from gradc_runtime.loop_widths import widen
 from gradc_runtime.numba_backend import compiling
+from gradc_runtime.task_code import assembly_with_lines
 from gradc_runtime.tasks import Task
 
 
@@ -18,17 +20,25 @@ def compiled_with_lines(dispatcher: Any) -> list[str]:
     """The assembly of a kernel's tasks, or of the kernel itself where it has none, compiled apart with lines."""
     with compiling:
         (result,) = dispatcher.overloads.values()
-        found = [_compiled(*task, types.none) for task in _tasks(dispatcher.py_func.__globals__)]
+        found = [_of_task(*task) for task in _tasks(dispatcher.py_func.__globals__)]
         if not found:
             function = dispatcher.py_func
             found.append(_compiled(function, result.signature.args, result.signature.return_type))
         return found
 
 
-def _tasks(module: Mapping[str, Any]) -> Iterator[tuple[Callable[..., Any], tuple[Any, ...]]]:
+def _tasks(module: Mapping[str, Any]) -> Iterator[tuple[Task, tuple[Any, ...]]]:
     for value in module.values():
         if isinstance(value, Task):
-            yield from ((value.function, kinds) for kinds in value.signatures)
+            yield from ((value, kinds) for kinds in value.signatures)
+
+
+def _of_task(task: Task, kinds: tuple[Any, ...]) -> str:
+    context: Any = registry.cpu_target.target_context
+    context = context.subtarget(enable_nrt=True, error_model=create_error_model("numpy", context))
+    with global_compiler_lock:
+        emitted = assembly_with_lines(context, task.text, task.function, kinds)
+    return emitted or _compiled(task.function, kinds, types.none)
 
 
 def _compiled(function: Any, kinds: tuple[Any, ...], returned: Any) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 
 from llvmlite import ir
 from numba.core import cgutils, compiler, types
+from numba.core.debuginfo import DIBuilder
 
 from gradc_runtime.arrays import described
 from gradc_runtime.kernel_code import emit_task
@@ -57,25 +58,56 @@ def task_code(
 
 def _emitted(context: Any, made: Typed, kinds: tuple[Any, ...]) -> TaskCode:
     library = context.codegen().create_library(made.name)
-    module = library.create_ir_module(made.name)
-    convention = context.call_conv
-    name = f"{made.name}.{made.globals['__name__']}.{next(_numbers)}"
-    function = ir.Function(module, convention.get_function_type(types.none, kinds), name)
-    names = [argument.arg for argument in made.function.args.args]
-    convention.decorate_function(function, names, kinds, noalias=True)
-    builder = ir.IRBuilder(function.append_basic_block("entry"))
-    packed = convention.get_arguments(function)
-    with context.push_code_library(library):
-        emit_task(context, builder, made, context.get_arg_packer(kinds).from_arguments(builder, packed))
-        convention.return_value(builder, context.get_dummy_value())
-    widen(module)
+    module = _module_of(context, library, made, kinds)
     entry = _with_entry(context, module, kinds)
     context.post_lowering(module, library)
-    optimise_once(library)
     _leave_as_bitcode(library)
     library.add_ir_module(module)
     library.finalize()
     return TaskCode(library, entry)
+
+
+def _module_of(
+    context: Any, library: Any, made: Typed, kinds: tuple[Any, ...], *, lines: bool = False
+) -> ir.Module:
+    """The module of a task's function, for a library that LLVM will go over once; with directives for `lines`."""
+    module, convention = library.create_ir_module(made.name), context.call_conv
+    optimise_once(library)
+    inside = str(made.globals["__name__"])
+    name = f"_ZN{len(inside)}{inside}{len(made.name)}{made.name}B{next(_numbers)}"  # as Numba mangles names
+    function = ir.Function(module, convention.get_function_type(types.none, kinds), name)
+    names = [argument.arg for argument in made.function.args.args]
+    convention.decorate_function(function, names, kinds, noalias=True)
+    builder = ir.IRBuilder(function.append_basic_block("entry"))
+    mark = _marker(context, builder, made) if lines else lambda line: None
+    given = context.get_arg_packer(kinds).from_arguments(builder, convention.get_arguments(function))
+    with context.push_code_library(library):
+        emit_task(context, builder, made, given, mark)
+        convention.return_value(builder, context.get_dummy_value())
+    widen(module)
+    return module
+
+
+def _marker(context: Any, builder: ir.IRBuilder, made: Typed) -> Callable[[int], None]:
+    """What is told of every statement's line before it is emitted."""
+    function = builder.function
+    notes: Any = DIBuilder(function.module, made.name, context, directives_only=True)
+    notes.mark_subprogram(function, made.name, (), (), made.function.lineno)
+    notes.finalize()
+    return lambda line: notes.mark_location(builder, line)
+
+
+def assembly_with_lines(context: Any, text: ast.FunctionDef | None, task: Any, kinds: tuple[Any, ...]) -> str:
+    """The assembly of a task that is emitted, compiled apart with directives for lines; "" for others."""
+    made = typed(text, task.__globals__, kinds) if text else None
+    if made is None:
+        return ""
+    library = context.codegen().create_library(f"{made.name}_lines")
+    module = _module_of(context, library, made, kinds, lines=True)
+    context.post_lowering(module, library)
+    library.add_ir_module(module)
+    library.finalize()
+    return library.get_asm_str()
 
 
 def _leave_as_bitcode(library: Any) -> None:
