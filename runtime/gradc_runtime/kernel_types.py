@@ -20,6 +20,7 @@ from numba.core import errors, types
 from numba.core.registry import cpu_target
 
 from gradc_runtime import arrays
+from gradc_runtime.opaque import OpaqueType
 
 Kind = Any  # of Numba's types
 
@@ -43,9 +44,8 @@ OPERATORS: Mapping[type, Callable[..., Any]] = {
 }
 
 
-_resolved: dict[
-    tuple[Kind, tuple[Kind, ...]], Any
-] = {}  # the signatures that Numba has chosen: it takes its time
+# Signatures by what is called with which types.
+_resolved: dict[tuple[Kind, tuple[Kind, ...]], Any] = {}
 
 
 class WithText:
@@ -279,10 +279,7 @@ class _Typing:
     def call(self, node: ast.AST, function: Any, given: Sequence[Kind]) -> Kind:
         """The type of what a call returns; Numba chooses the implementation."""
         called = function if isinstance(function, types.Type) else self.context.resolve_value_type(function)
-        key = called, tuple(given)
-        if key not in _resolved:
-            _resolved[key] = self.known(node, self.context.resolve_function_type(*key, {}))
-        found = _resolved[key]
+        found = self.signature(node, called, tuple(given))
         parameters = found.pysig.parameters.values() if found.pysig else ()
         any_number = any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters)
         left_out = all(isinstance(kind, types.Omitted) for kind in found.args[len(given) :])
@@ -290,6 +287,15 @@ class _Typing:
             raise OtherText(node)
         self.made.calls[node] = called, found
         return types.unliteral(found.return_type)
+
+    def signature(self, node: ast.AST, called: Kind, given: tuple[Kind, ...]) -> Any:
+        """What Numba chooses, which takes its time; types of tasks are not kept, nor their kernels with them."""
+        found = _resolved.get((called, given))
+        if found is None:
+            found = self.known(node, self.context.resolve_function_type(called, given, {}))
+            if not any(isinstance(kind, OpaqueType) for kind in given):
+                _resolved[called, given] = found
+        return found
 
     @staticmethod
     def known(node: ast.AST, found: Any) -> Any:

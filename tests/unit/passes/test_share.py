@@ -366,7 +366,8 @@ def test_loops_run_alone_for_a_while_after_a_stalled_launch():
 
 
 @pytest.mark.parametrize(
-    ("shape", "why"), [((2**40, 2**40), "overflow"), ((2**44, 1), "size"), ((-1, 3), "sign")]
+    ("shape", "why"),
+    [((2**40, 2**40), "overflow"), ((2**44, 1), "size"), ((-1, 3), "sign"), ((-1, -3), "signs")],
 )
 @pytest.mark.parametrize("make", [arrays.empty, arrays.zeros])
 def test_arrays_that_cannot_be_are_refused(make: Callable[..., Any], shape: tuple[int, int], why: str):
