@@ -346,3 +346,13 @@ def test_roles_of_the_indices(texts: tuple[str, ...], add: bool, expected: tuple
 )
 def test_what_is_no_contraction(texts: tuple[str, ...], add: bool):
     assert roles_of([positions(text) for text in texts], add) is None
+
+
+def test_memory_that_is_not_there_is_an_error():
+    rows = 2**45  # their tables would fill more than the address space
+    out, a = (np.lib.stride_tricks.as_strided(np.zeros(1), (rows, 1), (0, 0)) for _ in range(2))
+    namespace: dict[str, Any] = {"contract": contract}
+    exec("def call(out, a, b, n): contract(out, 'i j', a, 'i k', b, 'k j', n)", namespace)
+    call: Any = numba.njit(namespace["call"])
+    with pytest.raises(MemoryError, match="smaller arguments"):
+        call(out, a, np.ones((1, 1)), (rows, 1, 1))

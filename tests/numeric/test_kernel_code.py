@@ -281,6 +281,9 @@ TASKS: dict[str, str] = {
         "(1, 1, 2, 2), parts)\n"
         "    add_contraction(y[first:], 'i j', z, 'i k', a[1:], 'k j', (many, 3, 3), parts, False)"
     ),
+    "extents of rows": (
+        "    y[first, 0] = np.float64(a[1:].shape[0] + 10 * wide[part, 3:].shape[0] + 100 * wide[part].shape[1])"
+    ),
     "rows that are cleared": (
         "    for i in range(many):\n        y[first + i, 0] = 1.0\n        y[first + i, 1] = 1.0\n"
         "    clear_rows(y, first, many)\n    y[first, 2] = 1.0"
