@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import gradc
-from gradc_runtime import contraction_ways, threads
+from gradc_runtime import contraction_ways, memory, threads
 from gradc_runtime.contraction import positions, roles_of
 from gradc_runtime.contraction_kernel import add_contraction, contract
 from gradc_runtime.routines import for_python
@@ -356,3 +356,22 @@ def test_memory_that_is_not_there_is_an_error():
     call: Any = numba.njit(namespace["call"])
     with pytest.raises(MemoryError, match="smaller arguments"):
         call(out, a, np.ones((1, 1)), (rows, 1, 1))
+
+
+@pytest.mark.skipif(not memory.POOLED, reason="the pool of memory is Linux's")
+@pytest.mark.parametrize(
+    ("shape", "kept"),
+    [((20_000, 8, 8), 3 * 8 * 20_000), ((300, 700, 400), 8 * 700 * 400)],
+    ids=["tables", "packed panels"],
+)
+def test_memory_is_given_back(shape: tuple[int, int, int], kept: int):
+    rows, terms, columns = shape
+    out, a, b = np.empty((rows, columns)), np.ones((rows, terms)), np.ones((terms, columns))
+    namespace: dict[str, Any] = {"contract": contract}
+    exec("def call(out, a, b, n): contract(out, 'i j', a, 'i k', b, 'k j', n)", namespace)
+    call: Any = numba.njit(namespace["call"])
+    memory.clear_pool()
+    for _ in range(3):
+        call(out, a, b, (rows, columns, terms))
+        assert kept <= memory.kept_bytes() < 2 * kept
+    memory.clear_pool()
