@@ -96,3 +96,11 @@ def test_parts_are_of_whole_vectors_where_they_are_long(count: int, extent: int)
     if extent >= 128 * count:
         assert not any(start % 16 for start in starts[:-1])
     assert all(abs(start - extent * part / count) < 16 for part, start in enumerate(starts))
+
+
+def test_arrays_of_a_task_are_known_to_be_apart():
+    loss = gradc.differentiate(lambda x, y: np.sum(np.exp(-x * x) * y), wrt=("x", "y"))
+    x = np.linspace(-1, 1, 100)
+    text = "".join(loss.at(x, x).kernel().inspect_llvm().values())
+    assert "vector.body" in text
+    assert "vector.memcheck" not in text
