@@ -33,7 +33,7 @@ def test_no_accumulator_lies_in_memory(processor: str, bits: int, packed: bool):
         check=True,
         env={**os.environ, **chosen},
     )
-    blocks = re.split(r"^\.\w+:", child.stdout, flags=re.MULTILINE)
+    blocks = re.split(r"^\.\w+:|^\tj\w+", child.stdout, flags=re.MULTILINE)
     loops = [block for block in blocks if len(re.findall(r"vfmadd", block)) >= 12]
     assert len(loops) == (1 if packed else 2)
     (whole,) = (loop for loop in loops if "mask" not in loop)  # the other one is that of the last panel
