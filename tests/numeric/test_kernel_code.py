@@ -71,6 +71,7 @@ LEFT: dict[str, str] = {
     "a choice of results": "    return y if n > 2 else x",
     "arrays in a tuple": "    z, t = (y, s)\n    return y, z, t",
     "another type": "    t = 1\n    t = 2.5\n    return y, t",
+    "rows of a turned matrix": "    t = a.T[1][2]\n    return y, t",
     "an array defined again": "    y = zeros((n,), np.float64)\n    return y",
     "an array in an arm": "    t = product(a, a)[0, 0] if n > 9 else 0.0\n    return y, t",
     "another operator": "    t = n << 2\n    return y, t",
