@@ -101,7 +101,7 @@ def array_of(
 
 def refuse_if(context: Any, builder: ir.IRBuilder, wrong: Any, error: type[Exception], message: str) -> None:
     """Raise an error where something is wrong; the instructions for it stand once in a function."""
-    blocks = vars(builder.function).setdefault("_refusals", {})
+    blocks = refusals(builder.function)
     if message not in blocks:
         blocks[message] = builder.append_basic_block("refused")
         with builder.goto_block(blocks[message]):
@@ -109,6 +109,11 @@ def refuse_if(context: Any, builder: ir.IRBuilder, wrong: Any, error: type[Excep
     goes_on = builder.append_basic_block("goes_on")
     builder.cbranch(wrong, blocks[message], goes_on).set_weights([1, 99])
     builder.position_at_end(goes_on)
+
+
+def refusals(function: ir.Function) -> dict[str, Any]:
+    """The blocks of a function that raise errors, by their messages."""
+    return vars(function).setdefault("_refusals", {})
 
 
 def on_heap(clear: bool) -> Callable[[ir.IRBuilder, Any, Any, Any], Any]:

@@ -17,7 +17,7 @@ from llvmlite import ir
 from numba.core import cgutils, compiler, types
 from numba.core.debuginfo import DIBuilder
 
-from gradc_runtime.arrays import described
+from gradc_runtime.arrays import described, refusals
 from gradc_runtime.kernel_code import emit_task
 from gradc_runtime.kernel_types import Typed, typed
 from gradc_runtime.loop_widths import widen
@@ -31,10 +31,14 @@ _ENTRY = ir.FunctionType(ir.VoidType(), [_WORD] * 4)
 
 @dataclass(frozen=True, slots=True)
 class TaskCode:
-    """The optimised library of a task, and the name of the C function in it that the pool calls."""
+    """The optimised library of a task, and the name of the C function in it that the pool calls.
+
+    Of one that `may_fail` the last word of its arguments becomes 1 where memory was missing.
+    """
 
     library: Any
     entry: str
+    may_fail: bool
 
     def declared_in(self, module: ir.Module) -> ir.Function:
         """The entry, declared in a module that will be linked with the library."""
@@ -59,12 +63,13 @@ def task_code(
 def _emitted(context: Any, made: Typed, kinds: tuple[Any, ...]) -> TaskCode:
     library = context.codegen().create_library(made.name)
     module = _module_of(context, library, made, kinds)
-    entry = _with_entry(context, module, kinds)
+    may_fail = any(refusals(function) for function in module.functions)
+    entry = _with_entry(context, module, kinds, may_fail)
     context.post_lowering(module, library)
     _leave_as_bitcode(library)
     library.add_ir_module(module)
     library.finalize()
-    return TaskCode(library, entry)
+    return TaskCode(library, entry, may_fail)
 
 
 def _module_of(
@@ -128,17 +133,17 @@ def _by_numba(context: Any, function: Callable[..., None], kinds: tuple[Any, ...
 
     def add_with_entry(module: ir.Module) -> None:
         widen(module)
-        entries.append(_with_entry(context, module, kinds))
+        entries.append(_with_entry(context, module, kinds, may_fail=True))
         add(module)
 
     library.add_ir_module = add_with_entry
     _leave_as_bitcode(library)
     compiler.compile_extra(context.typing_context, context, function, kinds, types.none, flags, {}, library)
     (entry,) = entries
-    return TaskCode(library, entry)
+    return TaskCode(library, entry, may_fail=True)
 
 
-def _with_entry(context: Any, module: ir.Module, kinds: tuple[Any, ...]) -> str:
+def _with_entry(context: Any, module: ir.Module, kinds: tuple[Any, ...], may_fail: bool) -> str:
     """Add the entry to the module of a task's function; its name."""
     defined = (found for found in module.functions if not found.is_declaration)
     (function,) = (found for found in defined if not found.linkage)  # functions that it calls are private
@@ -146,13 +151,18 @@ def _with_entry(context: Any, module: ir.Module, kinds: tuple[Any, ...]) -> str:
     builder = ir.IRBuilder(entry.append_basic_block())
     prefer_wide_vectors(builder)  # the function will be a part of its only caller
     part, _, _, place = entry.args
-    table_type = ir.LiteralStructType([_in_table(context, kind) for kind in kinds[1:]])
+    table_type = ir.LiteralStructType(
+        [*(_in_table(context, kind) for kind in kinds[1:]), *[_WORD] * may_fail]
+    )
     table = builder.inttoptr(place, table_type.as_pointer())
     arguments = [builder.load(builder.inttoptr(part, _WORD.as_pointer()))]
     for at, kind in enumerate(kinds[1:]):
         found = builder.load(cgutils.gep_inbounds(builder, table, 0, at))
         arguments.append(builder.load(found) if isinstance(kind, types.Array) else found)
-    context.call_conv.call_function(builder, function, types.none, kinds, arguments)
+    status, _ = context.call_conv.call_function(builder, function, types.none, kinds, arguments)
+    if may_fail:
+        with builder.if_then(status.is_error, likely=False):
+            builder.store(_WORD(1), cgutils.gep_inbounds(builder, table, 0, len(kinds) - 1))
     builder.ret_void()
     function.linkage = "internal"
     return entry.name

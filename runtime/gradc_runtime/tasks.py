@@ -20,8 +20,9 @@ from numba.core.typing import templates
 from numba.extending import lower_builtin, type_callable
 
 from gradc_runtime import threads
-from gradc_runtime.arrays import called_symbol
+from gradc_runtime.arrays import called_symbol, refuse_if
 from gradc_runtime.kernel_types import WithText
+from gradc_runtime.memory import NO_MEMORY
 from gradc_runtime.opaque import infer_global, opaque
 from gradc_runtime.routines import exported
 from gradc_runtime.simd import prefer_wide_vectors
@@ -151,6 +152,7 @@ def _lower_run(context: Any, builder: ir.IRBuilder, called: Any, values: Any) ->
     threads.launcher()  # defines the symbol
     word = ir.IntType(64)
     packed = [count, *(in_table(builder, *given) for given in zip(kinds, arguments, strict=True))]
+    packed += [word(0)] * code.may_fail
     with builder.goto_entry_block():  # `alloca_once` would clear it, element by element
         table = builder.alloca(ir.LiteralStructType([value.type for value in packed]))
     for at, value in enumerate(packed):
@@ -168,4 +170,7 @@ def _lower_run(context: Any, builder: ir.IRBuilder, called: Any, values: Any) ->
             builder.call(entry, [part, word(0), word(0), place])
         with several:
             builder.call(launch, [address, count, place, patience])
+    if code.may_fail:
+        failed = builder.load(cgutils.gep_inbounds(builder, table, 0, len(packed) - 1))
+        refuse_if(context, builder, builder.icmp_signed("!=", failed, word(0)), MemoryError, NO_MEMORY)
     return context.get_dummy_value()

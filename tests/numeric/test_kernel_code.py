@@ -333,6 +333,13 @@ def test_tasks_of_other_text_are_left_to_numba(name: str, monkeypatch: pytest.Mo
     equal(found, wanted)
 
 
+@pytest.mark.parametrize("indent", ["", "for i in range(1):\n        "], ids=["emitted", "left to Numba"])
+def test_memory_that_a_task_lacks_is_an_error(indent: str, monkeypatch: pytest.MonkeyPatch):
+    body = f"    {indent}z = empty((many + 2**45, 2**45), np.float64)\n    y[first, 0] = z[0, 0]"
+    with pytest.raises(MemoryError, match="smaller arguments"):
+        task_results(body, monkeypatch)
+
+
 @pytest.mark.skipif(not memory.POOLED, reason="the pool of memory is Linux's")
 def test_tasks_give_their_arrays_back(monkeypatch: pytest.MonkeyPatch):
     body = "    z = empty((many, 50_000), np.float64)\n    z[0, 0] = 1.0\n    y[first, 0] = z[0, 0]"
