@@ -15,12 +15,8 @@ from gradc_runtime.straight_line import Step, has_lanes, operands_of
 # Cycles until the result of a step can be used, as processors of these years have it.
 _LATENCY = {"neg": 1, "select": 2, "div": 13, "reciprocal": 13, "sqrt": 20}
 _ARITHMETIC, _FUNCTION = 4, 50
-_FREE = (
-    "constant",
-    "truth",
-    "argument",
-    "load",
-)  # steps that are operands in memory: they wait where they are
+# Steps that are operands in memory: they wait where they are.
+_FREE = ("constant", "truth", "argument", "load")
 
 
 def in_order(steps: Sequence[Step], lanes: int, registers: int) -> tuple[Step, ...]:

@@ -129,6 +129,19 @@ def test_other_methods_are_direct_too(
         assert not any(np.shares_memory(part, arg) for arg in args if isinstance(part, np.ndarray))
 
 
+@pytest.mark.parametrize("method", ["value_and_grad", "grad", "__call__"])
+def test_what_stands_beside_the_value_comes_along(method: str, monkeypatch: pytest.MonkeyPatch):
+    loss = differentiate(has_aux=True)(lambda x, a: ((a * x).sum(), (np.exp(x), a * a)))
+    expected = getattr(loss, method)(X, 0.5)
+    monkeypatch.setattr(type(loss), "_prepare", None)  # whatever goes through Python fails
+    found = getattr(loss, method)(X, 0.5)
+    assert equal(found, expected)
+    value, aux = found[0] if method == "value_and_grad" else found if method == "__call__" else (None, None)
+    if aux is not None:
+        assert value == (0.5 * X).sum()
+        assert equal(aux[0], np.exp(X))
+
+
 @pytest.mark.parametrize(
     "function",
     [

@@ -62,6 +62,7 @@ class _Sharing:
         space = equation.space
         if all(axis in used or size == 1 for axis, size in enumerate(space)):
             return None
+        # Along an axis that the divisor does not have, its first element stands for all.
         inner = tuple(affine({used.index(axis): 1}, 0) if axis in used else 0 for axis in range(len(space)))
         own = compose_operand(divisor, inner)
         assert isinstance(own, Access)

@@ -53,7 +53,7 @@ def _filled(statement: Statement, dtypes: dict[str, DType]) -> Statement:
     for at, cleared in enumerate(body):
         if not isinstance(cleared, Clear) or cleared.first is None or cleared.tensor not in dtypes:
             continue
-        users = [n for n in range(len(body)) if n != at and cleared.tensor in touched_within(body[n])]
+        users = [n for n in range(len(body)) if n != at and cleared.tensor in _touched_within(body[n])]
         if len(users) != 1 or users[0] < at:
             continue
         loop = body[users[0]]
@@ -69,7 +69,7 @@ def _filled(statement: Statement, dtypes: dict[str, DType]) -> Statement:
     return replace(statement, body=tuple(body))
 
 
-def touched_within(statement: Statement) -> set[str]:
+def _touched_within(statement: Statement) -> set[str]:
     """The names in a statement and in those inside it."""
     return {name for inner in every((statement,)) for name in touched(inner)}
 
@@ -87,7 +87,7 @@ def _places(loop: Statement, cleared: Clear) -> set[Place] | None:
                 if name != row or len(place) < len(columns) or not place:
                     return None
                 found.add(place)
-            case _ if cleared.tensor in touched_within(statement):
+            case _ if cleared.tensor in _touched_within(statement):
                 return None
             case _:
                 pass
