@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from llvmlite import ir
@@ -22,6 +22,8 @@ from gradc_runtime.routines import exported, routine
 from gradc_runtime.simd import element_access
 
 Array = Any
+# What makes an array, given the place of its description, its rank and the size of its elements; 0 where it cannot.
+Maker: TypeAlias = Callable[[ir.IRBuilder, Any, Any, Any], Any]
 
 STACKED = 512  # bytes of a local array at most, for it to be on the stack
 # The description of an array in compiled code: bytes to its fields, and their numbers.  Strides stand behind extents.
@@ -66,9 +68,7 @@ def _typing(context: Any) -> Any:
     return typer
 
 
-def _lowering(make: Callable[[ir.IRBuilder, Any, Any, Any], Any]) -> Any:
-    """`make` takes the place of the array's description, its rank and its elements' size; 0 where it cannot."""
-
+def _lowering(make: Maker) -> Any:
     def lower(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
         word, extents = ir.IntType(64), cgutils.unpack_tuple(builder, values[0])
         return array_of(
@@ -83,7 +83,7 @@ def array_of(
     builder: ir.IRBuilder,
     kind: types.Array,
     extents: Sequence[Any],
-    make: Callable[[ir.IRBuilder, Any, Any, Any], Any],
+    make: Maker,
 ) -> Any:
     """A new array: its extents are written down, the rest is a call, as a kernel has hundreds of arrays."""
     word, index = ir.IntType(64), ir.IntType(32)
@@ -116,7 +116,7 @@ def refusals(function: ir.Function) -> dict[str, Any]:
     return vars(function).setdefault("_refusals", {})
 
 
-def on_heap(clear: bool) -> Callable[[ir.IRBuilder, Any, Any, Any], Any]:
+def on_heap(clear: bool) -> Maker:
     """What makes memory for an array that may outlive the kernel."""
 
     def make(builder: ir.IRBuilder, place: Any, rank: Any, item: Any) -> Any:

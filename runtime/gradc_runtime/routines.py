@@ -13,10 +13,9 @@ matrix product needs forty of them.  Their language is small, so it is translate
 
 Types are int (64 bits), bool and what instructions return; tuples of them are returned and unpacked.  Statements are
 assignments, ``if``, ``while``, ``for`` over a range (backwards, if its step is a negative number as it stands),
-``break``, ``continue``, ``return`` and calls;
-operators are ``+ - * // %``, comparisons, ``and``, ``or``, ``not``, ``a if b else c``, ``min`` and ``max``.  Names
-stand for numbers, for instructions (Numba's intrinsics), for other routines, and for functions that are called by
-symbol.  Called from Python a routine runs as it stands.
+``break``, ``continue``, ``return`` and calls; operators are ``+ - * // %``, comparisons, ``and``, ``or``, ``not``,
+``a if b else c``, ``min`` and ``max``.  Names stand for numbers, for instructions (Numba's intrinsics), for other
+routines, and for functions that are called by symbol.  Called from Python a routine runs as it stands.
 """
 
 from __future__ import annotations
