@@ -101,7 +101,7 @@ def array_of(
 
 def refuse_if(context: Any, builder: ir.IRBuilder, wrong: Any, error: type[Exception], message: str) -> None:
     """Raise an error where something is wrong; the instructions for it stand once in a function."""
-    blocks = refusals(builder.function)
+    blocks = vars(builder.function).setdefault("_refusals", {})  # by their messages
     if message not in blocks:
         blocks[message] = builder.append_basic_block("refused")
         with builder.goto_block(blocks[message]):
@@ -109,11 +109,6 @@ def refuse_if(context: Any, builder: ir.IRBuilder, wrong: Any, error: type[Excep
     goes_on = builder.append_basic_block("goes_on")
     builder.cbranch(wrong, blocks[message], goes_on).set_weights([1, 99])
     builder.position_at_end(goes_on)
-
-
-def refusals(function: ir.Function) -> dict[str, Any]:
-    """The blocks of a function that raise errors, by their messages."""
-    return vars(function).setdefault("_refusals", {})
 
 
 def on_heap(clear: bool) -> Maker:
@@ -183,6 +178,17 @@ def give_back(builder: ir.IRBuilder, array: Any) -> None:
 def described(function: ir.Function) -> dict[int, tuple[Any, Any]]:
     """Descriptions of arrays that lie in memory already: place and value, by the identity of the value."""
     return vars(function).setdefault("_described", {})
+
+
+def place_of(builder: ir.IRBuilder, array: Any) -> Any:
+    """Where the description of an array lies in memory; it is written down once."""
+    known = described(builder.function)
+    if id(array) not in known:
+        with builder.goto_entry_block():
+            place = builder.alloca(array.type)
+        builder.store(array, place)
+        known[id(array)] = place, array
+    return known[id(array)][0]
 
 
 for _function, _make in ((empty, on_heap(False)), (zeros, on_heap(True)), (local, _on_stack_if_small)):

@@ -193,23 +193,17 @@ class _Kernel:
 
     def put_in_memory(self, names: Iterable[str]) -> None:
         """Let the descriptions of arrays lie in memory."""
-        known = arrays.described(self.builder.function)
         for name in names:
-            value = self.arrays[name]
-            if id(value) not in known:
-                place = self.builder.alloca(value.type)
-                self.builder.store(value, place)
-                known[id(value)] = place, value
+            arrays.place_of(self.builder, self.arrays[name])
 
     def array(self, name: str) -> Value:
         """The description of an array."""
         value = self.arrays[name]
         if not self.is_long:
             return value
-        known = arrays.described(self.builder.function)
-        place, _ = known[id(value)]
+        place = arrays.place_of(self.builder, value)
         found = self.builder.load(place)
-        known[id(found)] = place, found
+        arrays.described(self.builder.function)[id(found)] = place, found
         return found
 
     def give_back(self, array: Value) -> None:

@@ -110,7 +110,9 @@ class _Typing:
             self.statement(statement)
         if not isinstance(last, ast.Return):
             self.statement(last)
-        elif last.value is not None:
+        elif last.value is None:
+            raise OtherText(last)
+        else:
             self.made.returns = types.unliteral(self.kind(last.value))
             if not self.is_returned_whole(last.value):
                 raise OtherText(last)

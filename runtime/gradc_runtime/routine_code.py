@@ -334,7 +334,10 @@ class _Emitter:
     def compared(self, op: ast.cmpop, left: Value, right: Value) -> Value:
         if left.type != right.type or type(op) not in _COMPARED:
             self.wrong(f"{left.type} and {right.type} do not compare")
-        compare = self.builder.fcmp_ordered if left.type not in (WORD, TRUTH) else self.builder.icmp_signed
+        compare = self.builder.icmp_signed
+        if left.type not in (WORD, TRUTH):  # a number that is none is unequal to all
+            unequal = isinstance(op, ast.NotEq)
+            compare = self.builder.fcmp_unordered if unequal else self.builder.fcmp_ordered
         return compare(_COMPARED[type(op)], left, right)
 
     def joined(self, every: bool, first: ast.expr, rest: Sequence[ast.expr]) -> Value:

@@ -17,7 +17,7 @@ from llvmlite import ir
 from numba.core import cgutils, compiler, types
 from numba.core.debuginfo import DIBuilder
 
-from gradc_runtime.arrays import described, refusals
+from gradc_runtime.arrays import place_of
 from gradc_runtime.kernel_code import emit_task
 from gradc_runtime.kernel_types import Typed, typed
 from gradc_runtime.loop_widths import widen
@@ -33,7 +33,7 @@ _ENTRY = ir.FunctionType(ir.VoidType(), [_WORD] * 4)
 class TaskCode:
     """The optimised library of a task, and the name of the C function in it that the pool calls.
 
-    Of one that `may_fail` the last word of its arguments becomes 1 where memory was missing.
+    Of one that `may_fail` the last of its arguments becomes the address of an error's description where there is one.
     """
 
     library: Any
@@ -63,13 +63,12 @@ def task_code(
 def _emitted(context: Any, made: Typed, kinds: tuple[Any, ...]) -> TaskCode:
     library = context.codegen().create_library(made.name)
     module = _module_of(context, library, made, kinds)
-    may_fail = any(refusals(function) for function in module.functions)
-    entry = _with_entry(context, module, kinds, may_fail)
+    code = _with_entry(context, library, module, kinds)
     context.post_lowering(module, library)
     _leave_as_bitcode(library)
     library.add_ir_module(module)
     library.finalize()
-    return TaskCode(library, entry, may_fail)
+    return code
 
 
 def _module_of(
@@ -129,31 +128,31 @@ def _by_numba(context: Any, function: Callable[..., None], kinds: tuple[Any, ...
     flags.nrt, flags.error_model, flags.noalias = True, "numpy", True
     flags.no_compile = flags.no_cpython_wrapper = flags.no_cfunc_wrapper = True
     library = context.codegen().create_library(function.__name__)
-    add, entries = library.add_ir_module, []
+    add, made = library.add_ir_module, []
 
     def add_with_entry(module: ir.Module) -> None:
         widen(module)
-        entries.append(_with_entry(context, module, kinds, may_fail=True))
+        made.append(_with_entry(context, library, module, kinds))
         add(module)
 
     library.add_ir_module = add_with_entry
     _leave_as_bitcode(library)
     compiler.compile_extra(context.typing_context, context, function, kinds, types.none, flags, {}, library)
-    (entry,) = entries
-    return TaskCode(library, entry, may_fail=True)
+    (code,) = made
+    return code
 
 
-def _with_entry(context: Any, module: ir.Module, kinds: tuple[Any, ...], may_fail: bool) -> str:
-    """Add the entry to the module of a task's function; its name."""
+def _with_entry(context: Any, library: Any, module: ir.Module, kinds: tuple[Any, ...]) -> TaskCode:
+    """Add the entry to the module of a task's function."""
     defined = (found for found in module.functions if not found.is_declaration)
     (function,) = (found for found in defined if not found.linkage)  # functions that it calls are private
     entry = ir.Function(module, _ENTRY, f"{function.name}_entry")
     builder = ir.IRBuilder(entry.append_basic_block())
     prefer_wide_vectors(builder)  # the function will be a part of its only caller
     part, _, _, place = entry.args
-    table_type = ir.LiteralStructType(
-        [*(_in_table(context, kind) for kind in kinds[1:]), *[_WORD] * may_fail]
-    )
+    may_fail = sum(isinstance(block.terminator, ir.Ret) for block in function.blocks) > 1
+    fields = [_in_table(context, kind) for kind in kinds[1:]] + [error_type(function)] * may_fail
+    table_type = ir.LiteralStructType(fields)
     table = builder.inttoptr(place, table_type.as_pointer())
     arguments = [builder.load(builder.inttoptr(part, _WORD.as_pointer()))]
     for at, kind in enumerate(kinds[1:]):
@@ -162,10 +161,15 @@ def _with_entry(context: Any, module: ir.Module, kinds: tuple[Any, ...], may_fai
     status, _ = context.call_conv.call_function(builder, function, types.none, kinds, arguments)
     if may_fail:
         with builder.if_then(status.is_error, likely=False):
-            builder.store(_WORD(1), cgutils.gep_inbounds(builder, table, 0, len(kinds) - 1))
+            builder.store(status.excinfoptr, cgutils.gep_inbounds(builder, table, 0, len(kinds) - 1))
     builder.ret_void()
     function.linkage = "internal"
-    return entry.name
+    return TaskCode(library, entry.name, may_fail)
+
+
+def error_type(function: ir.Function) -> ir.Type:
+    """What the description of an error is to a function of Numba's: it stores one where its second argument says."""
+    return function.args[1].type.pointee
 
 
 def _in_table(context: Any, kind: Any) -> ir.Type:
@@ -178,13 +182,7 @@ def in_table(builder: ir.IRBuilder, kind: Any, value: Any) -> Any:
     """An argument of a task as it stands in the table; the description of an array is written once."""
     if not isinstance(kind, types.Array):
         return value
-    known = described(builder.function)
-    if id(value) not in known:
-        with builder.goto_entry_block():
-            place = builder.alloca(value.type)
-        builder.store(value, place)
-        known[id(value)] = place, value
-    return known[id(value)][0]
+    return place_of(builder, value)
 
 
 def link_behind(library: Any, code: TaskCode) -> None:

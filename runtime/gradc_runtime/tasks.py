@@ -15,18 +15,17 @@ from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
-from numba.core import cgutils, types
+from numba.core import callconv, cgutils, types
 from numba.core.typing import templates
 from numba.extending import lower_builtin, type_callable
 
 from gradc_runtime import threads
-from gradc_runtime.arrays import called_symbol, refuse_if
+from gradc_runtime.arrays import called_symbol
 from gradc_runtime.kernel_types import WithText
-from gradc_runtime.memory import NO_MEMORY
 from gradc_runtime.opaque import infer_global, opaque
 from gradc_runtime.routines import exported
 from gradc_runtime.simd import prefer_wide_vectors
-from gradc_runtime.task_code import TaskCode, in_table, link_behind, task_code
+from gradc_runtime.task_code import TaskCode, error_type, in_table, link_behind, task_code
 
 MOST = 64  # parts of one loop
 ENOUGH, LONGER = 16, 8  # parts; of more each has so many times the least work: a part has its own costs
@@ -152,7 +151,7 @@ def _lower_run(context: Any, builder: ir.IRBuilder, called: Any, values: Any) ->
     threads.launcher()  # defines the symbol
     word = ir.IntType(64)
     packed = [count, *(in_table(builder, *given) for given in zip(kinds, arguments, strict=True))]
-    packed += [word(0)] * code.may_fail
+    packed += [error_type(builder.function)(None)] * code.may_fail
     with builder.goto_entry_block():  # `alloca_once` would clear it, element by element
         table = builder.alloca(ir.LiteralStructType([value.type for value in packed]))
     for at, value in enumerate(packed):
@@ -171,6 +170,8 @@ def _lower_run(context: Any, builder: ir.IRBuilder, called: Any, values: Any) ->
         with several:
             builder.call(launch, [address, count, place, patience])
     if code.may_fail:
-        failed = builder.load(cgutils.gep_inbounds(builder, table, 0, len(packed) - 1))
-        refuse_if(context, builder, builder.icmp_signed("!=", failed, word(0)), MemoryError, NO_MEMORY)
+        error = builder.load(cgutils.gep_inbounds(builder, table, 0, len(packed) - 1))
+        with builder.if_then(cgutils.is_not_null(builder, error), likely=False):
+            builder.store(error, builder.function.args[1])
+            builder.ret(callconv.RETCODE_USEREXC)
     return context.get_dummy_value()

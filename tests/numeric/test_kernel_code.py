@@ -235,7 +235,7 @@ TASK = """
 from gradc_runtime.arrays import clear, clear_rows
 from gradc_runtime.contraction_kernel import add_contraction, contract
 from gradc_runtime.reduce import larger
-from gradc_runtime.scalars import maximum
+from gradc_runtime.scalars import maximum, power
 
 
 @task
@@ -291,6 +291,7 @@ TASKS: dict[str, str] = {
     ),
 }
 TASKS_LEFT: dict[str, str] = {
+    "nothing returned": "    y[first, 0] = x[first]\n    return",
     "an array in a loop": (
         "    for i in range(many):\n        z = np.zeros((2,))\n        z[1] = x[first + i]\n"
         "        y[first + i, 0] = z[0] + z[1]"
@@ -337,6 +338,13 @@ def test_tasks_of_other_text_are_left_to_numba(name: str, monkeypatch: pytest.Mo
 def test_memory_that_a_task_lacks_is_an_error(indent: str, monkeypatch: pytest.MonkeyPatch):
     body = f"    {indent}z = empty((many + 2**45, 2**45), np.float64)\n    y[first, 0] = z[0, 0]"
     with pytest.raises(MemoryError, match="smaller arguments"):
+        task_results(body, monkeypatch)
+
+
+@pytest.mark.parametrize("way", ["", "if n > 0:\n        "], ids=["emitted", "left to Numba"])
+def test_an_error_in_a_task_is_that_of_its_kernel(way: str, monkeypatch: pytest.MonkeyPatch):
+    body = f"    {way}y[first, 0] = power(n, part - 1)"
+    with pytest.raises(ValueError, match="negative"):
         task_results(body, monkeypatch)
 
 

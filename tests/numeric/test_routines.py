@@ -138,6 +138,15 @@ def test_numbers_are_those_of_the_instructions():
     assert numbers.tolist() == [1.0, -1.5, 0.5]
 
 
+def test_a_number_that_is_none_is_unequal_to_itself():
+    def unequal(place: int) -> int:
+        value = read_number(place)
+        return (1 if value != value else 0) + (2 if value == value else 0)
+
+    found = for_python("gradc_test_unequal", unequal)
+    assert [found(np.array([value]).ctypes.data) for value in (np.nan, 1.0)] == [1, 2]
+
+
 def test_compiled_code_of_numba_calls_a_routine():
     def shifted(value: int) -> int:
         return value + LIMIT
