@@ -24,7 +24,7 @@ import numpy as np
 from numba.core import types
 
 from gradc_runtime import entry_code
-from gradc_runtime.machine_code import provide_emitted
+from gradc_runtime.machine_code import address_of, provide_emitted
 from gradc_runtime.numba_backend import compiling
 
 Array = Any
@@ -162,4 +162,5 @@ def _address(described: str, emit: Callable[[Any, Any], None]) -> int:
     symbol = f"gradc_entry_{hashlib.sha256(described.encode()).hexdigest()[:32]}"
     with compiling:
         entry_code.define_symbols()
-        return provide_emitted(symbol, entry_code.KIND, emit)
+        provide_emitted(symbol, entry_code.KIND, emit)
+        return address_of(symbol)

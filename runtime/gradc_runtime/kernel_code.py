@@ -19,6 +19,7 @@ from numba.core.typing import templates
 from numba.extending import lower_builtin
 
 from gradc_runtime import arrays
+from gradc_runtime.kernel_library import build_beside
 from gradc_runtime.kernel_types import (
     Typed,
     WithText,
@@ -30,7 +31,6 @@ from gradc_runtime.kernel_types import (
     leading,
     typed,
 )
-from gradc_runtime.machine_code import optimise_once
 from gradc_runtime.opaque import infer_global, opaque
 from gradc_runtime.part_sums import PartSum, adder, part_sum
 
@@ -93,7 +93,7 @@ class _Emitted(templates.AbstractTemplate):
 
 @lower_builtin(emitted, _CodeType, types.VarArg(types.Any))
 def _lower_emitted(context: Any, builder: ir.IRBuilder, called: Any, values: Any) -> Any:
-    optimise_once(context.active_code_library)
+    build_beside(context.active_code_library)
     return _Kernel(context, builder, called.args[0].made, values[1:]).emit()
 
 

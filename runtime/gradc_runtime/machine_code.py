@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from importlib import import_module, resources
 from typing import Any
@@ -26,7 +27,9 @@ from numba.core.compiler_lock import global_compiler_lock
 from numba.core.environment import Environment
 from numba.core.runtime.nrt import rtsys
 
-from gradc_runtime import store
+from gradc_runtime import kernel_library, store
+from gradc_runtime.kernel_library import MachineCode
+from gradc_runtime.object_code import Building, Ready, Source, declared_in, source_of
 
 Json = Any
 _numba: Any = numba  # Numba's types leave out its configuration
@@ -90,7 +93,7 @@ def keep_kernel(key: str, name: str, dispatcher: Any) -> None:
         "constants": constants,
         "returns": described,
     }
-    _keep(key, head, result.library, (*names, function.env_name))
+    _keep(key, head, _machine_code(result.library, (*names, function.env_name)))
 
 
 def kept_kernel(key: str, dispatcher: Any, arguments: tuple[Any, ...]) -> bool:
@@ -98,7 +101,8 @@ def kept_kernel(key: str, dispatcher: Any, arguments: tuple[Any, ...]) -> bool:
     found = _kept(key)
     if found is None:
         return False
-    head, library = found
+    head, code = found
+    library = kernel_library.loaded(head["mangled"], code)
     function: Callable[..., Any] = dispatcher.py_func
     mangled = head["mangled"]
     described = funcdesc.PythonFunctionDescriptor(
@@ -145,36 +149,102 @@ def kept_kernel(key: str, dispatcher: Any, arguments: tuple[Any, ...]) -> bool:
 # --- functions that kernels call by symbol ------------------------------------------------------------------
 
 _loaded: list[Any] = []  # libraries live as long as the process: kernels hold addresses in them
+_unlinked: dict[str, Building | Ready] = {}  # code that is being made or was kept, by symbol
+_not_kept: list[bool] = []  # whether what is compiled means something in this process alone
 
 
 def keep_function(symbol: str, library: Any, wrapper: str) -> None:
     """Keep the function of a library that has a symbol; `wrapper` is its name in the library."""
-    _keep(_symbol_key(symbol), {"name": symbol, "wrapper": wrapper}, library, (wrapper,))
+    _keep(_symbol_key(symbol), {"name": symbol, "wrapper": wrapper}, _machine_code(library, (wrapper,)))
 
 
-def provide_emitted(symbol: str, kind: ir.FunctionType, emit: Callable[[ir.IRBuilder, Any], None]) -> int:
-    """Define a symbol: a C function of this kind whose body `emit` writes, unless it is kept; its address.
+def provide_emitted(
+    symbol: str,
+    kind: ir.FunctionType,
+    emit: Callable[[ir.IRBuilder, Any], None],
+    *,
+    straight: bool = False,
+) -> None:
+    """Define a symbol: a C function of this kind whose body `emit` writes, unless it is kept.
 
-    It does not go through Numba's front end, which takes a millisecond for every statement.
+    It does not go through Numba's front end, which takes a millisecond for every statement; of a body that is
+    `straight` see `gradc_runtime.object_code.Source`.
     """
-    if llvm.address_of_symbol(symbol) is None and not provide_kept(symbol):
+    with global_compiler_lock:
+        if is_provided(symbol) or provide_kept(symbol):
+            return
         context = _context().subtarget(enable_nrt=True)
-        with global_compiler_lock:
-            rtsys.initialize(context)
-            library = context.codegen().create_library(symbol)
-            optimise_once(library)
-            library.enable_object_caching()
-            module = library.create_ir_module(symbol)
-            builder = ir.IRBuilder(ir.Function(module, kind, symbol).append_basic_block("entry"))
-            emit(builder, context)
-            library.add_ir_module(module)
-            if any(function.name.startswith("NRT_") for function in module.functions):
-                library.add_linking_library(rtsys.library)
-            library.finalize()
-            _loaded.append(library)
-            llvm.add_symbol(symbol, library.get_pointer_to_function(symbol))
-            keep_function(symbol, library, symbol)
+        module = context.codegen()._create_empty_module(symbol)
+        builder = ir.IRBuilder(ir.Function(module, kind, symbol).append_basic_block("entry"))
+        emit(builder, context)
+        provide_source(source_of(module, straight=straight))
+
+
+def provide_source(source: Source) -> None:
+    """Define a symbol by the function of a module, unless it is kept.
+
+    Requires: Numba's lock is held.
+    """
+    (symbol,) = source.public
+    if is_provided(symbol) or provide_kept(symbol):
+        return
+    key, kept = _symbol_key(symbol), not _not_kept
+
+    def keep(code: bytes) -> None:
+        if kept:
+            _keep(key, {"name": symbol, "wrapper": symbol}, MachineCode([code], b"", [symbol], source.needs))
+
+    _built_first()
+    _unlinked[symbol] = Building(source, keep)
+
+
+@contextmanager
+def not_to_be_kept() -> Iterator[None]:
+    """Keep no machine code of what is compiled: it means something in this process alone."""
+    _not_kept.append(True)
+    try:
+        yield
+    finally:
+        _not_kept.pop()
+
+
+def address_of(symbol: str) -> int:
+    """The address of a symbol."""
+    with global_compiler_lock:
+        _link_built()
     return llvm.address_of_symbol(symbol) or 0
+
+
+def is_provided(symbol: str) -> bool:
+    """Whether a symbol is defined, or will be when it is needed."""
+    return symbol in _unlinked or llvm.address_of_symbol(symbol) is not None
+
+
+@cache
+def _built_first() -> None:
+    """Whatever Numba links may call what is not linked yet: LLVM ends the process at a symbol that is not defined."""
+    engine: Any = _context().codegen()._engine
+    link = engine.finalize_object
+
+    def link_all() -> None:
+        _link_built()
+        link()
+
+    engine.finalize_object = link_all
+
+
+def _link_built() -> None:
+    """Wait for what is being made, and link all of it: each may call the others."""
+    if not _unlinked:
+        return
+    engine: Any = _context().codegen()._engine._ee
+    codes = {symbol: made.code() for symbol, made in _unlinked.items()}
+    _unlinked.clear()
+    for code in codes.values():
+        engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+    engine.finalize_object()
+    for symbol in codes:
+        llvm.add_symbol(symbol, engine.get_function_address(symbol))
 
 
 def optimise_once(library: Any) -> None:
@@ -199,9 +269,13 @@ def provide_kept(symbol: str) -> bool:
     found = _kept(_symbol_key(symbol))
     if found is None:
         return False
-    head, library = found
-    _loaded.append(library)
-    llvm.add_symbol(symbol, library.get_pointer_to_function(head["wrapper"]))
+    head, code = found
+    if head["wrapper"] == symbol:
+        _built_first()
+        _unlinked[symbol] = Ready(*code.codes)
+    else:
+        _loaded.append(kernel_library.loaded(symbol, code))
+        llvm.add_symbol(symbol, _loaded[-1].get_pointer_to_function(head["wrapper"]))
     return True
 
 
@@ -213,7 +287,7 @@ def _symbol_key(symbol: str) -> str:
 
 def _provide(symbol: str) -> bool:
     """Define a symbol of ours that kept code needs; whether it is defined now."""
-    if llvm.address_of_symbol(symbol) is not None:
+    if is_provided(symbol):
         return True
     if symbol in ("gradc_parallel_for", "gradc_get_num_threads", "gradc_clock", "gradc_launch_state"):
         import_module("gradc_runtime.threads").available()
@@ -225,42 +299,45 @@ def _provide(symbol: str) -> bool:
         import_module("gradc_runtime.special")
     elif symbol.startswith("gradc_") and not provide_kept(symbol):
         import_module("gradc_runtime.linalg")  # BLAS and LAPACK
-    return llvm.address_of_symbol(symbol) is not None
+    return is_provided(symbol)
 
 
 # --- bytes --------------------------------------------------------------------------------------------------
 
 
-def _keep(key: str, head: dict[str, Json], library: Any, public: tuple[str, ...]) -> None:
-    """Write a library to the store; `public` are the names that stay visible."""
+def _machine_code(library: Any, public: tuple[str, ...]) -> MachineCode:
+    """The machine code of a library; `public` are the names that stay visible."""
+    if hasattr(library, "machine_code"):
+        return library.machine_code
     _, _, (code, bitcode) = library.serialize_using_object_code()
     module = llvm.parse_bitcode(library._final_module.as_bitcode(), llvm.create_context())
-    needs, hidden = [], False
+    hidden = False
     for value in (*module.functions, *module.global_variables):
-        if value.is_declaration:
-            needs += [] if value.name.startswith("llvm.") else [value.name]
-        elif value.name.startswith("llvm."):
+        if value.is_declaration or value.name.startswith("llvm."):
             continue
-        elif value.name not in public and value.linkage.name not in ("internal", "private"):
+        if value.name not in public and value.linkage.name not in ("internal", "private"):
             value.linkage, hidden = "internal", True
-    if any(llvm.address_of_symbol(name) is None for name in needs):
-        return
     if hidden:
         code = library._codegen._tm.emit_object(module)
-    store.write(key, store.packed({**head, "library": library.name, "needs": needs}, code, bitcode))
+    return MachineCode([code], bitcode, public, declared_in(module))
 
 
-def _kept(key: str) -> tuple[dict[str, Json], Any] | None:
-    """Read a library from the store and link it; None where there is none that can be used."""
+def _keep(key: str, head: dict[str, Json], made: MachineCode) -> None:
+    """Write machine code to the store, unless it needs what is defined in this process alone."""
+    if all(name.startswith("gradc_") or llvm.address_of_symbol(name) for name in made.needs):
+        head = {**head, "public": list(made.public), "needs": list(made.needs)}
+        store.write(key, store.packed(head, made.bitcode, *made.codes))
+
+
+def _kept(key: str) -> tuple[dict[str, Json], MachineCode] | None:
+    """Read what is kept from the store, and provide what it needs; None where there is nothing that can be used."""
     payload = store.read(key)
     if payload is None:
         return None
     rtsys.initialize(_context())  # defines the symbols of Numba's memory management
-    head, (code, bitcode) = store.unpacked(payload)
-    if not all(_provide(name) for name in head["needs"]):
-        return None
-    library = _context().codegen().unserialize_library((head["library"], "object", (code, bitcode)))
-    return head, library
+    head, (bitcode, *codes) = store.unpacked(payload)
+    made = MachineCode(codes, bitcode, head["public"], head["needs"])
+    return (head, made) if all(map(_provide, made.needs)) else None
 
 
 def _constant(value: Any) -> str | None:

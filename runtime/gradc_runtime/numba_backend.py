@@ -18,7 +18,6 @@ from numba.core import event, types
 from gradc_runtime import cache, machine_code
 from gradc_runtime.artifact import KernelArtifact
 from gradc_runtime.kernel_code import trampoline
-from gradc_runtime.task_code import to_be_kept
 
 compiling = threading.RLock()  # Numba's compiler is not reentrant across threads
 compilations = 0  # kernels compiled by this process; the test run bounds it
@@ -79,7 +78,7 @@ def compile_kernel(loaded: Loaded) -> Any:
         dispatcher = _dispatcher(loaded.function)
         if not machine_code.kept_kernel(key, dispatcher, arguments):
             compilations += 1
-            with nullcontext() if loaded.calls_out else to_be_kept():
+            with machine_code.not_to_be_kept() if loaded.calls_out else nullcontext():
                 dispatcher = _compiled(loaded.artifact.source, loaded.function, arguments)
             if not loaded.calls_out:
                 machine_code.keep_kernel(key, loaded.artifact.name, dispatcher)

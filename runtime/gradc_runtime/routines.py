@@ -24,12 +24,11 @@ import ctypes
 from collections.abc import Callable
 from typing import Any
 
-import llvmlite.binding as llvm
 from llvmlite import ir
 from numba.core import types
 
 from gradc_runtime import routine_code
-from gradc_runtime.machine_code import provide_emitted
+from gradc_runtime.machine_code import address_of, provide_emitted
 from gradc_runtime.routine_code import Routine
 from gradc_runtime.simd import symbol_address
 
@@ -64,7 +63,7 @@ def for_python(symbol: str, function: Callable[..., Any]) -> Callable[..., Any]:
     signature = exported(symbol, function).sig
     returned = None if signature.return_type == types.none else ctypes.c_int64
     kind = ctypes.CFUNCTYPE(returned, *[ctypes.c_int64] * len(signature.args))
-    return kind(llvm.address_of_symbol(symbol))
+    return kind(address_of(symbol))
 
 
 def task(symbol: str, function: Callable[[int, int, int, int], None]) -> Any:

@@ -93,7 +93,7 @@ def _compiled(steps: tuple[Step, ...], arrays: tuple[bool, ...]) -> str:
         builder.ret_void()
 
     with compiling:
-        machine_code.provide_emitted(symbol, kind, emit)
+        machine_code.provide_emitted(symbol, kind, emit, straight=True)
     return symbol
 
 

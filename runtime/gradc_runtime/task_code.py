@@ -1,16 +1,16 @@
-"""The code of a task: optimised once, alone, and linked into the kernels that launch it behind their own optimisation.
+"""The code of a task: a symbol of its own, which kernels call by name.
 
-LLVM takes most of a compilation's time.  Numba would optimise a function again wherever it is linked, and make machine
-code of each library on its way: a kernel's loops would be compiled three times.
+LLVM takes most of a compilation's time.  It works on tasks beside Python (`gradc_runtime.object_code`), once for each:
+equal tasks of different kernels are the same symbol, in later processes too.
 """
 
 from __future__ import annotations
 
 import ast
-import itertools
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+import hashlib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 from llvmlite import ir
@@ -21,31 +21,29 @@ from gradc_runtime.arrays import place_of
 from gradc_runtime.kernel_code import emit_task
 from gradc_runtime.kernel_types import Typed, typed
 from gradc_runtime.loop_widths import widen
-from gradc_runtime.machine_code import optimise_once
+from gradc_runtime.machine_code import optimise_once, provide_source
+from gradc_runtime.object_code import Source, source_of
 from gradc_runtime.simd import prefer_wide_vectors
 
 _WORD = ir.IntType(64)
 # What the pool calls: addresses of the arguments' addresses, the counts, the steps, and the table of arguments.
 _ENTRY = ir.FunctionType(ir.VoidType(), [_WORD] * 4)
+_UNNAMED = "gradc_task"  # the entry, until its module has a name
 
 
 @dataclass(frozen=True, slots=True)
 class TaskCode:
-    """The optimised library of a task, and the name of the C function in it that the pool calls.
+    """A task as a symbol: a C function that the pool calls.
 
     Of one that `may_fail` the last of its arguments becomes the address of an error's description where there is one.
     """
 
-    library: Any
-    entry: str
+    source: Source
     may_fail: bool
 
     def declared_in(self, module: ir.Module) -> ir.Function:
-        """The entry, declared in a module that will be linked with the library."""
-        return cgutils.get_or_insert_function(module, _ENTRY, self.entry)
-
-
-_numbers = itertools.count(1)
+        """The entry, declared in a module that will call it."""
+        return cgutils.get_or_insert_function(module, _ENTRY, *self.source.public)
 
 
 def task_code(
@@ -57,29 +55,37 @@ def task_code(
     without Numba's front end, where `gradc_runtime.kernel_types` knows all that is in it.
     """
     made = typed(text, function.__globals__, kinds) if text else None
-    return _by_numba(context, function, kinds) if made is None else _emitted(context, made, kinds)
-
-
-def _emitted(context: Any, made: Typed, kinds: tuple[Any, ...]) -> TaskCode:
-    library = context.codegen().create_library(made.name)
-    module = _module_of(context, library, made, kinds)
-    code = _with_entry(context, library, module, kinds)
-    context.post_lowering(module, library)
-    _leave_as_bitcode(library)
-    library.add_ir_module(module)
-    library.finalize()
+    library = context.codegen().create_library(function.__name__)
+    module = (
+        _module_of(context, library, made, kinds) if made else _by_numba(context, library, function, kinds)
+    )
+    may_fail = _with_entry(context, module, kinds)
+    code = TaskCode(_named(source_of(module, library=library)), may_fail)
+    provide_source(code.source)
     return code
+
+
+def _named(source: Source) -> Source:
+    """The source of a task, named by what it is: equal tasks of other kernels are the same function."""
+    numbers: dict[str, str] = {}
+    text = _PICKLED.sub(
+        lambda found: numbers.setdefault(found[0], f".const.pickledata.{len(numbers)}"), source.text
+    )
+    linked = (other.bitcode for other in source.linked)
+    symbol = f"{_UNNAMED}_{hashlib.sha256(b''.join((text.encode(), *linked))).hexdigest()[:32]}"
+    return replace(source, text=re.sub(rf"\b{_UNNAMED}\b", symbol, text), public=(symbol,))
+
+
+# Numba names constants by where their objects lie.
+_PICKLED = re.compile(r"\.const\.pickledata\.\d+")
 
 
 def _module_of(
     context: Any, library: Any, made: Typed, kinds: tuple[Any, ...], *, lines: bool = False
 ) -> ir.Module:
-    """The module of a task's function, for a library that LLVM will go over once; with directives for `lines`."""
+    """The module of a task's function, which calls others of a library; with directives for `lines`."""
     module, convention = library.create_ir_module(made.name), context.call_conv
-    optimise_once(library)
-    inside = str(made.globals["__name__"])
-    name = f"_ZN{len(inside)}{inside}{len(made.name)}{made.name}B{next(_numbers)}"  # as Numba mangles names
-    function = ir.Function(module, convention.get_function_type(types.none, kinds), name)
+    function = ir.Function(module, convention.get_function_type(types.none, kinds), made.name)
     names = [argument.arg for argument in made.function.args.args]
     convention.decorate_function(function, names, kinds, noalias=True)
     builder = ir.IRBuilder(function.append_basic_block("entry"))
@@ -107,6 +113,7 @@ def assembly_with_lines(context: Any, text: ast.FunctionDef | None, task: Any, k
     if made is None:
         return ""
     library = context.codegen().create_library(f"{made.name}_lines")
+    optimise_once(library)
     module = _module_of(context, library, made, kinds, lines=True)
     context.post_lowering(module, library)
     library.add_ir_module(module)
@@ -114,46 +121,30 @@ def assembly_with_lines(context: Any, text: ast.FunctionDef | None, task: Any, k
     return library.get_asm_str()
 
 
-def _leave_as_bitcode(library: Any) -> None:
-    """Let a library end with its optimisation: nobody calls this copy, so no machine code is made of it."""
-
-    def only_optimise() -> None:
-        library._finalized = True
-
-    library._finalize_final_module = only_optimise
-
-
-def _by_numba(context: Any, function: Callable[..., None], kinds: tuple[Any, ...]) -> TaskCode:
+def _by_numba(context: Any, library: Any, function: Callable[..., None], kinds: tuple[Any, ...]) -> ir.Module:
+    """The module of a task's function as Numba makes it."""
     flags: Any = compiler.Flags()
     flags.nrt, flags.error_model, flags.noalias = True, "numpy", True
     flags.no_compile = flags.no_cpython_wrapper = flags.no_cfunc_wrapper = True
-    library = context.codegen().create_library(function.__name__)
-    add, made = library.add_ir_module, []
-
-    def add_with_entry(module: ir.Module) -> None:
-        widen(module)
-        made.append(_with_entry(context, library, module, kinds))
-        add(module)
-
-    library.add_ir_module = add_with_entry
-    _leave_as_bitcode(library)
+    made: list[ir.Module] = []
+    library.add_ir_module = made.append
     compiler.compile_extra(context.typing_context, context, function, kinds, types.none, flags, {}, library)
-    (code,) = made
-    return code
+    (module,) = made
+    widen(module)
+    return module
 
 
-def _with_entry(context: Any, library: Any, module: ir.Module, kinds: tuple[Any, ...]) -> TaskCode:
-    """Add the entry to the module of a task's function."""
+def _with_entry(context: Any, module: ir.Module, kinds: tuple[Any, ...]) -> bool:
+    """Add the entry to the module of a task's function; whether that may fail."""
     defined = (found for found in module.functions if not found.is_declaration)
     (function,) = (found for found in defined if not found.linkage)  # functions that it calls are private
-    entry = ir.Function(module, _ENTRY, f"{function.name}_entry")
+    entry = ir.Function(module, _ENTRY, _UNNAMED)
     builder = ir.IRBuilder(entry.append_basic_block())
     prefer_wide_vectors(builder)  # the function will be a part of its only caller
     part, _, _, place = entry.args
     may_fail = sum(isinstance(block.terminator, ir.Ret) for block in function.blocks) > 1
     fields = [_in_table(context, kind) for kind in kinds[1:]] + [error_type(function)] * may_fail
-    table_type = ir.LiteralStructType(fields)
-    table = builder.inttoptr(place, table_type.as_pointer())
+    table = builder.inttoptr(place, ir.LiteralStructType(fields).as_pointer())
     arguments = [builder.load(builder.inttoptr(part, _WORD.as_pointer()))]
     for at, kind in enumerate(kinds[1:]):
         found = builder.load(cgutils.gep_inbounds(builder, table, 0, at))
@@ -164,7 +155,7 @@ def _with_entry(context: Any, library: Any, module: ir.Module, kinds: tuple[Any,
             builder.store(status.excinfoptr, cgutils.gep_inbounds(builder, table, 0, len(kinds) - 1))
     builder.ret_void()
     function.linkage = "internal"
-    return TaskCode(library, entry.name, may_fail)
+    return may_fail
 
 
 def error_type(function: ir.Function) -> ir.Type:
@@ -183,56 +174,3 @@ def in_table(builder: ir.IRBuilder, kind: Any, value: Any) -> Any:
     if not isinstance(kind, types.Array):
         return value
     return place_of(builder, value)
-
-
-def link_behind(library: Any, code: TaskCode) -> None:
-    """Let a kernel's library contain a task: it is linked after the kernel itself has been optimised."""
-    linked = vars(library).setdefault("_tasks", [])
-    if code in linked:
-        return
-    linked.append(code)
-    if len(linked) > 1:
-        return
-    optimise = library._optimize_final_module
-
-    def optimise_and_link() -> None:
-        optimise()
-        for task in linked:
-            library._final_module.link_in(task.library._get_module_for_linking(), preserve=True)
-        if _private:
-            _hide_what_is_linked(library)
-
-    library._optimize_final_module = optimise_and_link
-
-
-# --- machine code that is kept ------------------------------------------------------------------------------
-
-_private: list[bool] = []  # whether a kernel is being compiled whose machine code will be kept
-
-
-@contextmanager
-def to_be_kept() -> Iterator[None]:
-    """Make what kernels link private, while they are compiled: their machine code can then be kept as it is.
-
-    Requires: the kernels call no Python; that goes through environments which Numba finds by public names.
-    """
-    _private.append(True)
-    try:
-        yield
-    finally:
-        _private.pop()
-
-
-def _hide_what_is_linked(library: Any) -> None:
-    others = [*library._linking_libraries, *(task.library for task in vars(library)["_tasks"])]
-    theirs = {name for other in others for name, _ in _defined(other._get_module_for_linking())}
-    for name, value in _defined(library._final_module):
-        if name in theirs:
-            value.linkage = "internal"
-
-
-def _defined(module: Any) -> Iterator[tuple[str, Any]]:
-    """What a module defines, under its name; lists of LLVM's own (``llvm.used``) left out."""
-    for value in (*module.functions, *module.global_variables):
-        if not value.is_declaration and not value.name.startswith("llvm."):
-            yield value.name, value

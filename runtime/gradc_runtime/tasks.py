@@ -21,11 +21,12 @@ from numba.extending import lower_builtin, type_callable
 
 from gradc_runtime import threads
 from gradc_runtime.arrays import called_symbol
+from gradc_runtime.kernel_library import shown_with
 from gradc_runtime.kernel_types import WithText
 from gradc_runtime.opaque import infer_global, opaque
 from gradc_runtime.routines import exported
 from gradc_runtime.simd import prefer_wide_vectors
-from gradc_runtime.task_code import TaskCode, error_type, in_table, link_behind, task_code
+from gradc_runtime.task_code import TaskCode, error_type, in_table, task_code
 
 MOST = 64  # parts of one loop
 ENOUGH, LONGER = 16, 8  # parts; of more each has so many times the least work: a part has its own costs
@@ -156,7 +157,7 @@ def _lower_run(context: Any, builder: ir.IRBuilder, called: Any, values: Any) ->
         table = builder.alloca(ir.LiteralStructType([value.type for value in packed]))
     for at, value in enumerate(packed):
         builder.store(value, cgutils.gep_inbounds(builder, table, 0, at))
-    link_behind(context.active_code_library, code)
+    shown_with(context.active_code_library, function.made.name, code.source)
     entry = code.declared_in(builder.module)
     declared = ir.FunctionType(ir.VoidType(), [word] * 4)
     launch = cgutils.get_or_insert_function(builder.module, declared, "gradc_launch")

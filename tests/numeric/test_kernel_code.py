@@ -305,9 +305,9 @@ def task_results(body: str, monkeypatch: pytest.MonkeyPatch) -> tuple[bool, Any,
     """Whether the task was left to Numba, what the kernel returns, and what its text returns."""
     left: list[str] = []
 
-    def watched(context: Any, function: Any, kinds: Any) -> Any:
+    def watched(context: Any, library: Any, function: Any, kinds: Any) -> Any:
         left.append(function.__name__)
-        return task_code_by_numba(context, function, kinds)
+        return task_code_by_numba(context, library, function, kinds)
 
     task_code_by_numba = task_code._by_numba
     monkeypatch.setattr(task_code, "_by_numba", watched)

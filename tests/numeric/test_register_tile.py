@@ -11,11 +11,12 @@ import pytest
 PROGRAM = """
 import gradc_runtime.numba_backend
 from gradc_runtime import machine_code, register_tile
+from gradc_runtime.object_code import codegen
 
-def show(symbol, library, wrapper):
-    print(library._codegen._tm.emit_assembly(library._final_module))
+def show(source):
+    print(codegen()._tm.emit_assembly(source.optimised()))
 
-machine_code.keep_function = show
+machine_code.provide_source = show
 register_tile.micro_kernel({bits}, 3, {packed})
 """
 

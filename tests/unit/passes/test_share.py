@@ -407,7 +407,7 @@ def test_tasks_use_whole_vector_registers():
     array, word = numba.types.Array(numba.float64, 1, "C"), numba.types.intp
     context: Any = registry.cpu_target
     compiled = part_of_loop.compiled(context.target_context, (word, word, word, array, array))
-    assert f'"prefer-vector-width"="{8 * simd.vector_bytes()}"' in compiled.library.get_llvm_str()
+    assert f'"prefer-vector-width"="{8 * simd.vector_bytes()}"' in str(compiled.source.optimised())
 
 
 @pytest.mark.parametrize(
