@@ -24,7 +24,8 @@ import numpy as np
 from numba.core import types
 
 from gradc_runtime import entry_code
-from gradc_runtime.machine_code import address_of, provide_emitted
+from gradc_runtime.linking import address_of
+from gradc_runtime.machine_code import provide_emitted
 from gradc_runtime.numba_backend import compiling
 
 Array = Any

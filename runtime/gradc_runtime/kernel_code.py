@@ -61,12 +61,12 @@ def trampoline(
         What it takes.
     """
     name = function.__name__
-    if "run_tasks(" not in source:
+    if "run_tasks(" not in source and "@straight_line(" not in source:
         return None
-    texts = functions_of(source)
-    for task, text in texts.items():
-        if isinstance(found := function.__globals__.get(task), WithText):
-            found.text = text
+    tasks = [task for task, found in function.__globals__.items() if isinstance(found, WithText)]
+    texts = functions_of(source, [name, *tasks])
+    for task in tasks:
+        function.__globals__[task].text = texts[task]
     made = typed(texts[name], function.__globals__, arguments)
     if made is None:
         return None
@@ -431,6 +431,8 @@ class _Kernel:
 def _leaves_the_work_to_tasks(body: Sequence[ast.stmt]) -> bool:
     """Whether the kernel's own loops do no more than add up what the parts of tasks have left."""
     counts: set[str] = set()
+    if not any(ast.unparse(statement).startswith("run_tasks(") for statement in body):
+        return False
     for statement in body:
         match statement:
             case ast.Assign(targets=[ast.Name(id=name)], value=ast.Call(func=ast.Name(id="parts_of"))):

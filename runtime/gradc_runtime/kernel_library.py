@@ -14,6 +14,7 @@ from typing import Any
 import llvmlite.binding as llvm
 from llvmlite import ir
 
+from gradc_runtime.linking import link, link_needed
 from gradc_runtime.object_code import Building, Source, codegen, source_of
 
 
@@ -39,15 +40,10 @@ class MachineCode:
     needs: Sequence[str]
 
     def linked_into(self, library: Any) -> None:
-        """Link it, and let a library that has nothing yet stand for it.
-
-        Requires: all that it needs is defined, or will be when something is linked.
-        """
-        engine = codegen()._engine
-        for code in self.codes:
-            engine._ee.add_object_file(llvm.ObjectFileRef.from_data(code))
-        engine.finalize_object()
-        engine._defined_symbols.update(self.public)
+        """Link it, and let a library that has nothing yet stand for it."""
+        link_needed(self.needs)
+        link(self.codes)
+        codegen()._engine._defined_symbols.update(self.public)
         library._shared_module = llvm.parse_bitcode(self.bitcode)
         library._finalized = True
 

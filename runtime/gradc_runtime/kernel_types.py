@@ -75,9 +75,18 @@ class Typed:
         return self.function.name
 
 
-def functions_of(source: str) -> dict[str, ast.FunctionDef]:
-    """The functions in the text of a module."""
-    return {node.name: node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)}
+def functions_of(source: str, names: Sequence[str]) -> dict[str, ast.FunctionDef]:
+    """Functions in the text of a module, whose other parts are not read: they may be long."""
+    lines = source.splitlines(keepends=True)
+    begins = [at for at, line in enumerate(lines) if not line[0].isspace() and not line.startswith(")")]
+    found: dict[str, ast.FunctionDef] = {}
+    for first, last in zip(begins, [*begins[1:], len(lines)], strict=True):
+        name = lines[first].removeprefix("def ").partition("(")[0]
+        if lines[first].startswith("def ") and name in names:
+            (node,) = ast.parse("".join(lines[first:last])).body
+            assert isinstance(node, ast.FunctionDef)
+            found[name] = ast.increment_lineno(node, first)
+    return found
 
 
 def typed(function: ast.FunctionDef, namespace: Mapping[str, Any], arguments: Sequence[Kind]) -> Typed | None:

@@ -29,7 +29,8 @@ from numba.core.runtime.nrt import rtsys
 
 from gradc_runtime import kernel_library, store
 from gradc_runtime.kernel_library import MachineCode
-from gradc_runtime.object_code import Building, Ready, Source, declared_in, source_of
+from gradc_runtime.linking import announce, is_provided
+from gradc_runtime.object_code import Building, Ready, Source, codegen, declared_in, source_of
 
 Json = Any
 _numba: Any = numba  # Numba's types leave out its configuration
@@ -50,7 +51,7 @@ def machine() -> str:
     packages = (numba, llvmlite, np, scipy)
     versions = [platform.python_version(), *(package.__version__ for package in packages)]
     settings = [str(getattr(_numba.config, name, None)) for name in SETTINGS]
-    return " ".join([*versions, *map(str, _context().codegen().magic_tuple()), *settings, _runtime()])
+    return " ".join([*versions, *map(str, codegen().magic_tuple()), *settings, _runtime()])
 
 
 @cache
@@ -149,7 +150,6 @@ def kept_kernel(key: str, dispatcher: Any, arguments: tuple[Any, ...]) -> bool:
 # --- functions that kernels call by symbol ------------------------------------------------------------------
 
 _loaded: list[Any] = []  # libraries live as long as the process: kernels hold addresses in them
-_unlinked: dict[str, Building | Ready] = {}  # code that is being made or was kept, by symbol
 _not_kept: list[bool] = []  # whether what is compiled means something in this process alone
 
 
@@ -194,8 +194,7 @@ def provide_source(source: Source) -> None:
         if kept:
             _keep(key, {"name": symbol, "wrapper": symbol}, MachineCode([code], b"", [symbol], source.needs))
 
-    _built_first()
-    _unlinked[symbol] = Building(source, keep)
+    announce(symbol, Building(source, keep))
 
 
 @contextmanager
@@ -206,45 +205,6 @@ def not_to_be_kept() -> Iterator[None]:
         yield
     finally:
         _not_kept.pop()
-
-
-def address_of(symbol: str) -> int:
-    """The address of a symbol."""
-    with global_compiler_lock:
-        _link_built()
-    return llvm.address_of_symbol(symbol) or 0
-
-
-def is_provided(symbol: str) -> bool:
-    """Whether a symbol is defined, or will be when it is needed."""
-    return symbol in _unlinked or llvm.address_of_symbol(symbol) is not None
-
-
-@cache
-def _built_first() -> None:
-    """Whatever Numba links may call what is not linked yet: LLVM ends the process at a symbol that is not defined."""
-    engine: Any = _context().codegen()._engine
-    link = engine.finalize_object
-
-    def link_all() -> None:
-        _link_built()
-        link()
-
-    engine.finalize_object = link_all
-
-
-def _link_built() -> None:
-    """Wait for what is being made, and link all of it: each may call the others."""
-    if not _unlinked:
-        return
-    engine: Any = _context().codegen()._engine._ee
-    codes = {symbol: made.code() for symbol, made in _unlinked.items()}
-    _unlinked.clear()
-    for code in codes.values():
-        engine.add_object_file(llvm.ObjectFileRef.from_data(code))
-    engine.finalize_object()
-    for symbol in codes:
-        llvm.add_symbol(symbol, engine.get_function_address(symbol))
 
 
 def optimise_once(library: Any) -> None:
@@ -271,8 +231,7 @@ def provide_kept(symbol: str) -> bool:
         return False
     head, code = found
     if head["wrapper"] == symbol:
-        _built_first()
-        _unlinked[symbol] = Ready(*code.codes)
+        announce(symbol, Ready(code.codes[0], code.needs))
     else:
         _loaded.append(kernel_library.loaded(symbol, code))
         llvm.add_symbol(symbol, _loaded[-1].get_pointer_to_function(head["wrapper"]))

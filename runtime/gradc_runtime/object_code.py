@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from ctypes import string_at
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ from numba.core.llvm_bindings import create_pass_builder
 from numba.core.runtime.nrt import rtsys
 
 _config: Any = config  # as checkers of types see it
-MOST = 4  # threads: each holds a module in memory
+MOST = 8  # threads: each holds a module in memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +117,11 @@ class Building:
         self._thread = threading.Thread(target=self._in_turn, name=f"code of {source.public[0]}")
         self._thread.start()
 
+    @property
+    def needs(self) -> Sequence[str]:
+        """The names that it needs from outside."""
+        return self.source.needs
+
     def code(self) -> bytes:
         """Wait for the code."""
         self._thread.join()
@@ -142,9 +147,10 @@ class Building:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """Machine code that is there."""
+    """Machine code that is there, and the names that it needs."""
 
     made: bytes
+    needs: Sequence[str]
 
     def code(self) -> bytes:
         """It."""
@@ -153,9 +159,9 @@ class Ready:
 
 @cache
 def _turns() -> Any:
-    """What lets as many threads run as there are processors for this process."""
+    """What lets some more threads run than there are processors for this process: some wait for Python's lock."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return threading.BoundedSemaphore(max(1, min(count, MOST)))
+    return threading.BoundedSemaphore(min(count + 2, MOST))
 
 
 if hasattr(os, "register_at_fork"):

@@ -28,7 +28,8 @@ from llvmlite import ir
 from numba.core import types
 
 from gradc_runtime import routine_code
-from gradc_runtime.machine_code import address_of, provide_emitted
+from gradc_runtime.linking import address_of
+from gradc_runtime.machine_code import provide_emitted
 from gradc_runtime.routine_code import Routine
 from gradc_runtime.simd import symbol_address
 

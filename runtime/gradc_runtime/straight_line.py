@@ -28,10 +28,12 @@ from typing import Any
 import numba
 from llvmlite import ir
 from numba.core import cgutils, types
-from numba.extending import intrinsic, overload
+from numba.core.typing import templates
+from numba.extending import lower_builtin
 
 from gradc_runtime import machine_code, simd, threads
 from gradc_runtime.numba_backend import compiling
+from gradc_runtime.opaque import infer_global
 from gradc_runtime.reduce import add_to_sum
 
 Step = tuple[Any, ...]
@@ -43,43 +45,41 @@ _COMPARISONS = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "=="}
 
 def straight_line(steps: Sequence[Step]) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Compile calls of the decorated function from `steps`; called from Python the function runs as it stands."""
+    made = tuple(steps)
 
     def decorate(reference: Callable[..., None]) -> Callable[..., None]:
-        call = _caller_of(tuple(steps))
+        class Block(templates.AbstractTemplate):
+            """Arrays and numbers."""
 
-        @overload(reference)
-        def compiled(*arguments):  # type: ignore[no-untyped-def]  # Numba compares this with the lambda's signature
-            return lambda *arguments: call(arguments)
+            key: Any = reference
+
+            def generic(self, arguments: Any, keywords: Any) -> Any:
+                """Return the signature."""
+                return templates.signature(types.none, *arguments)
+
+        infer_global(reference, types.Function(Block))
+
+        @lower_builtin(reference, types.VarArg(types.Any))
+        def call(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
+            """Call the block by symbol, so that no kernel compiles it again."""
+            _call(context, builder, made, signature.args, values)
+            return context.get_dummy_value()
 
         return reference
 
     return decorate
 
 
-def _caller_of(steps: tuple[Step, ...]) -> Any:
-    """A function for compiled code that calls the block by symbol, so that no kernel compiles it again."""
-
-    @intrinsic
-    def call(typing: Any, arguments: Any) -> Any:
-        """Hand addresses and numbers to the block."""
-        arrays = tuple(isinstance(kind, types.Array) for kind in arguments)
-        symbol = _compiled(steps, arrays)
-
-        def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
-            given = []
-            for at, kind in enumerate(signature.args[0]):
-                value = builder.extract_value(values[0], at)
-                if isinstance(kind, types.Array):
-                    value = builder.ptrtoint(context.make_array(kind)(context, builder, value).data, _WORD)
-                given.append(value)
-            kinds = [_WORD if array else _DOUBLE for array in arrays]
-            declared = ir.FunctionType(ir.VoidType(), kinds)
-            builder.call(cgutils.get_or_insert_function(builder.module, declared, symbol), given)
-            return context.get_dummy_value()
-
-        return types.none(arguments), generate
-
-    return call
+def _call(context: Any, builder: ir.IRBuilder, steps: tuple[Step, ...], given: Any, values: Any) -> None:
+    """Hand addresses and numbers to a block."""
+    arrays = tuple(isinstance(kind, types.Array) for kind in given)
+    words = [
+        builder.ptrtoint(context.make_array(kind)(context, builder, value).data, _WORD) if array else value
+        for array, kind, value in zip(arrays, given, values, strict=True)
+    ]
+    declared = ir.FunctionType(ir.VoidType(), [_WORD if array else _DOUBLE for array in arrays])
+    symbol = _compiled(steps, arrays)
+    builder.call(cgutils.get_or_insert_function(builder.module, declared, symbol), words)
 
 
 @cache

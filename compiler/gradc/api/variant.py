@@ -193,8 +193,9 @@ class Variant:
             self.loaded[derivation], run = on_device(artifact_of(self.compiled(derivation)))
             return run
         numba_backend = backends.load("numba")
-        self.loaded[derivation] = numba_backend.load(artifact_of(self.compiled(derivation)))
-        return numba_backend.compile_kernel(self.loaded[derivation])
+        with collector_resting():
+            self.loaded[derivation] = numba_backend.load(artifact_of(self.compiled(derivation)))
+            return numba_backend.compile_kernel(self.loaded[derivation])
 
     def dispatcher(self, derivation: Derivation) -> Any:
         """Return the Numba dispatcher, for use in other compiled code."""
