@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from gradc_runtime import cuda_math, reduce, scalars
+from gradc_runtime import cuda_math, instructions, reduce, scalars
 from gradc_runtime.cuda_backend import SIMULATED, device_function
 from gradc_runtime.cuda_math import (
     by_kind,
@@ -46,10 +46,10 @@ square = device_function(scalars.square.py_func)
 reciprocal = device_function(scalars.reciprocal.py_func)
 sign = device_function(scalars.sign.py_func)
 heaviside = device_function(scalars.heaviside.py_func)
-maximum = device_function(scalars.maximum.py_func)
-minimum = device_function(scalars.minimum.py_func)
-fmax = device_function(scalars.fmax.py_func)
-fmin = device_function(scalars.fmin.py_func)
+maximum = device_function(instructions.maximum)
+minimum = device_function(instructions.minimum)
+fmax = device_function(instructions.fmax)
+fmin = device_function(instructions.fmin)
 larger = device_function(reduce.larger)
 smaller = device_function(reduce.smaller)
 

@@ -6,12 +6,17 @@ C-contiguous.  Matrix operations are in `gradc_runtime.linalg`.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
-from numba.core import types
+from llvmlite import ir
+from numba.core import cgutils, types
 from numba.cpython.unsafe import tuple as tuples
-from numba.extending import overload, register_jitable
+from numba.extending import lower_builtin, overload, register_jitable, type_callable
+
+from gradc_runtime import arrays
+from gradc_runtime.sorting import argsort as argsort
 
 Array = Any
 Number = Any
@@ -37,12 +42,31 @@ def _check_indices(table: Any, extent: Any) -> Any:
         if not -extent <= table < extent:
             raise IndexError("an index is out of range")
 
-    def each(table: Array, extent: int) -> None:
-        for index in table.flat:
-            if not -extent <= index < extent:
-                raise IndexError("an index is out of range")
+    return None if isinstance(table, types.Array) else one
 
-    return each if isinstance(table, types.Array) else one
+
+@type_callable(check_indices)
+def _type_of_check(context: Any) -> Any:
+    def typer(table: Any, extent: Any) -> Any:
+        known = isinstance(table, types.Array) and table.layout == "C" and isinstance(extent, types.Integer)
+        return types.none if known else None
+
+    return typer
+
+
+@lower_builtin(check_indices, types.Array, types.Integer)
+def _lower_check(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
+    kind, extent_kind = signature.args
+    table, extent = values[0], context.cast(builder, values[1], extent_kind, types.int64)
+    wrong = cgutils.alloca_once_value(builder, cgutils.false_bit)
+    with cgutils.for_range(builder, builder.extract_value(table, arrays.COUNT_FIELD)) as loop:
+        place = builder.gep(builder.extract_value(table, arrays.DATA_FIELD), [loop.index])
+        index = context.cast(builder, builder.load(place), kind.dtype, types.int64)
+        below = builder.icmp_signed("<", index, builder.neg(extent))
+        outside = builder.or_(below, builder.icmp_signed(">=", index, extent))
+        builder.store(builder.or_(builder.load(wrong), outside), wrong)
+    arrays.refuse_if(context, builder, builder.load(wrong), IndexError, "an index is out of range")
+    return context.get_dummy_value()
 
 
 def reshape(x: Array, shape: tuple[int, ...]) -> Array:
@@ -63,12 +87,38 @@ def _reshape(x: Any, shape: Any) -> Any:
     def only(x: Array, shape: tuple[int, ...]) -> Number:
         return x.flat[0]
 
-    def copied(x: Array, shape: tuple[int, ...]) -> Array:
-        return x.copy().reshape(shape)
-
     if isinstance(x, types.Array):
-        return only if to_scalar else copied
+        return only if to_scalar else None
     return same if to_scalar else filled
+
+
+@type_callable(reshape)
+def _type_of_reshape(context: Any) -> Any:
+    def typer(x: Any, shape: Any) -> Any:
+        known = isinstance(x, types.Array) and x.layout == "C" and isinstance(shape, types.BaseTuple)
+        return types.Array(x.dtype, len(shape), "C") if known and len(shape) else None
+
+    return typer
+
+
+@lower_builtin(reshape, types.Array, types.BaseTuple)
+def _lower_reshape(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
+    (kind, shape_kind), word = signature.args, ir.IntType(64)
+    extents = [
+        context.cast(builder, extent, of, types.int64)
+        for extent, of in zip(cgutils.unpack_tuple(builder, values[1]), shape_kind.types, strict=True)
+    ]
+    count = builder.extract_value(values[0], arrays.COUNT_FIELD)
+    other = builder.icmp_signed("!=", functools.reduce(builder.mul, extents), count)
+    for extent in extents:
+        other = builder.or_(other, builder.icmp_signed("<", extent, word(0)))
+    message = "an array of another size is asked for"
+    arrays.refuse_if(context, builder, other, ValueError, message)
+    found = arrays.array_of(context, builder, signature.return_type, extents, arrays.on_heap(False))
+    to, start = (builder.extract_value(array, arrays.DATA_FIELD) for array in (found, values[0]))
+    size = context.get_abi_sizeof(context.get_data_type(kind.dtype))
+    cgutils.raw_memcpy(builder, to, start, count, word(size))
+    return found
 
 
 def _with_item(shape: tuple[int, ...], axis: int, size: int) -> tuple[int, ...]:
@@ -93,7 +143,7 @@ def _around(x: Array, axis: int) -> tuple[int, int, int]:
     return before, x.shape[axis], behind
 
 
-# --- scans, orders, winners ---------------------------------------------------------------------------------
+# --- scans, winners -----------------------------------------------------------------------------------------
 
 
 @register_jitable(**OPTIONS)
@@ -111,49 +161,6 @@ def affine_scan(a: Array, b: Array, axis: int, reverse: bool) -> Array:
             row = first + start * step
             for at in range(row, row + inner):
                 results[at] = factors[at] * results[at - step] + terms[at]
-    return out
-
-
-@register_jitable(**OPTIONS)
-def _sort_positions(values: Array, positions: Array, spare: Array) -> None:
-    """Order `positions` by `values`, merging runs of doubling length; NaN is the largest number."""
-    count, width = len(values), 1
-    while width < count:
-        for start in range(0, count, 2 * width):
-            middle, stop = min(start + width, count), min(start + 2 * width, count)
-            left, right = start, middle
-            for at in range(start, stop):
-                from_left = left < middle
-                if from_left and right < stop:
-                    x, y = values[positions[left]], values[positions[right]]
-                    from_left = not ((x > y) | ((x != x) & (y == y)))
-                if from_left:
-                    spare[at] = positions[left]
-                    left += 1
-                else:
-                    spare[at] = positions[right]
-                    right += 1
-        for at in range(count):  # slices would bring Numba's error messages about shapes: two seconds
-            positions[at] = spare[at]
-        width *= 2
-
-
-@register_jitable(**OPTIONS)
-def argsort(x: Array, axis: int) -> Array:
-    """Return the positions that sort `x` along an axis: equal elements keep their order, NaN comes last."""
-    blocks, count, inner = _around(x, axis)
-    out = np.empty(x.shape, np.int64)
-    source, target = x.reshape(x.size), out.reshape(x.size)
-    values, positions, spare = np.empty(count, x.dtype), np.empty(count, np.int64), np.empty(count, np.int64)
-    for block in range(blocks):
-        for column in range(inner):
-            start = block * count * inner + column
-            for i in range(count):
-                values[i] = source[start + i * inner]
-                positions[i] = i
-            _sort_positions(values, positions, spare)
-            for i in range(count):
-                target[start + i * inner] = positions[i]
     return out
 
 

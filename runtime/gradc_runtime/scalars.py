@@ -19,6 +19,11 @@ from numba.core import types
 from numba.extending import overload
 
 from gradc_runtime import vecmath
+from gradc_runtime.instructions import are_signed, emit_with, floor_quotient, floor_rest
+from gradc_runtime.instructions import fmax as fmax
+from gradc_runtime.instructions import fmin as fmin
+from gradc_runtime.instructions import maximum as maximum
+from gradc_runtime.instructions import minimum as minimum
 from gradc_runtime.random_bits import random_bits as random_bits
 
 Number = Any  # a NumPy scalar here, a machine number in a kernel
@@ -68,30 +73,6 @@ def sign(a: Number) -> Number:
 def heaviside(a: Number, at_zero: Number) -> Number:
     """0 below zero, `at_zero` at zero, 1 above; NaN for NaN."""
     return type(a)(1) if a > 0 else (type(a)(0) if a < 0 else (type(a)(at_zero) if a == 0 else a))
-
-
-@kernel_function
-def maximum(a: Number, b: Number) -> Number:
-    """Larger operand; NaN if either is."""
-    return a if (a >= b) | (a != a) else b
-
-
-@kernel_function
-def minimum(a: Number, b: Number) -> Number:
-    """Smaller operand; NaN if either is."""
-    return a if (a <= b) | (a != a) else b
-
-
-@kernel_function
-def fmax(a: Number, b: Number) -> Number:
-    """Larger operand; NaN only if both are."""
-    return a if (a >= b) | (b != b) else b
-
-
-@kernel_function
-def fmin(a: Number, b: Number) -> Number:
-    """Smaller operand; NaN only if both are."""
-    return a if (a <= b) | (b != b) else b
 
 
 # Integers and floats are divided and raised to powers by different algorithms; `overload` picks one by type.
@@ -185,10 +166,15 @@ def _by_kind(
     function: Callable[..., Number], for_floats: Callable[..., Number], for_integers: Callable[..., Number]
 ) -> None:
     @overload(function, jit_options={"error_model": "numpy", "fastmath": False}, strict=False)
-    def choose(a: types.Type, b: types.Type) -> Callable[..., Number]:
+    def choose(a: types.Type, b: types.Type) -> Any:
+        if function in _INSTRUCTIONS and are_signed(a, b):
+            return None  # written in place
         return for_floats if isinstance(a, types.Float) else for_integers
 
 
+_INSTRUCTIONS = {floor_divide: floor_quotient, modulo: floor_rest}  # of signed integers
+for _function, _emit in _INSTRUCTIONS.items():
+    emit_with(_function, _emit, are_signed)
 _by_kind(floor_divide, _float_floor_divide, integer_floor_divide)
 _by_kind(modulo, _float_modulo, integer_modulo)
 _by_kind(fmod, _float_fmod, integer_fmod)

@@ -229,6 +229,15 @@ def test_reshape():
     assert not np.shares_memory(library.reshape(x, (6,)), x)
 
 
+@pytest.mark.parametrize("shape", [(5,), (7, 1), (2, 2), (-1, -6)])
+def test_reshape_keeps_every_element(shape: tuple[int, ...]):
+    compiled = numba.njit(lambda x, shape: library.reshape(x, shape))
+    with pytest.raises(ValueError, match="size"):
+        compiled(np.arange(6.0), shape)
+    with pytest.raises(ValueError, match="reshape|dimension"):
+        library.reshape(np.arange(6.0), shape)
+
+
 def test_indices_are_checked():
     def library_checks(table, one, extent):
         library.check_indices(table, extent)
