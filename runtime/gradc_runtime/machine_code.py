@@ -275,7 +275,7 @@ def _machine_code(library: Any, public: tuple[str, ...]) -> MachineCode:
         if value.is_declaration or value.name.startswith("llvm."):
             continue
         if value.name not in public and value.linkage.name not in ("internal", "private"):
-            value.linkage, hidden = "internal", True
+            value.linkage, hidden = "private", True
     if hidden:
         code = library._codegen._tm.emit_object(module)
     return MachineCode([code], bitcode, public, declared_in(module))

@@ -88,7 +88,7 @@ class Source:
             ):
                 for name in names:
                     with suppress(NameError):  # what nobody calls is not linked
-                        find(name).linkage = "internal"
+                        find(name).linkage = "private"
         if not self.straight:
             builder = create_pass_builder(
                 machine,

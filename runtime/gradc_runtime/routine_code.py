@@ -430,7 +430,7 @@ class _Emitter:
             module = self.builder.module
             name = module.get_unique_name(routine.name)
             function = self.others[id(routine)] = ir.Function(module, kind_of(routine), name)
-            function.linkage = "internal"
+            function.linkage = "private"
             if "optsize" in self.builder.function.attributes:
                 function.attributes.add("optsize")
             builder = ir.IRBuilder(function.append_basic_block("entry"))

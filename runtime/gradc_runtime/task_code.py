@@ -154,7 +154,7 @@ def _with_entry(context: Any, module: ir.Module, kinds: tuple[Any, ...]) -> bool
         with builder.if_then(status.is_error, likely=False):
             builder.store(status.excinfoptr, cgutils.gep_inbounds(builder, table, 0, len(kinds) - 1))
     builder.ret_void()
-    function.linkage = "internal"
+    function.linkage = "private"
     return may_fail
 
 
