@@ -19,12 +19,10 @@ _unlinked: dict[str, Building | Ready] = {}  # code that is being made, or was k
 
 
 def announce(symbol: str, made: Building | Ready) -> None:
-    """Define a symbol as soon as something needs it.
-
-    Requires: Numba's lock is held.
-    """
-    _needs_come_first()
-    _unlinked[symbol] = made
+    """Define a symbol as soon as something needs it."""
+    with global_compiler_lock:
+        _needs_come_first()
+        _unlinked[symbol] = made
 
 
 def is_provided(symbol: str) -> bool:
@@ -34,27 +32,24 @@ def is_provided(symbol: str) -> bool:
 
 def address_of(symbol: str) -> int:
     """The address of a symbol."""
-    with global_compiler_lock:
-        link_needed([symbol])
+    link_needed([symbol])
     return llvm.address_of_symbol(symbol) or 0
 
 
 def link_needed(names: Iterable[str]) -> None:
-    """Link those of these symbols that are not linked yet, and what they need; where code is being made, wait for it.
-
-    Requires: Numba's lock is held.
-    """
-    needed: dict[str, Building | Ready] = {}
-    left = list(names)
-    while left:
-        name = left.pop()
-        if name in _unlinked:
-            needed[name] = _unlinked.pop(name)
-            left += needed[name].needs
-    if needed:
-        link([made.code() for made in needed.values()])
-        for symbol in needed:
-            llvm.add_symbol(symbol, codegen()._engine._ee.get_function_address(symbol))
+    """Link those of these symbols that are not linked yet, and what they need: wait for code that is being made."""
+    with global_compiler_lock:
+        needed: dict[str, Building | Ready] = {}
+        left = list(names)
+        while left:
+            name = left.pop()
+            if name in _unlinked:
+                needed[name] = _unlinked.pop(name)
+                left += needed[name].needs
+        if needed:
+            link([made.code() for made in needed.values()])
+            for symbol in needed:
+                llvm.add_symbol(symbol, codegen()._engine._ee.get_function_address(symbol))
 
 
 def link(codes: Iterable[bytes]) -> None:
@@ -63,9 +58,10 @@ def link(codes: Iterable[bytes]) -> None:
     Requires: all else that they need is linked.
     """
     engine: Any = codegen()._engine._ee
-    for code in codes:
-        engine.add_object_file(llvm.ObjectFileRef.from_data(code))
-    engine.finalize_object()
+    with global_compiler_lock:
+        for code in codes:
+            engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+        engine.finalize_object()
 
 
 @cache

@@ -181,10 +181,7 @@ def provide_emitted(
 
 
 def provide_source(source: Source) -> None:
-    """Define a symbol by the function of a module, unless it is kept.
-
-    Requires: Numba's lock is held.
-    """
+    """Define a symbol by the function of a module, unless it is kept."""
     (symbol,) = source.public
     if is_provided(symbol) or provide_kept(symbol):
         return

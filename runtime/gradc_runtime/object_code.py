@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from ctypes import string_at
@@ -24,6 +25,7 @@ from numba.core.llvm_bindings import create_pass_builder
 from numba.core.runtime.nrt import rtsys
 
 _config: Any = config  # as checkers of types see it
+waited = 0.0  # seconds that this process has waited for threads
 MOST = 8  # threads: each holds a module in memory
 
 
@@ -124,7 +126,10 @@ class Building:
 
     def code(self) -> bytes:
         """Wait for the code."""
+        global waited
+        begin = time.perf_counter()
         self._thread.join()
+        waited += time.perf_counter() - begin
         if self._error is not None:
             raise self._error
         if self._code is None:

@@ -81,7 +81,7 @@ def test_a_child_makes_what_the_thread_of_its_parent_had_not_begun(monkeypatch: 
         os._exit(0)
     os.waitpid(child, 0)
     turns.release()
-    assert os.read(reading, 8) == b"\x7fELF" == building.code()[:4]
+    assert os.read(reading, 8) == building.code()[:4]
     os.close(reading)
     os.close(writing)
 
@@ -99,7 +99,7 @@ def test_a_symbol_is_linked_when_it_is_needed_with_what_it_needs():
 
 def test_compiled_code_of_numba_waits_for_the_symbols_that_it_calls():
     @intrinsic
-    def call(typing: Any, value: Any) -> Any:
+    def awaited(typing: Any, value: Any) -> Any:
         """Provide a symbol, and call it."""
 
         def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
@@ -108,6 +108,7 @@ def test_compiled_code_of_numba_waits_for_the_symbols_that_it_calls():
 
         return types.intp(types.intp), generate
 
+    call: Any = awaited
     run: Any = numba.njit(lambda value: 10 * call(value))
     assert run(4) == 50
 

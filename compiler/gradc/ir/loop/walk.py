@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import TypeAlias
 
 from gradc.ir.loop.nodes import (
@@ -76,14 +77,21 @@ def tensors(expression: Expr) -> Iterator[str]:
 
 def touched(statement: Statement) -> Iterator[str]:
     """The names that a statement defines, and those of the arrays it touches."""
-    for slot in ("name", "tensor", "index", "block", "thread", "out", "left", "right"):
-        value = getattr(statement, slot, None)
+    for slot in _slots_of_names(type(statement)):
+        value = getattr(statement, slot)
         if isinstance(value, str):
             yield value
     yield from getattr(statement, "outs", ())
     yield from getattr(statement, "ins", ())
     for expression in expressions(statement):
         yield from tensors(expression)
+
+
+@cache
+def _slots_of_names(kind: type) -> tuple[str, ...]:
+    """The attributes of a kind of statement that may be names."""
+    known = ("name", "tensor", "index", "block", "thread", "out", "left", "right")
+    return tuple(slot for slot in known if slot in getattr(kind, "__slots__", ()))
 
 
 def free_names(statement: Tasks | Launch) -> list[str]:
