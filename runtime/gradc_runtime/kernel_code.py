@@ -22,13 +22,13 @@ from gradc_runtime import arrays
 from gradc_runtime.kernel_library import build_beside
 from gradc_runtime.kernel_types import (
     Typed,
-    WithText,
+    begin_tasks,
     constant,
-    functions_of,
     indices,
     is_conversion,
     is_new,
     leading,
+    read_with_tasks,
     typed,
 )
 from gradc_runtime.opaque import infer_global, opaque
@@ -49,7 +49,7 @@ def emitted(code: Typed, *arguments: Any) -> Any:
 def trampoline(
     source: str, function: Callable[..., Any], arguments: Sequence[Any]
 ) -> Callable[..., Any] | None:
-    """What Numba compiles in place of a kernel that launches tasks; None for others, and where it must read the text.
+    """What Numba compiles in place of a kernel with tasks or blocks; None for others, and where it must read the text.
 
     Parameters
     ----------
@@ -63,11 +63,7 @@ def trampoline(
     name = function.__name__
     if "run_tasks(" not in source and "@straight_line(" not in source:
         return None
-    tasks = [task for task, found in function.__globals__.items() if isinstance(found, WithText)]
-    texts = functions_of(source, [name, *tasks])
-    for task in tasks:
-        function.__globals__[task].text = texts[task]
-    made = typed(texts[name], function.__globals__, arguments)
+    made = typed(read_with_tasks(source, function), function.__globals__, arguments)
     if made is None:
         return None
     given = ", ".join(argument.arg for argument in made.function.args.args)
@@ -94,6 +90,7 @@ class _Emitted(templates.AbstractTemplate):
 @lower_builtin(emitted, _CodeType, types.VarArg(types.Any))
 def _lower_emitted(context: Any, builder: ir.IRBuilder, called: Any, values: Any) -> Any:
     build_beside(context.active_code_library)
+    begin_tasks(context, called.args[0].made)
     return _Kernel(context, builder, called.args[0].made, values[1:]).emit()
 
 

@@ -53,6 +53,15 @@ class WithText:
 
     text: ast.FunctionDef | None = None
 
+    @property
+    def lines(self) -> int:
+        """How long the text is."""
+        return (self.text.end_lineno or 0) - self.text.lineno if self.text else 0
+
+    def begin(self, context: Any, given: Sequence[Kind]) -> None:
+        """Begin to compile it for the call of a kernel, whose arguments have the types `given`."""
+        raise NotImplementedError
+
 
 class OtherText(Exception):
     """The text has something in it that is left to Numba."""
@@ -89,17 +98,37 @@ def functions_of(source: str, names: Sequence[str]) -> dict[str, ast.FunctionDef
     return found
 
 
+def read_with_tasks(source: str, function: Callable[..., Any]) -> ast.FunctionDef:
+    """The text of a kernel in that of its module, before Numba is asked for types; the tasks are given theirs."""
+    context: Any = cpu_target.typing_context
+    context.refresh()  # what was declared since Numba compiled last
+    tasks = {name: found for name, found in function.__globals__.items() if isinstance(found, WithText)}
+    texts = functions_of(source, [function.__name__, *tasks])
+    for name, task in tasks.items():
+        task.text = texts[name]
+    return texts[function.__name__]
+
+
 def typed(function: ast.FunctionDef, namespace: Mapping[str, Any], arguments: Sequence[Kind]) -> Typed | None:
     """The types in a function that takes these arguments; None where it is left to Numba."""
     names = [argument.arg for argument in function.args.args]
     made = Typed(function, namespace, dict(zip(names, arguments, strict=True)))
-    context: Any = cpu_target.typing_context
-    context.refresh()
     try:
         _Typing(made).run()
     except (OtherText, errors.NumbaError):
         return None
     return made
+
+
+def begin_tasks(context: Any, made: Typed) -> None:
+    """Begin with the tasks, the longest first: threads work on them while the rest is emitted."""
+    calls = [found.args for _, found in made.calls.values() if _is_launch(found.args)]
+    for given in sorted(calls, key=lambda given: given[0].made.lines, reverse=True):
+        given[0].made.begin(context, given)
+
+
+def _is_launch(given: Sequence[Any]) -> bool:
+    return bool(given) and isinstance(given[0], OpaqueType) and isinstance(given[0].made, WithText)
 
 
 class _Typing:

@@ -67,9 +67,14 @@ class Routine:
 @cache
 def _functions_in(file: str) -> dict[int, ast.FunctionDef]:
     """The functions in a file by their first lines: it is read once for all of them."""
-    nodes = (node for node in ast.walk(ast.parse("".join(linecache.getlines(file)))))
-    functions = [node for node in nodes if isinstance(node, ast.FunctionDef)]
-    return {min(part.lineno for part in (node, *node.decorator_list)): node for node in functions}
+    found: dict[int, ast.FunctionDef] = {}
+    left: list[ast.stmt] = ast.parse("".join(linecache.getlines(file))).body
+    while left:
+        node = left.pop()
+        left += getattr(node, "body", []) + getattr(node, "orelse", [])
+        if isinstance(node, ast.FunctionDef):
+            found[min(part.lineno for part in (node, *node.decorator_list))] = node
+    return found
 
 
 def kind_of(routine: Routine) -> ir.FunctionType:

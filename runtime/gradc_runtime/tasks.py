@@ -11,7 +11,7 @@ same bits on one thread as on many.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from llvmlite import ir
@@ -93,8 +93,13 @@ class Task(WithText):
         """Run one part."""
         self.function(*arguments)
 
-    def compiled(self, context: Any, kinds: tuple[Any, ...]) -> TaskCode:
-        """LLVM code for arguments of these types: for kernels alone, so without what Python would call."""
+    def begin(self, context: Any, given: Sequence[Any]) -> None:
+        """Begin to compile it for a call of `run_tasks` with arguments of these types."""
+        self.compiled(context, given)
+
+    def compiled(self, context: Any, given: Sequence[Any]) -> TaskCode:
+        """The code for a call of `run_tasks` with arguments of these types: without what Python would call."""
+        kinds = (types.intp, types.intp, *map(types.unliteral, given[3:]))
         if kinds not in self._compiled:
             self._compiled[kinds] = task_code(context, self.function, kinds, self.text)
         return self._compiled[kinds]
@@ -148,7 +153,7 @@ def _lower_run(context: Any, builder: ir.IRBuilder, called: Any, values: Any) ->
     """Launch a task over the parts; its arguments lie on the stack of the caller.  A single part is just called."""
     function, _, _, *kinds = called.args
     _, count, work, *arguments = values
-    code = function.made.compiled(context, (types.intp, types.intp, *map(types.unliteral, kinds)))
+    code = function.made.compiled(context, called.args)
     threads.launcher()  # defines the symbol
     word = ir.IntType(64)
     packed = [count, *(in_table(builder, *given) for given in zip(kinds, arguments, strict=True))]

@@ -406,7 +406,7 @@ def test_tasks_use_whole_vector_registers():
 
     array, word = numba.types.Array(numba.float64, 1, "C"), numba.types.intp
     context: Any = registry.cpu_target
-    compiled = part_of_loop.compiled(context.target_context, (word, word, word, array, array))
+    compiled = part_of_loop.compiled(context.target_context, (None, word, word, word, array, array))
     assert f'"prefer-vector-width"="{8 * simd.vector_bytes()}"' in str(compiled.source.optimised())
 
 

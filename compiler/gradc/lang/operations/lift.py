@@ -61,6 +61,10 @@ def refusing(call: str, *, why: str = "", do: str) -> Handler:
 # Modules that take long to import: a program that calls them has them loaded, and gradc need not load them.
 _BY_NAME = {
     "scipy.integrate": ("trapezoid", "cumulative_trapezoid", "simpson"),
+    "scipy.linalg": (
+        *("cholesky", "cho_factor", "cho_solve", "solve", "solve_triangular"),
+        *("inv", "det", "norm", "expm"),
+    ),
 }
 _NORMAL = ("pdf", "logpdf", "cdf", "logcdf", "sf", "logsf", "ppf", "isf")
 
@@ -75,10 +79,10 @@ def key_of(function: Callable[..., object]) -> Hashable:
         stats = sys.modules.get("scipy.stats")
         if stats is not None and function.__self__ is stats.norm and function.__name__ in _NORMAL:
             return f"scipy.stats.norm.{function.__name__}"
-    for module, names in _BY_NAME.items():
-        loaded = sys.modules.get(module)
-        for name in names if loaded is not None else ():
-            if function is getattr(loaded, name):
+    if str(getattr(function, "__module__", "")).startswith("scipy."):
+        for module, names in _BY_NAME.items():
+            name = getattr(function, "__name__", "")
+            if name in names and getattr(sys.modules.get(module), name, None) is function:
                 return f"{module}.{name}"
     try:
         hash(function)

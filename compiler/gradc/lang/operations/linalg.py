@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import scipy.linalg
 
 from gradc.errors import ShapeError
 from gradc.ir.index.templates import root_of_squares
@@ -331,15 +330,17 @@ FUNCTIONS: Table = {
     np.linalg.matrix_power: matrix_power,
     np.linalg.diagonal: _linalg_diagonal,
     np.linalg.trace: _linalg_trace,
-    scipy.linalg.cholesky: _scipy_cholesky,
-    scipy.linalg.cho_factor: _cho_factor,
-    scipy.linalg.cho_solve: _cho_solve,
-    scipy.linalg.solve: _scipy_solve,
-    scipy.linalg.solve_triangular: solve_triangular,
-    scipy.linalg.inv: _scipy_inv,
-    scipy.linalg.det: _scipy_det,
-    scipy.linalg.norm: _scipy_norm,
-    scipy.linalg.expm: lift.refusing("scipy.linalg.expm", do="use np.linalg.matrix_power or gradc.external"),
+    "scipy.linalg.cholesky": _scipy_cholesky,
+    "scipy.linalg.cho_factor": _cho_factor,
+    "scipy.linalg.cho_solve": _cho_solve,
+    "scipy.linalg.solve": _scipy_solve,
+    "scipy.linalg.solve_triangular": solve_triangular,
+    "scipy.linalg.inv": _scipy_inv,
+    "scipy.linalg.det": _scipy_det,
+    "scipy.linalg.norm": _scipy_norm,
+    "scipy.linalg.expm": lift.refusing(
+        "scipy.linalg.expm", do="use np.linalg.matrix_power or gradc.external"
+    ),
     **{
         getattr(np.linalg, name): _spectral(f"np.linalg.{name}")
         for name in ("eig", "eigh", "eigvals", "eigvalsh", "svd", "svdvals", "qr", "pinv", "lstsq", "cond")
