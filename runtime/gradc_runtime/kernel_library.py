@@ -52,6 +52,7 @@ def loaded(name: str, code: MachineCode) -> Any:
     """A library of machine code that was kept."""
     library = codegen().create_library(name)
     code.linked_into(library)
+    library._disable_inspection = True  # Numba warns who wants to read it
     return library
 
 

@@ -177,14 +177,19 @@ def provide_emitted(
         module = context.codegen()._create_empty_module(symbol)
         builder = ir.IRBuilder(ir.Function(module, kind, symbol).append_basic_block("entry"))
         emit(builder, context)
-        provide_source(source_of(module, straight=straight))
+        build(source_of(module, straight=straight))
 
 
 def provide_source(source: Source) -> None:
     """Define a symbol by the function of a module, unless it is kept."""
     (symbol,) = source.public
-    if is_provided(symbol) or provide_kept(symbol):
-        return
+    if not is_provided(symbol) and not provide_kept(symbol):
+        build(source)
+
+
+def build(source: Source) -> None:
+    """Define a symbol by the function of a module: a thread makes machine code of it, and keeps that."""
+    (symbol,) = source.public
     key, kept = _symbol_key(symbol), not _not_kept
 
     def keep(code: bytes) -> None:

@@ -16,7 +16,7 @@ from gradc_runtime.object_code import codegen
 def show(source):
     print(codegen()._tm.emit_assembly(source.optimised()))
 
-machine_code.provide_source = show
+machine_code.build = show
 register_tile.micro_kernel({bits}, 3, {packed})
 """
 
