@@ -15,7 +15,7 @@ from tests.numeric.operations.support import check_gradient as check_case_gradie
 from gradc.autodiff.vjp import gradient
 from gradc.errors import ShapeError, TraceError
 from gradc.ir.index.verify import verify
-from gradc.lang.operations import linalg
+from gradc.lang.operations import key_of, linalg
 
 RNG = np.random.default_rng(60)
 INF = np.inf
@@ -133,8 +133,8 @@ def test_gradients_of_factorisations() -> None:
     check_gradient(lambda e, a: linalg.cholesky(e, symmetric(e, a), upper=True), base)
     check_gradient(lambda e, a: linalg.slogdet(e, a).logabsdet, -regular(3, 3))
     check_gradient(
-        lambda e, a, b: linalg.FUNCTIONS[scipy.linalg.cho_solve](
-            e, linalg.FUNCTIONS[scipy.linalg.cho_factor](e, symmetric(e, a)), b
+        lambda e, a, b: linalg.FUNCTIONS[key_of(scipy.linalg.cho_solve)](
+            e, linalg.FUNCTIONS[key_of(scipy.linalg.cho_factor)](e, symmetric(e, a)), b
         ),
         base,
         x(3),
@@ -143,7 +143,7 @@ def test_gradients_of_factorisations() -> None:
 
 @pytest.mark.parametrize("lower", [False, True])
 def test_cholesky_solve(lower: bool) -> None:
-    factor, solve = (linalg.FUNCTIONS[f] for f in (scipy.linalg.cho_factor, scipy.linalg.cho_solve))
+    factor, solve = (linalg.FUNCTIONS[key_of(f)] for f in (scipy.linalg.cho_factor, scipy.linalg.cho_solve))
     for right in (x(3), x(3, 2)):
         check(
             lambda e, a, b: solve(e, factor(e, a, lower), b),
