@@ -87,13 +87,23 @@ def array_of(
 ) -> Any:
     """A new array: its extents are written down, the rest is a call, as a kernel has hundreds of arrays."""
     word, index = ir.IntType(64), ir.IntType(32)
-    with builder.goto_entry_block():
-        place = builder.alloca(context.get_value_type(kind))
+    place = room_for(context, builder, kind)
     for axis, extent in enumerate(extents):
         builder.store(extent, builder.gep(place, [index(0), index(SHAPE_FIELD), index(axis)], inbounds=True))
     item = context.get_abi_sizeof(context.get_data_type(kind.dtype))
     done = make(builder, builder.ptrtoint(place, word), word(kind.ndim), word(item))
     refuse_if(context, builder, builder.icmp_signed("==", done, word(0)), MemoryError, NO_MEMORY)
+    return described_at(builder, place)
+
+
+def room_for(context: Any, builder: ir.IRBuilder, kind: types.Array) -> Any:
+    """Room on the stack for the description of an array."""
+    with builder.goto_entry_block():
+        return builder.alloca(context.get_value_type(kind))
+
+
+def described_at(builder: ir.IRBuilder, place: Any) -> Any:
+    """The description of an array that lies in memory."""
     found = builder.load(place)
     described(builder.function)[id(found)] = place, found
     return found
@@ -115,7 +125,7 @@ def on_heap(clear: bool) -> Maker:
     """What makes memory for an array that may outlive the kernel."""
 
     def make(builder: ir.IRBuilder, place: Any, rank: Any, item: Any) -> Any:
-        return called_symbol(builder, _array_maker().symbol, [place, rank, item, item.type(int(clear))])
+        return called_symbol(builder, array_maker().symbol, [place, rank, item, item.type(int(clear))])
 
     return make
 
@@ -167,6 +177,15 @@ def part_of(builder: ir.IRBuilder, array: Any, kind: Any, places: Sequence[Any],
     return found
 
 
+def transposed(builder: ir.IRBuilder, array: Any) -> Any:
+    """A matrix whose rows are the columns of another one; nobody gives it back."""
+    found = array
+    for field in (SHAPE_FIELD, STRIDES_FIELD):
+        for axis in range(2):
+            found = builder.insert_value(found, builder.extract_value(array, [field, axis]), [field, 1 - axis])
+    return found
+
+
 def give_back(builder: ir.IRBuilder, array: Any) -> None:
     """Let go of an array."""
     pointer = ir.IntType(8).as_pointer()
@@ -191,7 +210,8 @@ def place_of(builder: ir.IRBuilder, array: Any) -> Any:
     return known[id(array)][0]
 
 
-for _function, _make in ((empty, on_heap(False)), (zeros, on_heap(True)), (local, _on_stack_if_small)):
+makers: dict[Any, Maker] = {empty: on_heap(False), zeros: on_heap(True), local: _on_stack_if_small}
+for _function, _make in makers.items():
     type_callable(_function)(_typing)
     for _given in ((types.BaseTuple,), (types.BaseTuple, types.Any)):
         lower_builtin(_function, *_given)(_lowering(_make))
@@ -274,7 +294,7 @@ def _bytes_of(place: int, rank: int, item: int) -> int:
 
 
 @cache
-def _array_maker() -> Any:
+def array_maker() -> Any:
     """``make(place, rank, item, clear)``, as a symbol: an array of the extents that stand in its description."""
     memory = new_memory()
 

@@ -96,14 +96,6 @@ def _typer(add: bool) -> Any:
     return typing
 
 
-def contract_matrices(context: Any, builder: ir.IRBuilder, kinds: Any, arrays: Any, extents: Any) -> None:
-    """``out[i, j] = sum a[i, k] * b[k, j]``: the types and values of the three, and the extents of i, j and k."""
-    texts = map(types.literal, ("i j", "i k", "k j"))
-    interleaved = [part for pair in zip(kinds, texts, strict=True) for part in pair]
-    values = [part for array in arrays for part in (array, None)]
-    _Table(context, builder, interleaved, [*values, cgutils.pack_array(builder, extents)], add=False).drive()
-
-
 def _lowering(add: bool) -> Any:
     def lower(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
         _Table(context, builder, signature.args, values, add).drive()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from llvmlite import ir
@@ -61,6 +61,13 @@ def _are_alike(a: Any, b: Any) -> bool:
     return any(isinstance(a, kinds) and isinstance(b, kinds) for kinds in (types.Number, types.Boolean))
 
 
+def first_in(builder: ir.IRBuilder, order: str, operands: Sequence[Any], of_nan: int = 0) -> Any:
+    """The number that comes first in this order, or the other one; a NaN in the place `of_nan` chooses the first."""
+    doubtful = operands[of_nan]
+    is_nan = builder.fcmp_unordered("!=", doubtful, doubtful)
+    return builder.select(builder.or_(builder.fcmp_ordered(order, *operands), is_nan), *operands)
+
+
 def _extreme(order: str, of_nan: int) -> Emit:
     """The operand that comes first in this order, or the other one; a NaN in the place `of_nan` chooses the first."""
 
@@ -68,9 +75,7 @@ def _extreme(order: str, of_nan: int) -> Emit:
         if not isinstance(kind, types.Float):
             compare = builder.icmp_signed if getattr(kind, "signed", False) else builder.icmp_unsigned
             return builder.select(compare(order, *operands), *operands)
-        doubtful = operands[of_nan]
-        is_nan = builder.fcmp_unordered("!=", doubtful, doubtful)
-        return builder.select(builder.or_(builder.fcmp_ordered(order, *operands), is_nan), *operands)
+        return first_in(builder, order, operands, of_nan)
 
     return emit
 
@@ -87,14 +92,14 @@ for _function, _order, _of_nan in (
 def floor_quotient(builder: ir.IRBuilder, kind: Any, a: Any, b: Any) -> Any:
     """``floor(a / b)`` of signed integers; 0 for a divisor of 0."""
     zero, quotient, rest = _divided(builder, a, b)
-    found = builder.sub(quotient, builder.zext(_is_below(builder, rest, b), a.type))
+    found = builder.sub(quotient, builder.zext(is_below(builder, rest, b), a.type))
     return builder.select(zero, a.type(0), found)
 
 
 def floor_rest(builder: ir.IRBuilder, kind: Any, a: Any, b: Any) -> Any:
     """The rest of `floor_quotient`, with the sign of `b`; 0 for a divisor of 0."""
     zero, _, rest = _divided(builder, a, b)
-    found = builder.select(_is_below(builder, rest, b), builder.add(rest, b), rest)
+    found = builder.select(is_below(builder, rest, b), builder.add(rest, b), rest)
     return builder.select(zero, a.type(0), found)
 
 
@@ -106,7 +111,7 @@ def _divided(builder: ir.IRBuilder, a: Any, b: Any) -> tuple[Any, Any, Any]:
     return zero, builder.select(negates, builder.sub(a.type(0), a), quotient), rest
 
 
-def _is_below(builder: ir.IRBuilder, rest: Any, b: Any) -> Any:
+def is_below(builder: ir.IRBuilder, rest: Any, b: Any) -> Any:
     """Whether the quotient towards 0 is above the floor: there is a rest, whose sign is not that of `b`."""
     other_sign = builder.icmp_signed("<", builder.xor(rest, b), b.type(0))
     return builder.and_(builder.icmp_signed("!=", rest, b.type(0)), other_sign)

@@ -198,10 +198,7 @@ class _Kernel:
         value = self.arrays[name]
         if not self.is_long:
             return value
-        place = arrays.place_of(self.builder, value)
-        found = self.builder.load(place)
-        arrays.described(self.builder.function)[id(found)] = place, found
-        return found
+        return arrays.described_at(self.builder, arrays.place_of(self.builder, value))
 
     def give_back(self, array: Value) -> None:
         arrays.give_back(self.builder, array)
@@ -329,11 +326,8 @@ class _Kernel:
                 return builder.load(self.places[name])
             case ast.Name() | ast.Attribute(value=ast.Name(id="np" | "math")):
                 return self.literal(constant(node, self.made.globals))
-            case ast.Attribute(value=value, attr=attribute):
-                kind = self.kinds[value]
-                return context.get_getattr(kind, attribute)(
-                    context, builder, kind, self.value(value), attribute
-                )
+            case ast.Attribute(value=value, attr="T"):
+                return arrays.transposed(builder, self.value(value))
             case ast.Tuple(elts=parts):
                 return context.make_tuple(builder, self.kinds[node], [self.value(part) for part in parts])
             case ast.Subscript(
@@ -365,10 +359,18 @@ class _Kernel:
                 return self.chosen(node)
             case ast.Call(func=function, args=[argument]) if is_conversion(self.kinds[function]):
                 return self.converted(argument, self.kinds[node])
+            case ast.Call(args=[ast.Tuple(elts=shape), *_]) if make := self.maker(node):
+                extents = [self.converted(extent, types.intp) for extent in shape]
+                return arrays.array_of(self.context, self.builder, self.kinds[node], extents, make)
             case ast.Call(args=arguments):
                 return self.called(node, arguments)
             case _:
                 raise AssertionError(ast.dump(node))
+
+    def maker(self, node: ast.Call) -> arrays.Maker | None:
+        """What makes the array that a call of `gradc_runtime.arrays` returns; None for other calls."""
+        function, _ = self.made.calls[node]
+        return arrays.makers.get(getattr(function, "typing_key", None))
 
     def literal(self, value: Any) -> Value:
         """A constant; one that is no number is all in its type."""
@@ -428,10 +430,11 @@ class _Kernel:
 def _leaves_the_work_to_tasks(body: Sequence[ast.stmt]) -> bool:
     """Whether the kernel's own loops do no more than add up what the parts of tasks have left."""
     counts: set[str] = set()
-    if not any(ast.unparse(statement).startswith("run_tasks(") for statement in body):
-        return False
+    launches = False
     for statement in body:
         match statement:
+            case ast.Expr(value=ast.Call(func=ast.Name(id="run_tasks"))):
+                launches = True
             case ast.Assign(targets=[ast.Name(id=name)], value=ast.Call(func=ast.Name(id="parts_of"))):
                 counts.add(name)
             case ast.For(iter=ast.Call(args=[ast.Name(id=extent)])) if extent in counts:
@@ -440,4 +443,4 @@ def _leaves_the_work_to_tasks(body: Sequence[ast.stmt]) -> bool:
                 return False
             case _:
                 pass
-    return True
+    return launches

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import operator
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -48,7 +49,7 @@ OPERATORS: Mapping[type, Callable[..., Any]] = {
 _resolved: dict[tuple[Kind, tuple[Kind, ...]], Any] = {}
 
 
-class WithText:
+class WithText(ABC):
     """What stands for a function in the module of a kernel, and is given the text of it where that is at hand."""
 
     text: ast.FunctionDef | None = None
@@ -58,9 +59,9 @@ class WithText:
         """How long the text is."""
         return (self.text.end_lineno or 0) - self.text.lineno if self.text else 0
 
+    @abstractmethod
     def begin(self, context: Any, given: Sequence[Kind]) -> None:
         """Begin to compile it for the call of a kernel, whose arguments have the types `given`."""
-        raise NotImplementedError
 
 
 class OtherText(Exception):
@@ -243,7 +244,10 @@ class _Typing:
             case ast.Name() | ast.Attribute(value=ast.Name(id="np" | "math")):
                 return self.meant(node)
             case ast.Attribute(value=value, attr="T") if not self.depth:
-                return self.known(node, self.context.resolve_getattr(self.kind(value), "T"))
+                kind = self.kind(value)
+                if not isinstance(kind, types.Array) or kind.ndim != 2:
+                    raise OtherText(node)
+                return kind.copy(layout={"C": "F", "F": "C"}.get(kind.layout, "A"))
             case ast.Tuple(elts=parts):
                 return _TUPLE.from_types([types.unliteral(self.kind(part)) for part in parts])
             case ast.Subscript():
@@ -359,7 +363,7 @@ def has_array(kind: Kind) -> bool:
 
 def is_new(node: ast.expr) -> bool:
     """Whether an array that an expression stands for is its own, and has to be given back."""
-    return isinstance(node, ast.Call) or (isinstance(node, ast.Attribute) and node.attr == "T")
+    return isinstance(node, ast.Call)
 
 
 def is_conversion(called: Kind) -> bool:

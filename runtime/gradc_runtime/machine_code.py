@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import cache
 from importlib import import_module, resources
 from typing import Any
@@ -150,7 +149,6 @@ def kept_kernel(key: str, dispatcher: Any, arguments: tuple[Any, ...]) -> bool:
 # --- functions that kernels call by symbol ------------------------------------------------------------------
 
 _loaded: list[Any] = []  # libraries live as long as the process: kernels hold addresses in them
-_not_kept: list[bool] = []  # whether what is compiled means something in this process alone
 
 
 def keep_function(symbol: str, library: Any, wrapper: str) -> None:
@@ -190,40 +188,12 @@ def provide_source(source: Source) -> None:
 def build(source: Source) -> None:
     """Define a symbol by the function of a module: a thread makes machine code of it, and keeps that."""
     (symbol,) = source.public
-    key, kept = _symbol_key(symbol), not _not_kept
+    key = _symbol_key(symbol)
 
     def keep(code: bytes) -> None:
-        if kept:
-            _keep(key, {"name": symbol, "wrapper": symbol}, MachineCode([code], b"", [symbol], source.needs))
+        _keep(key, {"name": symbol, "wrapper": symbol}, MachineCode([code], b"", [symbol], source.needs))
 
     announce(symbol, Building(source, keep))
-
-
-@contextmanager
-def not_to_be_kept() -> Iterator[None]:
-    """Keep no machine code of what is compiled: it means something in this process alone."""
-    _not_kept.append(True)
-    try:
-        yield
-    finally:
-        _not_kept.pop()
-
-
-def optimise_once(library: Any) -> None:
-    """Let LLVM go over a library once, when it is whole.
-
-    Numba goes over every function before that, and over the whole a first time, so that it sees more of the references
-    that it counts; here there are none.
-    """
-
-    def only_lay_out(module: Any) -> None:
-        module.data_layout = library._codegen._data_layout
-
-    def optimise() -> None:
-        manager, builder = library._codegen._module_pass_manager()
-        manager.run(library._final_module, builder)
-
-    library._optimize_functions, library._optimize_final_module = only_lay_out, optimise
 
 
 def provide_kept(symbol: str) -> bool:

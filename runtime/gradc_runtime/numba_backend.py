@@ -7,7 +7,6 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass
 from types import FunctionType
 from typing import Any
@@ -37,7 +36,7 @@ class Loaded:
 
     @property
     def calls_out(self) -> bool:
-        """Whether the kernel calls Python functions by numbers that mean something in this process alone."""
+        """Whether the kernel, for its tasks never do, calls Python functions by their numbers in this process."""
         return "gradc_runtime.external" in self.artifact.source
 
 
@@ -78,8 +77,7 @@ def compile_kernel(loaded: Loaded) -> Any:
         dispatcher = _dispatcher(loaded.function)
         if not machine_code.kept_kernel(key, dispatcher, arguments):
             compilations += 1
-            with machine_code.not_to_be_kept() if loaded.calls_out else nullcontext():
-                dispatcher = _compiled(loaded.artifact.source, loaded.function, arguments)
+            dispatcher = _compiled(loaded.artifact.source, loaded.function, arguments)
             if not loaded.calls_out:
                 machine_code.keep_kernel(key, loaded.artifact.name, dispatcher)
         dispatcher.disable_compile()

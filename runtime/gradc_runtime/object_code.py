@@ -68,6 +68,11 @@ class Source:
         """The module in a context of its own, optimised."""
         return self._optimised(self._machine())
 
+    def assembly(self) -> str:
+        """Its assembly."""
+        machine = self._machine()
+        return machine.emit_assembly(self._optimised(machine))
+
     def object_code(self) -> bytes:
         """Its machine code."""
         machine = self._machine()

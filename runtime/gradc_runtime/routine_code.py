@@ -18,6 +18,8 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.core.extending import _Intrinsic
 
+from gradc_runtime.instructions import is_below
+
 WORD, TRUTH = ir.IntType(64), ir.IntType(1)
 _NAMED: dict[str, Any] = {"int": WORD, "bool": TRUTH, "None": ir.VoidType()}
 _NUMBA = {
@@ -330,8 +332,7 @@ class _Emitter:
         if left.type != WORD:
             self.wrong("// and % are of whole numbers")
         rest = builder.srem(left, right)  # has the sign of `left`, where Python's has that of `right`
-        other_sign = builder.icmp_signed("<", builder.xor(rest, right), WORD(0))
-        below = builder.and_(builder.icmp_signed("!=", rest, WORD(0)), other_sign)
+        below = is_below(builder, rest, right)
         if isinstance(op, ast.Mod):
             return builder.select(below, builder.add(rest, right), rest)
         return builder.sub(builder.sdiv(left, right), builder.zext(below, WORD))

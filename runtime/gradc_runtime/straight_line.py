@@ -32,6 +32,7 @@ from numba.core.typing import templates
 from numba.extending import lower_builtin
 
 from gradc_runtime import machine_code, simd, threads
+from gradc_runtime.instructions import first_in
 from gradc_runtime.numba_backend import compiling
 from gradc_runtime.opaque import infer_global
 from gradc_runtime.reduce import add_to_sum
@@ -189,7 +190,7 @@ class StepEmitter:
         if function in ("sqrt", "abs"):
             return self.intrinsic(function, operands[0])
         if function in ("maximum", "minimum"):
-            return self.larger(">=" if function == "maximum" else "<=", *operands)
+            return first_in(builder, ">=" if function == "maximum" else "<=", operands)
         if function in _COMPARISONS:
             return builder.fcmp_ordered(_COMPARISONS[function], *operands)
         if function in ("ne", "isnan"):
@@ -203,12 +204,6 @@ class StepEmitter:
         declared = ir.FunctionType(operand.type, [operand.type])
         found = cgutils.get_or_insert_function(self.builder.module, declared, f"llvm.{name}.{kind}")
         return self.builder.call(found, [operand])
-
-    def larger(self, comparison: str, a: Any, b: Any) -> Any:
-        """The larger or smaller operand; NaN if either is."""
-        builder = self.builder
-        first = builder.or_(builder.fcmp_ordered(comparison, a, b), builder.fcmp_unordered("!=", a, a))
-        return builder.select(first, a, b)
 
     def call(self, function: str, operands: list[Any]) -> Any:
         """A function of `math` or the scalar runtime, by symbol: inlined a thousand times it would swamp LLVM."""

@@ -21,7 +21,7 @@ from gradc_runtime.arrays import place_of
 from gradc_runtime.kernel_code import emit_task
 from gradc_runtime.kernel_types import Typed, typed
 from gradc_runtime.loop_widths import widen
-from gradc_runtime.machine_code import optimise_once, provide_source
+from gradc_runtime.machine_code import provide_source
 from gradc_runtime.object_code import Source, source_of
 from gradc_runtime.simd import prefer_wide_vectors
 
@@ -113,12 +113,8 @@ def assembly_with_lines(context: Any, text: ast.FunctionDef | None, task: Any, k
     if made is None:
         return ""
     library = context.codegen().create_library(f"{made.name}_lines")
-    optimise_once(library)
     module = _module_of(context, library, made, kinds, lines=True)
-    context.post_lowering(module, library)
-    library.add_ir_module(module)
-    library.finalize()
-    return library.get_asm_str()
+    return source_of(module, library=library).assembly()
 
 
 def _by_numba(context: Any, library: Any, function: Callable[..., None], kinds: tuple[Any, ...]) -> ir.Module:
