@@ -182,7 +182,9 @@ def transposed(builder: ir.IRBuilder, array: Any) -> Any:
     found = array
     for field in (SHAPE_FIELD, STRIDES_FIELD):
         for axis in range(2):
-            found = builder.insert_value(found, builder.extract_value(array, [field, axis]), [field, 1 - axis])
+            found = builder.insert_value(
+                found, builder.extract_value(array, [field, axis]), [field, 1 - axis]
+            )
     return found
 
 

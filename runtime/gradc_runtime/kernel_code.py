@@ -2,8 +2,7 @@
 
 Numba's front end takes a millisecond for every statement and writes hundreds of instructions to count references to
 arrays, which LLVM then has to remove.  Here an array that a kernel makes is given back after the last statement that
-names it, and the arguments are counted once for the whole kernel.  Types and calls are Numba's
-(`gradc_runtime.kernel_types`).
+names it, and arguments are their caller's.  Types and calls are Numba's (`gradc_runtime.kernel_types`).
 """
 
 from __future__ import annotations
@@ -15,23 +14,16 @@ from typing import Any
 
 from llvmlite import ir
 from numba.core import callconv, cgutils, types
-from numba.core.typing import templates
-from numba.extending import lower_builtin
 
 from gradc_runtime import arrays
-from gradc_runtime.kernel_library import build_beside
 from gradc_runtime.kernel_types import (
     Typed,
-    begin_tasks,
     constant,
     indices,
     is_conversion,
     is_new,
     leading,
-    read_with_tasks,
-    typed,
 )
-from gradc_runtime.opaque import infer_global, opaque
 from gradc_runtime.part_sums import PartSum, adder, part_sum
 
 # Statements of a kernel that leaves the work to tasks, from which on LLVM does not optimise it: what its calls take is
@@ -41,57 +33,10 @@ LONG = 100
 Value = Any  # of LLVM
 
 
-def emitted(code: Typed, *arguments: Any) -> Any:
-    """Run a kernel as its text stands; compiled, it is the kernel's instructions."""
-    return code.globals[code.name](*arguments)
-
-
-def trampoline(
-    source: str, function: Callable[..., Any], arguments: Sequence[Any]
-) -> Callable[..., Any] | None:
-    """What Numba compiles in place of a kernel with tasks or blocks; None for others, and where it must read the text.
-
-    Parameters
-    ----------
-    source : str
-        The text of the kernel's module.  The tasks in it are given theirs.
-    function : callable
-        The kernel, made from that text.
-    arguments : sequence of Numba's types
-        What it takes.
-    """
-    name = function.__name__
-    if "run_tasks(" not in source and "@straight_line(" not in source:
-        return None
-    made = typed(read_with_tasks(source, function), function.__globals__, arguments)
-    if made is None:
-        return None
-    given = ", ".join(argument.arg for argument in made.function.args.args)
-    inside = {"_emitted": emitted, "_code": made, "__name__": function.__module__}
-    exec(f"def {name}({given}):\n    return _emitted(_code, {given})\n", inside)
-    return inside[name]
-
-
-# --- for Numba ----------------------------------------------------------------------------------------------
-
-
-_CodeType = opaque(Typed)
-
-
-@infer_global(emitted)
-class _Emitted(templates.AbstractTemplate):
-    """The kernel's arguments behind its code."""
-
-    def generic(self, arguments: Any, keywords: Any) -> Any:
-        """Return the signature."""
-        return templates.signature(arguments[0].made.returns, *arguments)
-
-
-@lower_builtin(emitted, _CodeType, types.VarArg(types.Any))
-def _lower_emitted(context: Any, builder: ir.IRBuilder, called: Any, values: Any) -> Any:
-    build_beside(context.active_code_library)
-    begin_tasks(context, called.args[0].made)
-    return _Kernel(context, builder, called.args[0].made, values[1:]).emit()
+def emit_kernel(context: Any, builder: ir.IRBuilder, made: Typed, arguments: Sequence[Value]) -> None:
+    """Write the instructions of a kernel into the function that is being built; it returns as Numba's do."""
+    _Kernel(context, builder, made, arguments).emit()
+    builder.ret(callconv.RETCODE_OK)
 
 
 def emit_task(
@@ -126,7 +71,6 @@ class _Kernel:
         self.places: dict[str, Value] = {}
         self.alive: list[str] = []  # arrays that the kernel has made and not given back
         self.is_long = False
-        self.refused: Any = None  # the block that all refusals lead to
         self.passing: list[Value] = []  # arrays that the current statement alone uses
         self.made_of: dict[str, list[ast.expr]] = {}  # the extents of arrays that the kernel has made
         for name, value in self.arguments.items():
@@ -135,8 +79,8 @@ class _Kernel:
             else:
                 self.write(name, value)
 
-    def emit(self) -> Value:
-        """Emit all statements; what the kernel returns."""
+    def emit(self) -> None:
+        """Emit all statements; what a kernel returns goes where its caller wants it."""
         *body, last = self.made.function.body
         if not isinstance(last, ast.Return):
             body.append(last)
@@ -157,30 +101,32 @@ class _Kernel:
             for name in [name for name in self.alive if ends[name] == at]:
                 self.give_back(self.array(name))
                 self.alive.remove(name)
-        if not isinstance(last, ast.Return):
-            return self.context.get_dummy_value()
-        assert last.value is not None
-        found = self.returned(last.value)
+        if isinstance(last, ast.Return):
+            assert last.value is not None
+            self.leave(last.value, self.made.returns, self.builder.function.args[0])
         self.end_of_statement()
         for name in self.alive:
             self.give_back(self.array(name))
-        return self.context.cast(self.builder, found, self.kinds[last.value], self.made.returns)
 
-    def returned(self, node: ast.expr) -> Value:
-        """What the kernel returns: the caller gives it back."""
+    def leave(self, node: ast.expr, kind: Any, place: Value) -> None:
+        """Write what the kernel returns to memory; the caller gives arrays back."""
+        builder = self.builder
         match node:
             case ast.Tuple(elts=parts):
-                found = [self.returned(part) for part in parts]
-                return self.context.make_tuple(self.builder, self.kinds[node], found)
+                for at, (part, of) in enumerate(zip(parts, kind.types, strict=True)):
+                    self.leave(part, of, cgutils.gep_inbounds(builder, place, 0, at))
+                return
             case ast.Name(id=name) if name in self.alive:
                 self.alive.remove(name)
-                return self.array(name)
+                found = self.array(name)
             case ast.Name(id=name) if name in self.arrays:
                 found = self.array(name)
-                self.context.nrt.incref(self.builder, self.variables[name], found)
-                return found
+                self.context.nrt.incref(builder, kind, found)
             case _:
-                return self.value(node, kept=True)
+                found = self.context.cast(builder, self.value(node, kept=True), self.kinds[node], kind)
+        if found.type != place.type.pointee:  # truths are bytes in memory
+            found = self.context.get_return_value(builder, kind, found)
+        builder.store(found, place)
 
     def end_of_statement(self) -> None:
         """Give back what the statement alone used."""
@@ -253,18 +199,11 @@ class _Kernel:
         self.builder.call(function, [*places, copies[1][0], size])
 
     def refuse(self, message: str) -> None:
-        """Raise ValueError; the same instructions for all errors give back the arguments that Numba has counted."""
+        """Raise ValueError."""
         self.context.call_conv.set_static_user_exc(self.builder, ValueError, (message,))
         for value in (*map(self.array, self.alive), *self.passing):
             self.give_back(value)
-        if self.refused is None:
-            self.refused = self.builder.append_basic_block("refused")
-            with self.builder.goto_block(self.refused):
-                for name, value in self.arguments.items():
-                    if isinstance(self.variables[name], types.Array):
-                        self.give_back(value)
-                self.builder.ret(callconv.RETCODE_USEREXC)
-        self.builder.branch(self.refused)
+        self.builder.ret(callconv.RETCODE_USEREXC)
 
     def note_extents(self, target: ast.expr, value: ast.expr) -> None:
         match target, value:

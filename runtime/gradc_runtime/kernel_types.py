@@ -26,6 +26,7 @@ from gradc_runtime.opaque import OpaqueType
 Kind = Any  # of Numba's types
 
 _TUPLE: Any = types.BaseTuple
+_TURNED: dict[str, Any] = {"C": "F", "F": "C"}  # the layouts of transposed matrices
 OPERATORS: Mapping[type, Callable[..., Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -247,7 +248,7 @@ class _Typing:
                 kind = self.kind(value)
                 if not isinstance(kind, types.Array) or kind.ndim != 2:
                     raise OtherText(node)
-                return kind.copy(layout={"C": "F", "F": "C"}.get(kind.layout, "A"))
+                return types.Array(kind.dtype, 2, _TURNED.get(kind.layout, "A"), not kind.mutable)
             case ast.Tuple(elts=parts):
                 return _TUPLE.from_types([types.unliteral(self.kind(part)) for part in parts])
             case ast.Subscript():

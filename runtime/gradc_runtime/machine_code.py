@@ -21,7 +21,7 @@ import numba
 import numpy as np
 import scipy
 from llvmlite import ir
-from numba.core import compiler, funcdesc, registry, types
+from numba.core import registry, types
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.environment import Environment
 from numba.core.runtime.nrt import rtsys
@@ -29,6 +29,7 @@ from numba.core.runtime.nrt import rtsys
 from gradc_runtime import kernel_library, store
 from gradc_runtime.kernel_library import MachineCode
 from gradc_runtime.linking import announce, is_provided
+from gradc_runtime.numba_function import description, overload
 from gradc_runtime.object_code import Building, Ready, Source, codegen, declared_in, source_of
 
 Json = Any
@@ -104,45 +105,11 @@ def kept_kernel(key: str, dispatcher: Any, arguments: tuple[Any, ...]) -> bool:
     head, code = found
     library = kernel_library.loaded(head["mangled"], code)
     function: Callable[..., Any] = dispatcher.py_func
-    mangled = head["mangled"]
-    described = funcdesc.PythonFunctionDescriptor(
-        native=True,
-        modname=function.__module__,
-        qualname=function.__qualname__,
-        unique_name=head["unique"],
-        doc="",
-        typemap=None,
-        restype=_type(head["returns"]),
-        calltypes=None,
-        args=function.__code__.co_varnames[: function.__code__.co_argcount],
-        kws=(),
-        mangler=lambda *names, **options: mangled,
-        argtypes=arguments,
-        env_name=head["environment"],
-        global_dict=function.__globals__,
-    )
-    environment = Environment(function.__globals__)
-    environment.env_name = head["environment"]
+    names = {"mangler": lambda *names, **options: head["mangled"], "env_name": head["environment"]}
+    described = description(function, arguments, _type(head["returns"]), head["unique"], **names)
+    environment = Environment.from_fndesc(described)
     environment.consts.extend(np.dtype(name) for name in head["constants"])
-    Environment._memo[head["environment"]] = environment
-    context = _context()
-    result = compiler.compile_result(
-        typing_context=context.typing_context,
-        target_context=context,
-        entry_point=context.get_executable(library, described, environment),
-        fndesc=described,
-        environment=environment,
-        library=library,
-        signature=_type(head["returns"])(*arguments),
-        objectmode=False,
-        lifted=(),
-        reload_init=[],
-        referenced_envs=(),
-    )
-    dispatcher.add_overload(result)
-    context.insert_user_function(
-        result.entry_point, described, [library]
-    )  # for calls from the user's compiled code
+    dispatcher.add_overload(overload(library, described, environment))
     return True
 
 

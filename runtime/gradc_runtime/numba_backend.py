@@ -16,7 +16,7 @@ from numba.core import event, types
 
 from gradc_runtime import cache, machine_code, object_code
 from gradc_runtime.artifact import KernelArtifact
-from gradc_runtime.kernel_code import trampoline
+from gradc_runtime.kernel_function import OPTIONS, compiled, typed_kernel
 
 compiling = threading.RLock()  # Numba's compiler is not reentrant across threads
 compilations = 0  # kernels compiled by this process; the test run bounds it
@@ -112,7 +112,7 @@ def measured(compile_it: Callable[[], Any]) -> Compilation:
 def readable(dispatcher: Any) -> Any:
     """A dispatcher of which LLVM's text can be had: compiled anew where the machine code came from the store."""
     (result,) = dispatcher.overloads.values()
-    if result.type_annotation is not None:
+    if not result.library._disable_inspection:
         return dispatcher
     with compiling:
         function: Any = dispatcher.py_func
@@ -123,11 +123,13 @@ def readable(dispatcher: Any) -> Any:
 
 def _compiled(source: str, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
     """The dispatcher of a kernel with this text, compiled."""
-    found = _dispatcher(trampoline(source, function, arguments) or function)
-    found.compile(arguments)
-    found.py_func = function
+    found, made = _dispatcher(function), typed_kernel(source, function, arguments)
+    if made is None:
+        found.compile(arguments)
+    else:
+        found.add_overload(compiled(made, function, arguments))
     return found
 
 
 def _dispatcher(function: Callable[..., Any]) -> Any:
-    return numba.njit(error_model="numpy", nogil=True)(function)
+    return numba.njit(**OPTIONS)(function)

@@ -99,7 +99,7 @@ RUNTIME = [
     *(f"gradc_contract_{what}" for what in ("64", "extents", "offsets")),
     *("gradc_give_memory", "gradc_launch", "gradc_make_array", "gradc_make_local"),
     *("gradc_multiply_64", "gradc_new_memory", "gradc_pack_64", "gradc_pack_panel_64", "gradc_panel_64"),
-    *("gradc_parts_of", "gradc_rows_64", "gradc_take_memory"),
+    *("gradc_parts_of", "gradc_product_64", "gradc_rows_64", "gradc_take_memory"),
     *(f"gradc_tile_{where}64_{vectors}" for where in ("", "in_place_") for vectors in (1, 2, 3)),
 ]
 

@@ -2,8 +2,9 @@
 
 import gc
 import sys
+import threading
+import time
 import weakref
-from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
@@ -16,7 +17,8 @@ from gradc.codegen.numba_cpu import module_text
 from gradc.passes.loops.clocks import with_clocks
 from gradc_runtime import memory, numba_backend, task_code, tasks
 from gradc_runtime.artifact import KernelArtifact
-from gradc_runtime.kernel_code import trampoline
+from gradc_runtime.kernel_function import typed_kernel
+from gradc_runtime.kernel_types import Typed
 from gradc_runtime.numba_backend import Loaded, compile_kernel, load
 
 HEAD = """
@@ -59,7 +61,7 @@ BODIES: dict[str, str] = {
     "bare arrays": "    z = np.zeros((2, 3))\n    z[1, 2] = s\n    return z, y, x",
     "arrays for a moment": "    return product(a, a.T)[0, 1] + zeros((n,), np.float64)[0], a.T[1, 0], product(a, a.T)",
     "an array twice": "    return y, (y, y[0]), x, x[1]",
-    "truths": "    t = s > 0.0\n    u = True if t and n > 0 else False\n    y[0] = np.float64(u)\n    return y, n",
+    "truths": "    t = s > 0.0\n    u = True if t and n > 0 else False\n    y[0] = np.float64(u)\n    return y, t, u",
 }
 LEFT: dict[str, str] = {
     "an array in a loop": (
@@ -100,18 +102,16 @@ def equal(found: Any, wanted: Any) -> None:
         np.testing.assert_allclose(found, wanted, rtol=1e-6)
 
 
-def emitting(loaded: Loaded) -> Callable[..., Any] | None:
+def emitting(loaded: Loaded) -> Typed | None:
     artifact = loaded.artifact
-    return trampoline(artifact.source, loaded.function, numba_backend.signature(artifact))
+    return typed_kernel(artifact.source, loaded.function, numba_backend.signature(artifact))
 
 
 @pytest.mark.parametrize("name", BODIES)
 def test_emitted_kernels_compute_what_their_text_says(name: str):
     loaded = made(LAUNCH + BODIES[name])
-    found, wanted = emitting(loaded), loaded.function(*inputs())
-    assert found is not None
-    equal(found(*inputs()), wanted)
-    equal(compile_kernel(loaded)(*inputs()), wanted)
+    assert emitting(loaded) is not None
+    equal(compile_kernel(loaded)(*inputs()), loaded.function(*inputs()))
 
 
 @pytest.mark.parametrize("name", LEFT)
@@ -209,6 +209,30 @@ def test_what_was_written_for_llvm_does_not_outlive_the_compilation(monkeypatch:
     assert written
     assert all(found() is None for found in written)
     np.testing.assert_array_equal(kernel(*inputs())[0], 2.0 * inputs()[0])
+
+
+def test_other_threads_run_while_a_kernel_does():
+    steps = "    for i in range(30_000_000):\n        y[0] = 0.5 * y[0] + 1.0\n    return y"
+    kernel = compile_kernel(made(LAUNCH + steps))
+    began, ended = threading.Event(), threading.Event()
+    ticks = 0
+
+    def tick() -> None:
+        nonlocal ticks
+        began.set()
+        while not ended.is_set():
+            time.sleep(0.001)
+            ticks += 1
+
+    other = threading.Thread(target=tick)
+    other.start()
+    assert began.wait(10)
+    before = ticks
+    kernel(*inputs())
+    during = ticks - before
+    ended.set()
+    other.join()
+    assert during > 5
 
 
 def test_the_dispatcher_is_that_of_the_text():
