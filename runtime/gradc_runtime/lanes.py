@@ -37,7 +37,7 @@ from gradc_runtime.numba_backend import compiling
 from gradc_runtime.opaque import opaque
 from gradc_runtime.simd import first_lanes, masked_load, masked_store, prefer_wide_vectors, vector_bytes
 from gradc_runtime.straight_line import Step, StepEmitter, has_lanes
-from gradc_runtime.vecmath_lanes import call_vectors
+from gradc_runtime.vecmath_lanes import call_defined
 
 Value = Any  # of LLVM
 Axes = tuple[int, ...]
@@ -353,7 +353,7 @@ class _Loop(StepEmitter):
         if not has_lanes(function):
             parts = zip(*map(self.scalars, operands), strict=True)
             return self.together([super(_Loop, self).call(function, list(part)) for part in parts])
-        return call_vectors(self.builder, function, operands)
+        return call_defined(self.builder, function, operands)
 
 
 __all__ = ["over_lanes", "run_lanes"]

@@ -25,22 +25,23 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
-import numba
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.core.typing import templates
 from numba.extending import lower_builtin
 
 from gradc_runtime import machine_code, simd, threads
+from gradc_runtime.block_builder import BlockBuilder
 from gradc_runtime.instructions import first_in
 from gradc_runtime.numba_backend import compiling
 from gradc_runtime.opaque import infer_global
 from gradc_runtime.reduce import add_to_sum
+from gradc_runtime.vecmath_lanes import call_defined
 
 Step = tuple[Any, ...]
-_numba: Any = numba  # what Numba exports is more than its types say
 
 _DOUBLE, _WORD = ir.DoubleType(), ir.IntType(64)
+_LANES_KIND = ir.FunctionType(ir.VoidType(), [_DOUBLE.as_pointer(), _WORD])
 _COMPARISONS = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "=="}
 
 
@@ -90,8 +91,7 @@ def _compiled(steps: tuple[Step, ...], arrays: tuple[bool, ...]) -> str:
     kind = ir.FunctionType(ir.VoidType(), [_WORD if array else _DOUBLE for array in arrays])
 
     def emit(builder: ir.IRBuilder, context: Any) -> None:
-        _Emitter(builder, arrays).run(steps)
-        builder.ret_void()
+        _Emitter(BlockBuilder(builder.block), arrays).run(steps)
 
     with compiling:
         machine_code.provide_emitted(symbol, kind, emit, straight=True)
@@ -109,9 +109,9 @@ def in_levels(steps: Sequence[Step]) -> list[list[int]]:
 
     The level of a step is the number of calls on the longest path to it.  Calls of one level are independent.
     """
-    levels, last = _levels(steps), max(_levels(steps), default=0)
+    levels = _levels(steps)
     found: list[list[int]] = []
-    by_level: list[list[int]] = [[] for _ in range(last + 1)]
+    by_level: list[list[int]] = [[] for _ in range(max(levels, default=0) + 1)]
     for number, level in enumerate(levels):
         by_level[level].append(number)
     for numbers in by_level:
@@ -217,8 +217,9 @@ class StepEmitter:
 class _Emitter(StepEmitter):
     """LLVM instructions for the steps of one block; `arrays` says which arguments are addresses."""
 
-    def __init__(self, builder: ir.IRBuilder, arrays: Sequence[bool]) -> None:
+    def __init__(self, builder: BlockBuilder, arrays: Sequence[bool]) -> None:
         super().__init__(builder)
+        self.builder: BlockBuilder = builder
         self.arguments = []
         for value, array in zip(builder.function.args, arrays, strict=True):
             self.arguments.append(builder.inttoptr(value, _DOUBLE.as_pointer()) if array else value)
@@ -235,6 +236,9 @@ class _Emitter(StepEmitter):
             else:
                 (number,) = numbers
                 self.results[number] = self.step(steps[number])
+            self.builder.cut()
+        self.builder.keep_cuts()
+        self.builder.ret_void()
 
     def call_together(self, steps: Sequence[Step], numbers: Sequence[int]) -> None:
         """Calls of one function: operands to the buffer, one call, results from there."""
@@ -243,16 +247,12 @@ class _Emitter(StepEmitter):
         for which in range(len(operands)):
             for at in range(padded):  # what fills a vector up is computed for nothing
                 operand = steps[numbers[min(at, len(numbers) - 1)]][1 + which]
-                self.builder.store(
-                    self.results[operand], self.builder.gep(self.buffer, [_WORD(which * padded + at)])
-                )
-        declared = ir.FunctionType(ir.VoidType(), [_DOUBLE.as_pointer(), _WORD])
+                self.builder.write(self.results[operand], self.buffer, which * padded + at)
         symbol = lanes_symbol(function, len(operands))
-        call = cgutils.get_or_insert_function(self.builder.module, declared, symbol)
+        call = cgutils.get_or_insert_function(self.builder.module, _LANES_KIND, symbol)
         self.builder.call(call, [self.buffer, _WORD(padded)])
         for at, number in enumerate(numbers):
-            place = self.builder.gep(self.buffer, [_WORD(len(operands) * padded + at)])
-            self.results[number] = self.builder.load(place)
+            self.results[number] = self.builder.read(self.buffer, len(operands) * padded + at)
 
     def step(self, step: Step) -> Any:
         match step:
@@ -261,27 +261,26 @@ class _Emitter(StepEmitter):
             case ("argument", position):
                 return self.arguments[position]
             case ("load", position, index):
-                return self.builder.load(self.element(position, index))
+                return self.builder.read(self.arguments[position], index)
             case ("store", position, index, value):
-                return self.builder.store(self.results[value], self.element(position, index))
+                return self.builder.write(self.results[value], self.arguments[position], index)
             case ("add_to", position, index, value):
-                place = self.element(position, index)
-                return self.builder.store(
-                    self.builder.fadd(self.builder.load(place), self.results[value]), place
-                )
+                array = self.arguments[position]
+                total = self.builder.fadd(self.builder.read(array, index), self.results[value])
+                return self.builder.write(total, array, index)
             case (function, *operands):
                 return self.apply(function, [self.results[operand] for operand in operands])
             case _:
                 raise ValueError(f"unknown step {step}")
 
-    def element(self, position: int, index: int) -> Any:
-        return self.builder.gep(self.arguments[position], [ir.IntType(64)(index)])
-
 
 def _padded(count: int) -> int:
     """The next multiple of the lanes of a vector."""
-    lanes = max(2, simd.vector_bytes() // 8)
-    return -(-count // lanes) * lanes
+    return -(-count // _lanes()) * _lanes()
+
+
+def _lanes() -> int:
+    return max(2, simd.vector_bytes() // 8)
 
 
 @cache
@@ -295,27 +294,25 @@ def has_lanes(function: str) -> bool:
 
 @cache
 def lanes_symbol(function: str, arity: int) -> str:
-    """``f(buffer, count)``: reads `arity` rows of `count` numbers, writes one after them; the symbol of it."""
-    from gradc_runtime import vecmath  # noqa: PLC0415
+    """``f(buffer, count)``: reads `arity` rows of `count` numbers, writes one after them; the symbol of it.
 
-    found: Any = getattr(vecmath, function)
-    wide_vectors = simd.wide_vectors
+    The rows consist of whole vectors.
+    """
+    symbol, vector = f"gradc_lanes_{function}", ir.VectorType(_DOUBLE, _lanes())
 
-    def one(buffer: Any, count: int) -> None:
-        wide_vectors()
-        numbers = _numba.carray(buffer, 2 * count)
-        for at in range(count):
-            numbers[count + at] = found(numbers[at])
+    def emit(builder: ir.IRBuilder, context: Any) -> None:
+        simd.prefer_wide_vectors(builder)
+        buffer, count = builder.function.args
+        with cgutils.for_range_slice(builder, _WORD(0), count, _WORD(vector.count)) as (at, _):
+            elements = (builder.add(at, builder.mul(count, _WORD(row))) for row in range(arity + 1))
+            *places, result = (
+                builder.bitcast(builder.gep(buffer, [element]), vector.as_pointer()) for element in elements
+            )
+            operands = [builder.load(place, align=8) for place in places]
+            builder.store(call_defined(builder, function, operands), result, align=8)
+        builder.ret_void()
 
-    def two(buffer: Any, count: int) -> None:
-        wide_vectors()
-        numbers = _numba.carray(buffer, 3 * count)
-        for at in range(count):
-            numbers[2 * count + at] = found(numbers[at], numbers[count + at])
-
-    symbol = f"gradc_lanes_{function}"
-    pointer = types.CPointer(types.float64)
-    threads.exported_by_numba(symbol, types.void(pointer, types.intp), one if arity == 1 else two)
+    machine_code.provide_emitted(symbol, _LANES_KIND, emit)
     return symbol
 
 
@@ -323,7 +320,14 @@ def lanes_symbol(function: str, arity: int) -> str:
 def _function_symbol(function: str, arity: int) -> str:
     """Compile a scalar function once per process; the symbol it is called by."""
     symbol = f"gradc_scalar_{function}"
-    threads.exported_by_numba(symbol, types.float64(*[types.float64] * arity), _caller(function, arity))
+    if has_lanes(function):
+        machine_code.provide_emitted(
+            symbol,
+            ir.FunctionType(_DOUBLE, [_DOUBLE] * arity),
+            lambda builder, context: builder.ret(call_defined(builder, function, builder.function.args)),
+        )
+    else:
+        threads.exported_by_numba(symbol, types.float64(*[types.float64] * arity), _caller(function, arity))
     return symbol
 
 

@@ -353,11 +353,12 @@ def _lowering(name: str, algorithm: Algorithm, form: Format) -> Callable[..., An
     return lower
 
 
-def call_vectors(builder: ir.IRBuilder, name: str, operands: Sequence[Any]) -> Any:
-    """The function that `define` gave this name, of vectors of float64; LLVM inlines what is called once."""
+def call_defined(builder: ir.IRBuilder, name: str, operands: Sequence[Any]) -> Any:
+    """The function that `define` gave this name, of float64 or vectors of it; LLVM inlines what is called once."""
     kind = operands[0].type
+    lanes = f"v{kind.count}" if isinstance(kind, ir.VectorType) else ""
     declared = ir.FunctionType(kind, [kind] * len(operands))
-    function = get_or_insert_function(builder.module, declared, f"gradc_{name}_v{kind.count}{F64.name}")
+    function = get_or_insert_function(builder.module, declared, f"gradc_{name}_{lanes}{F64.name}")
     if function.is_declaration:
         _write(function, _algorithms[name], F64)
     return builder.call(function, operands)

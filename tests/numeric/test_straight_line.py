@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import random
+import re
+from fractions import Fraction
 from typing import Any
 
 import numba
 import numpy as np
 import pytest
 
-from gradc_runtime import scalars, vecmath
-from gradc_runtime.straight_line import FEWEST, Step, in_levels, straight_line
+from gradc_runtime import machine_code, scalars, vecmath
+from gradc_runtime.block_builder import LONGEST
+from gradc_runtime.object_code import Source
+from gradc_runtime.straight_line import FEWEST, Step, _compiled, in_levels, straight_line
 
 UNARY = ("sin", "cos", "exp", "tanh", "expit", "arctan", "erf")
 BINARY = ("arctan2", "logaddexp")
@@ -125,3 +129,36 @@ def test_a_program_of_many_sines_calls_them_together():
         steps += [("sin", 0)] if len(steps) < 9 else [("sin", len(steps) - 8)]
     widths = [len(numbers) for numbers in in_levels(steps) if len(numbers) > 1]
     assert widths == [8, 8, 8, 8, 8, 8]
+
+
+def test_plain_operations_are_those_of_python(monkeypatch: pytest.MonkeyPatch):
+    steps: list[Step] = [("load", 0, 0), ("load", 0, 1)]
+    steps += [("add", 0, 1), ("sub", 0, 1), ("mul", 0, 1), ("div", 0, 1), ("neg", 0), ("plus", 4, 1)]
+    steps += [("store", 1, at, 2 + at) for at in range(6)]
+    sources: list[Source] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(machine_code, "build", sources.append)
+        _compiled(tuple(steps), (True, True))
+    _compiled.cache_clear()
+    assert "= fadd reassoc nsz contract double %" in sources[0].text
+    assert "= fmul contract double %" in sources[0].text
+    block = straight_line(steps)(lambda x, y: reference(x, y))
+    x, y = np.array([1.1, 0.3]), np.zeros(6)
+    numba.njit(lambda x, y: block(x, y))(x, y)
+    a, b = x
+    np.testing.assert_array_equal(y[:5], [a + b, a - b, a * b, a / b, -a])
+    assert y[5] in (a * b + b, float(Fraction(a) * Fraction(b) + Fraction(b)))
+
+
+def test_long_blocks_are_cut_for_llvm(monkeypatch: pytest.MonkeyPatch):
+    """Else the time in which it chooses instructions grows with the square of their number."""
+    sources: list[Source] = []
+    monkeypatch.setattr(machine_code, "build", sources.append)
+    for length in (LONGEST // 8, 20 * LONGEST):
+        steps: list[Step] = [("load", 0, 0)]
+        steps += [("mul" if number % 2 else "add", number, 0) for number in range(length)]
+        steps.append(("store", 1, 0, length))
+        _compiled(tuple(steps), (True, True))
+    texts = [source.assembly() for source in sources]
+    assert [len(re.findall(r"^\.?Ltmp\d+:", text, re.MULTILINE)) for text in texts] == [0, 19]
+    assert "gradc_cuts" not in texts[1]

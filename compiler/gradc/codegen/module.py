@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import keyword
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from typing import assert_never
@@ -26,6 +27,8 @@ from gradc.ir.loop.nodes import (
     Update,
 )
 from gradc.ir.types import DType
+
+_OTHER = re.compile(r"[^ -~]")  # what is not printable ASCII
 
 # How a value is combined into a total, and how tightly its text must bind.
 COMBINE: Mapping[str, tuple[str, int]] = {
@@ -221,4 +224,4 @@ def numpy_name(dtype: DType) -> str:
 
 def comment(text: str) -> str:
     """Printable ASCII on one line: what goes into a comment or a docstring of a generated module."""
-    return "".join(character if " " <= character <= "~" else "?" for character in text).replace('"""', "'''")
+    return _OTHER.sub("?", text).replace('"""', "'''")

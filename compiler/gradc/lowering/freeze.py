@@ -7,6 +7,7 @@ computed twice, everything else nests into one readable expression.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from gradc.ir.index.templates import Argument, Literal, Source, Tape, Template
 from gradc.ir.loop import nodes
@@ -18,7 +19,9 @@ def freeze(template: Template, operands: Sequence[Expr], bind: Callable[[Expr], 
     """Return `template` applied to `operands`; `bind` gives a value a name and returns the variable."""
     tape = template.tape
     dtype = _literal_dtype(operands)
-    counts = _use_counts(tape)
+    if "uses" not in template.cache:
+        template.cache["uses"] = _use_counts(tape)
+    counts: Any = template.cache["uses"]
     steps: list[Expr] = []
 
     def source(item: Source) -> Expr:

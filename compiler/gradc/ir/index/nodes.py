@@ -174,14 +174,13 @@ def reads_of(equation: Equation) -> tuple[str, ...]:
         case Call():
             return tuple(dict.fromkeys(equation.ins))
         case Assign() | Accumulate():
-            names: dict[str, None] = {}
-            indices: list[Index] = list(equation.target) if isinstance(equation, Accumulate) else []
-            for access in accesses_of(equation):
-                names[access.tensor] = None
-                indices += access.indices
-            for index in indices:
-                if isinstance(index, Lookup):
-                    names[index.tensor] = None
+            accesses = [operand for operand in equation.operands if isinstance(operand, Access)]
+            names = dict.fromkeys([access.tensor for access in accesses])
+            targets = [equation.target] if isinstance(equation, Accumulate) else []
+            for indices in (*targets, *[access.indices for access in accesses]):
+                for index in indices:
+                    if isinstance(index, Lookup):
+                        names[index.tensor] = None
             return tuple(names)
 
 

@@ -95,13 +95,20 @@ def show_operand(operand: Operand) -> str:
 
 def show_template(template: Template, operands: tuple[str, ...]) -> str:
     """The expression of a template with `operands` written in."""
+    loose = tuple([" " in _outside_brackets(operand) for operand in operands])
+    key = "text", loose
+    if key not in template.cache:
+        template.cache[key] = _form(template, loose)
+    return str(template.cache[key]).format(*operands)
+
+
+def _form(template: Template, loose: tuple[bool, ...]) -> str:
+    """The expression of a template with places for operands; those that are `loose` have operators in their text."""
     texts: list[tuple[str, int]] = []
 
     def source(item: Source) -> tuple[str, int]:
         if isinstance(item, Argument):
-            return operands[item.position], 0 if " " in _outside_brackets(
-                operands[item.position]
-            ) else _TIGHTEST
+            return f"{{{item.position}}}", 0 if loose[item.position] else _TIGHTEST
         if isinstance(item, Literal):
             return (item.exact or repr(item.value)), _TIGHTEST if item.value >= 0 else 7
         return texts[item.position]

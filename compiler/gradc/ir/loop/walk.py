@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import TypeAlias
+from weakref import WeakKeyDictionary
 
 from gradc.ir.loop.nodes import (
     AddTo,
@@ -68,23 +69,36 @@ def every(statements: Sequence[Statement]) -> Iterator[Statement]:
             yield from every(statement.body)
 
 
-def tensors(expression: Expr) -> Iterator[str]:
+# What every pass asks again of expressions, which are interned; weak, as these are.
+_tensors: WeakKeyDictionary[Expr, tuple[str, ...]] = WeakKeyDictionary()
+
+
+def tensors(expression: Expr) -> tuple[str, ...]:
     """The arrays that an expression reads elements of, or the shape of."""
-    for found in subexpressions(expression):
-        if isinstance(found, Load):
-            yield found.tensor.removesuffix(".shape")
+    found = _tensors.get(expression)
+    if found is None:
+        loads = (part for part in subexpressions(expression) if isinstance(part, Load))
+        found = _tensors[expression] = tuple(load.tensor.removesuffix(".shape") for load in loads)
+    return found
 
 
-def touched(statement: Statement) -> Iterator[str]:
+def touched(statement: Statement) -> list[str]:
     """The names that a statement defines, and those of the arrays it touches."""
-    for slot in _slots_of_names(type(statement)):
-        value = getattr(statement, slot)
-        if isinstance(value, str):
-            yield value
-    yield from getattr(statement, "outs", ())
-    yield from getattr(statement, "ins", ())
+    values = [getattr(statement, slot) for slot in _slots_of_names(type(statement))]
+    names = [value for value in values if isinstance(value, str)]
+    names += getattr(statement, "outs", ())
+    names += getattr(statement, "ins", ())
     for expression in expressions(statement):
-        yield from tensors(expression)
+        names += tensors(expression)
+    return names
+
+
+def names_in(statements: Sequence[Statement]) -> set[str]:
+    """The names that statements, and those inside them, define, and those of the arrays they touch."""
+    names: set[str] = set()
+    for statement in every(statements):
+        names.update(touched(statement))
+    return names
 
 
 @cache

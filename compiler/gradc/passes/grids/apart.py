@@ -31,7 +31,7 @@ from gradc.ir.loop.nodes import (
     Var,
 )
 from gradc.ir.loop.rewrite import substituted, with_values
-from gradc.ir.loop.walk import every, subexpressions, touched
+from gradc.ir.loop.walk import names_in, subexpressions
 from gradc.ir.names import NameSupply
 from gradc.passes.grids.dependence import effects
 
@@ -44,7 +44,7 @@ def without_common_elements(kernel: Kernel) -> Kernel:
 
     Requires: `kernel` is valid.  Ensures: the same values, the terms of such sums in another order.
     """
-    names = {name for statement in every(kernel.body) for name in touched(statement)}
+    names = names_in(kernel.body)
     supply = NameSupply((*names, *(p.name for p in kernel.parameters), *kernel.results, kernel.name))
     shapes = {s.tensor: s for s in kernel.body if isinstance(s, Allocate)}
     body: list[Statement] = []

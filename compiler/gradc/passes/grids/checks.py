@@ -37,7 +37,7 @@ from gradc.ir.loop.nodes import (
     Var,
 )
 from gradc.ir.loop.rewrite import substituted, with_values
-from gradc.ir.loop.walk import every, touched
+from gradc.ir.loop.walk import every, names_in
 from gradc.ir.names import NameSupply
 from gradc.ir.types import DType
 from gradc.passes.grids.numbers import least
@@ -62,7 +62,7 @@ class _Checking:
         self.arrays = {p.name for p in kernel.parameters if p.rank}
         self.arrays |= {s.tensor for s in kernel.body if isinstance(s, Allocate)}
         self.arrays |= {name for s in kernel.body for name in getattr(s, "outs", ())}
-        names = {name for statement in every(kernel.body) for name in touched(statement)}
+        names = names_in(kernel.body)
         self.names = NameSupply((*names, *(p.name for p in kernel.parameters), *kernel.results, kernel.name))
         self.dtypes = {
             s.name: nodes.var(s.name, s.value.dtype) for s in every(kernel.body) if isinstance(s, Let)

@@ -33,7 +33,7 @@ from gradc.ir.loop.nodes import (
     Store,
     Var,
 )
-from gradc.ir.loop.walk import every, expressions, subexpressions, tensors, touched
+from gradc.ir.loop.walk import every, expressions, names_in, subexpressions, tensors, touched
 from gradc.ir.names import NameSupply
 from gradc.passes.grids.dependence import Place, effects
 from gradc.passes.grids.shapes import shapes_of
@@ -49,7 +49,7 @@ def stored_first(kernel: Kernel) -> Kernel:
     Requires: `kernel` is valid and has no tasks.  Ensures: the same values, the terms of sums in another order, and a
     sum of nothing but -0 may be -0.
     """
-    names = {name for statement in every(kernel.body) for name in touched(statement)}
+    names = names_in(kernel.body)
     supply = NameSupply((*names, *(p.name for p in kernel.parameters), *kernel.results, kernel.name))
     shapes, body = shapes_of(kernel), list(kernel.body)
     touching = _touching(body)
@@ -84,7 +84,7 @@ def _touching(body: Sequence[Statement]) -> dict[str, list[int]]:
     """Where the statements are that touch each array, or ask for its shape."""
     found: dict[str, list[int]] = {}
     for at, statement in enumerate(body):
-        for name in {name for inner in every((statement,)) for name in touched(inner)}:
+        for name in names_in((statement,)):
             found.setdefault(name, []).append(at)
     return found
 

@@ -48,7 +48,7 @@ from gradc.ir.loop.nodes import (
     Width,
 )
 from gradc.ir.loop.sizes import types_of
-from gradc.ir.loop.walk import every, touched
+from gradc.ir.loop.walk import every, names_in, touched
 from gradc.ir.names import NameSupply
 from gradc.ir.types import DType
 from gradc.passes.grids.apart import without_common_elements
@@ -107,7 +107,7 @@ class _Keeping:
 class _Launching:
     def __init__(self, kernel: Kernel, library: bool) -> None:
         self.before = kernel
-        names = {name for statement in every(kernel.body) for name in touched(statement)}
+        names = names_in(kernel.body)
         self.names = NameSupply((*names, *(p.name for p in kernel.parameters), *kernel.results, kernel.name))
         self.allocated = {s.tensor: s for s in kernel.body if isinstance(s, Allocate)}
         types = types_of(kernel)

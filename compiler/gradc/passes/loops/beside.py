@@ -28,7 +28,7 @@ from gradc.ir.loop.nodes import (
     Tasks,
     Var,
 )
-from gradc.ir.loop.walk import every, touched
+from gradc.ir.loop.walk import every, names_in
 from gradc.ir.types import DType
 
 MOST = 64  # elements of a row
@@ -71,7 +71,7 @@ def _filled(statement: Statement, dtypes: dict[str, DType]) -> Statement:
 
 def _touched_within(statement: Statement) -> set[str]:
     """The names in a statement and in those inside it."""
-    return {name for inner in every((statement,)) for name in touched(inner)}
+    return names_in((statement,))
 
 
 def _places(loop: Statement, cleared: Clear) -> set[Place] | None:

@@ -17,7 +17,7 @@ from dataclasses import replace
 from gradc.ir.loop import nodes
 from gradc.ir.loop.nodes import Allocate, Clock, Kernel, Statement
 from gradc.ir.loop.pieces import pieces
-from gradc.ir.loop.walk import every, touched
+from gradc.ir.loop.walk import names_in
 from gradc.ir.names import NameSupply
 from gradc.ir.types import DType
 
@@ -29,7 +29,7 @@ def with_clocks(kernel: Kernel) -> Kernel:
     array of int64: nanoseconds, one more than there are pieces.
     """
     parts = pieces(kernel)
-    used = {name for statement in every(kernel.body) for name in touched(statement)}
+    used = names_in(kernel.body)
     names = NameSupply((*used, *(p.name for p in kernel.parameters), *kernel.results, kernel.name))
     times = names.fresh("times")
     body: list[Statement] = [Allocate(times, DType.INT64, (nodes.number(len(parts) + 1),))]

@@ -25,7 +25,7 @@ from gradc.ir.loop.nodes import (
     Statement,
     Store,
 )
-from gradc.ir.loop.walk import every, touched
+from gradc.ir.loop.walk import every, names_in
 from gradc.ir.names import INDEX_NAMES, NameSupply
 from gradc.ir.types import DType
 
@@ -45,7 +45,7 @@ class _Into:
         self.outs = {out.name: replace(out, written=True) for out in outs}
         self.filled: set[str] = set()
         loops = {statement.index for statement in every(kernel.body) if isinstance(statement, For)}
-        used = {name for statement in every(kernel.body) for name in touched(statement)} | loops
+        used = names_in(kernel.body) | loops
         self.names = NameSupply((*used, *(p.name for p in kernel.parameters), *kernel.results, kernel.name))
         self.letters = free_letters(kernel.body)
 
@@ -100,7 +100,7 @@ class _Into:
 def free_letters(body: Sequence[Statement]) -> list[str]:
     """Names for the indices of further loops: those of loops that are there, and those that nothing has."""
     loops = {statement.index for statement in every(body) if isinstance(statement, For)}
-    used = {name for statement in every(body) for name in touched(statement)}
+    used = names_in(body)
     return [name for name in INDEX_NAMES if name in loops or name not in used]
 
 

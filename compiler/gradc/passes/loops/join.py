@@ -44,7 +44,7 @@ from gradc.ir.loop.nodes import (
     Var,
 )
 from gradc.ir.loop.strip import BLOCK_ROWS
-from gradc.ir.loop.walk import every, touched
+from gradc.ir.loop.walk import every, names_in, touched
 from gradc.ir.names import INDEX_NAMES, NameSupply
 from gradc.passes.loops.effects import Effects, effects
 from gradc.passes.loops.joint_loops import (
@@ -166,7 +166,7 @@ class _Joining:
         self.sizes: list[Statement] = []  # heights and numbers of blocks
         self.known: dict[int, tuple[Statement, Effects]] = {}
         loops = {statement.index for statement in every(kernel.body) if isinstance(statement, For)}
-        used = {name for statement in every(kernel.body) for name in touched(statement)}
+        used = names_in(kernel.body)
         self.letters = [name for name in INDEX_NAMES if name in loops or name not in used]
         self.names = NameSupply(
             (*used, *loops, *(p.name for p in kernel.parameters), *kernel.results, kernel.name)

@@ -49,7 +49,7 @@ from gradc.ir.loop.nodes import (
     View,
 )
 from gradc.ir.loop.strip import Strip, strip_of
-from gradc.ir.loop.walk import every, expressions, subexpressions, touched
+from gradc.ir.loop.walk import every, expressions, names_in, subexpressions, touched
 from gradc.ir.names import NameSupply
 from gradc.ir.types import DType
 from gradc.passes.loops.joint_loops import letters_of
@@ -97,7 +97,7 @@ class _Needed(Exception):
 class _Masking:
     def __init__(self, kernel: Kernel) -> None:
         self.before = kernel
-        used = {name for statement in every(kernel.body) for name in touched(statement)}
+        used = names_in(kernel.body)
         loops = {statement.index for statement in every(kernel.body) if isinstance(statement, For)}
         parameters = (parameter.name for parameter in kernel.parameters)
         self.names = NameSupply((*used, *loops, *parameters, *kernel.results, kernel.name))

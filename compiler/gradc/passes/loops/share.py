@@ -43,7 +43,7 @@ from gradc.ir.loop.nodes import (
 )
 from gradc.ir.loop.rewrite import rebuilt, with_values
 from gradc.ir.loop.strip import Strip, strip_of
-from gradc.ir.loop.walk import every, expressions, subexpressions, touched
+from gradc.ir.loop.walk import every, expressions, names_in, subexpressions, touched
 from gradc.ir.names import INDEX_NAMES, NameSupply
 from gradc.passes.loops.slide import Carried, slide_of
 from gradc.passes.loops.work import product, total, work_of
@@ -86,7 +86,7 @@ def share_out(kernel: Kernel) -> Kernel:
 class _Sharing:
     def __init__(self, kernel: Kernel) -> None:
         self.before = kernel
-        used = {name for statement in every(kernel.body) for name in touched(statement)}
+        used = names_in(kernel.body)
         loops = {statement.index for statement in every(kernel.body) if isinstance(statement, For)}
         self.names = NameSupply((*used, *(p.name for p in kernel.parameters), *kernel.results, kernel.name))
         self.letters = [name for name in INDEX_NAMES if name in loops or name not in used]

@@ -38,7 +38,7 @@ from gradc.ir.loop.nodes import (
     Var,
 )
 from gradc.ir.loop.rewrite import rebuilt, substituted, with_values
-from gradc.ir.loop.walk import every, expressions, subexpressions, touched
+from gradc.ir.loop.walk import every, expressions, names_in, subexpressions
 from gradc.ir.names import NameSupply
 from gradc.ir.types import DType
 from gradc.passes.loops.short_loops import SHORT, fill_no_vectors
@@ -54,7 +54,7 @@ def in_strips(kernel: Kernel) -> Kernel:
 
     Requires: `kernel` is valid.  Ensures: the same values, with the sums of such loops in another order.
     """
-    names = {name for statement in every(kernel.body) for name in touched(statement)}
+    names = names_in(kernel.body)
     inside = {name for s in every(kernel.body) if isinstance(s, Tasks) for name in (s.part, s.first, s.many)}
     supply = NameSupply((*names, *inside, *(p.name for p in kernel.parameters), *kernel.results, kernel.name))
     allocated = {s.tensor: s for s in kernel.body if isinstance(s, Allocate)}

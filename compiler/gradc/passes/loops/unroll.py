@@ -29,7 +29,7 @@ from gradc.ir.loop.nodes import (
     Var,
 )
 from gradc.ir.loop.straight import is_simple
-from gradc.ir.loop.walk import every, subexpressions, touched
+from gradc.ir.loop.walk import every, names_in, subexpressions, touched
 from gradc.ir.names import NameSupply
 from gradc.ir.types import DType
 
@@ -75,7 +75,7 @@ def unroll(kernel: Kernel) -> Kernel:
 class _Unrolling:
     def __init__(self, kernel: Kernel) -> None:
         self.before = kernel
-        names = {name for statement in every(kernel.body) for name in touched(statement)}
+        names = names_in(kernel.body)
         self.taken = (*names, *(p.name for p in kernel.parameters), *kernel.results, kernel.name)
         self.allocated = {s.tensor: s for s in kernel.body if isinstance(s, Allocate)}
         self.floats = frozenset(
