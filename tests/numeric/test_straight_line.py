@@ -133,7 +133,7 @@ def test_a_program_of_many_sines_calls_them_together():
 
 def test_plain_operations_are_those_of_python(monkeypatch: pytest.MonkeyPatch):
     steps: list[Step] = [("load", 0, 0), ("load", 0, 1)]
-    steps += [("add", 0, 1), ("sub", 0, 1), ("mul", 0, 1), ("div", 0, 1), ("neg", 0), ("plus", 4, 1)]
+    steps += [("add", 0, 1), ("sub", 0, 1), ("mul", 0, 1), ("div", 0, 1), ("neg", 0), ("plus", 1, 4)]
     steps += [("store", 1, at, 2 + at) for at in range(6)]
     sources: list[Source] = []
     with monkeypatch.context() as patch:
