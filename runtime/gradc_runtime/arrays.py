@@ -16,6 +16,7 @@ from numba.core import cgutils, types
 from numba.core.typing.npydecl import parse_dtype
 from numba.extending import intrinsic, lower_builtin, type_callable
 from numba.np.arrayobj import make_array
+from numba.np.numpy_support import as_dtype
 
 from gradc_runtime.memory import LINE, NO_MEMORY, clear_bytes, data_of, new_memory
 from gradc_runtime.routines import exported, routine
@@ -90,7 +91,7 @@ def array_of(
     place = room_for(context, builder, kind)
     for axis, extent in enumerate(extents):
         builder.store(extent, builder.gep(place, [index(0), index(SHAPE_FIELD), index(axis)], inbounds=True))
-    item = context.get_abi_sizeof(context.get_data_type(kind.dtype))
+    item = as_dtype(kind.dtype).itemsize
     done = make(builder, builder.ptrtoint(place, word), word(kind.ndim), word(item))
     refuse_if(context, builder, builder.icmp_signed("==", done, word(0)), MemoryError, NO_MEMORY)
     return described_at(builder, place)
@@ -107,6 +108,15 @@ def described_at(builder: ir.IRBuilder, place: Any) -> Any:
     found = builder.load(place)
     described(builder.function)[id(found)] = place, found
     return found
+
+
+def drop_unused_loads(function: ir.Function) -> None:
+    """Remove loads of descriptions from a function that LLVM does not optimise; most calls need the place alone."""
+    blocks = function.blocks
+    used = {id(operand) for block in blocks for line in block.instructions for operand in line.operands}
+    unused = described(function).keys() - used
+    for block in blocks:
+        block.instructions = [line for line in block.instructions if id(line) not in unused]
 
 
 def refuse_if(context: Any, builder: ir.IRBuilder, wrong: Any, error: type[Exception], message: str) -> None:
@@ -210,6 +220,15 @@ def place_of(builder: ir.IRBuilder, array: Any) -> Any:
         builder.store(array, place)
         known[id(array)] = place, array
     return known[id(array)][0]
+
+
+def address_of(builder: ir.IRBuilder, array: Any) -> Any:
+    """Where the description of an array lies in memory, as a whole number."""
+    place, known = place_of(builder, array), vars(builder.function).setdefault("_addresses", {})
+    if id(place) not in known:
+        with builder.goto_entry_block():
+            known[id(place)] = builder.ptrtoint(place, ir.IntType(64))
+    return known[id(place)]
 
 
 makers: dict[Any, Maker] = {empty: on_heap(False), zeros: on_heap(True), local: _on_stack_if_small}

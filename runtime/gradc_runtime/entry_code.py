@@ -12,6 +12,7 @@ import llvmlite.binding
 import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
+from numba.np.numpy_support import as_dtype
 
 Value = Any  # of LLVM
 
@@ -99,7 +100,7 @@ class Entry:
     def array(self, kind: Any, data: Value, shape: Sequence[Value]) -> tuple[Value, Value]:
         """An array as the kernel takes it, which nobody owns, and how many elements it has."""
         builder, native = self.builder, self.context.make_array(kind)(self.context, self.builder)
-        item = _WORD(self.context.get_abi_sizeof(self.context.get_data_type(kind.dtype)))
+        item = _WORD(as_dtype(kind.dtype).itemsize)
         strides, count = [], _WORD(1)
         for extent in reversed(shape):
             strides.append(builder.mul(count, item))

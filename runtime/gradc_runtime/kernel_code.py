@@ -85,7 +85,7 @@ class _Kernel:
         if not isinstance(last, ast.Return):
             body.append(last)
         elif _leaves_the_work_to_tasks(body):
-            self.is_long = len(body) >= LONG
+            self.is_long = is_long(self.made)
             attributes = ("optnone", "noinline") if self.is_long else ("optsize",)
             for attribute in attributes:
                 self.builder.function.attributes.add(attribute)
@@ -107,6 +107,8 @@ class _Kernel:
         self.end_of_statement()
         for name in self.alive:
             self.give_back(self.array(name))
+        if self.is_long:
+            arrays.drop_unused_loads(self.builder.function)
 
     def leave(self, node: ast.expr, kind: Any, place: Value) -> None:
         """Write what the kernel returns to memory; the caller gives arrays back."""
@@ -364,6 +366,12 @@ class _Kernel:
         return cgutils.get_item_pointer2(
             self.context, self.builder, data, shape, strides, kind.layout, places, wraparound=True
         )
+
+
+def is_long(made: Typed) -> bool:
+    """Whether a kernel is glue between tasks that LLVM had better not optimise, nor what calls it."""
+    *body, _ = made.function.body
+    return len(body) >= LONG and _leaves_the_work_to_tasks(body)
 
 
 def _leaves_the_work_to_tasks(body: Sequence[ast.stmt]) -> bool:

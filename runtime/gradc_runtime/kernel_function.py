@@ -12,7 +12,7 @@ from numba.core.compiler_lock import global_compiler_lock
 from numba.core.environment import Environment
 from numba.core.targetconfig import ConfigStack
 
-from gradc_runtime.kernel_code import emit_kernel
+from gradc_runtime.kernel_code import emit_kernel, is_long
 from gradc_runtime.kernel_library import build_beside
 from gradc_runtime.kernel_types import Kind, Typed, begin_tasks, read_with_tasks, typed
 from gradc_runtime.numba_function import description, overload
@@ -53,7 +53,7 @@ def compiled(made: Typed, function: Callable[..., Any], arguments: Sequence[Kind
     context = context.subtarget(environment=environment, fndesc=described)
     library = context.codegen().create_library(described.unique_name)
     with global_compiler_lock, ConfigStack().enter(flags), context.push_code_library(library):
-        build_beside(library)
+        build_beside(library, as_it_stands=is_long(made))
         begin_tasks(context, made)
         module = library.create_ir_module(described.unique_name)
         context.declare_env_global(module, context.get_env_name(described))

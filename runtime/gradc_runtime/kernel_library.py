@@ -56,13 +56,16 @@ def loaded(name: str, code: MachineCode) -> Any:
     return library
 
 
-def build_beside(library: Any) -> None:
-    """Let threads make machine code of the modules that Numba adds to a library; its finalisation waits for them."""
+def build_beside(library: Any, *, as_it_stands: bool = False) -> None:
+    """Let threads make machine code of the modules that Numba adds to a library; its finalisation waits for them.
+
+    LLVM leaves what is better compiled `as_it_stands` as it is.
+    """
     made: list[Building] = []
     declared = library.create_ir_module(library.name)
 
     def add(module: ir.Module) -> None:
-        made.append(Building(source_of(module, library=library)))
+        made.append(Building(source_of(module, library=library, straight=as_it_stands)))
         for function in module.functions:
             if function.name in made[-1].source.public:
                 ir.Function(declared, function.function_type, function.name)

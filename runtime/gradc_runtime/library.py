@@ -14,6 +14,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.cpython.unsafe import tuple as tuples
 from numba.extending import lower_builtin, overload, register_jitable, type_callable
+from numba.np.numpy_support import as_dtype
 
 from gradc_runtime import arrays
 from gradc_runtime.sorting import argsort as argsort
@@ -116,7 +117,7 @@ def _lower_reshape(context: Any, builder: ir.IRBuilder, signature: Any, values: 
     arrays.refuse_if(context, builder, other, ValueError, message)
     found = arrays.array_of(context, builder, signature.return_type, extents, arrays.on_heap(False))
     to, start = (builder.extract_value(array, arrays.DATA_FIELD) for array in (found, values[0]))
-    size = context.get_abi_sizeof(context.get_data_type(kind.dtype))
+    size = as_dtype(kind.dtype).itemsize
     cgutils.raw_memcpy(builder, to, start, count, word(size))
     return found
 

@@ -17,7 +17,6 @@ from llvmlite import ir
 from numba.core import cgutils, compiler, types
 from numba.core.debuginfo import DIBuilder
 
-from gradc_runtime.arrays import place_of
 from gradc_runtime.kernel_code import emit_task
 from gradc_runtime.kernel_types import Typed, typed
 from gradc_runtime.loop_widths import widen
@@ -139,16 +138,14 @@ def _with_entry(context: Any, module: ir.Module, kinds: tuple[Any, ...]) -> bool
     prefer_wide_vectors(builder)  # the function will be a part of its only caller
     part, _, _, place = entry.args
     may_fail = sum(isinstance(block.terminator, ir.Ret) for block in function.blocks) > 1
-    fields = [_in_table(context, kind) for kind in kinds[1:]] + [error_type(function)] * may_fail
-    table = builder.inttoptr(place, ir.LiteralStructType(fields).as_pointer())
+    table = builder.inttoptr(place, _WORD.as_pointer())
     arguments = [builder.load(builder.inttoptr(part, _WORD.as_pointer()))]
     for at, kind in enumerate(kinds[1:]):
-        found = builder.load(cgutils.gep_inbounds(builder, table, 0, at))
-        arguments.append(builder.load(found) if isinstance(kind, types.Array) else found)
+        arguments.append(_from_table(builder, table, at, kind, context.get_value_type(kind)))
     status, _ = context.call_conv.call_function(builder, function, types.none, kinds, arguments)
     if may_fail:
         with builder.if_then(status.is_error, likely=False):
-            builder.store(status.excinfoptr, cgutils.gep_inbounds(builder, table, 0, len(kinds) - 1))
+            to_table(builder, table, len(kinds) - 1, builder.ptrtoint(status.excinfoptr, _WORD))
     builder.ret_void()
     function.linkage = "private"
     return may_fail
@@ -159,14 +156,18 @@ def error_type(function: ir.Function) -> ir.Type:
     return function.args[1].type.pointee
 
 
-def _in_table(context: Any, kind: Any) -> ir.Type:
-    """How an argument stands in the table: an array, which many tasks share, as the address of its description."""
-    found = context.get_value_type(kind)
-    return found.as_pointer() if isinstance(kind, types.Array) else found
+# --- the table of a task's arguments: a word each, of an array, which many tasks share, where its description lies
 
 
-def in_table(builder: ir.IRBuilder, kind: Any, value: Any) -> Any:
-    """An argument of a task as it stands in the table; the description of an array is written once."""
-    if not isinstance(kind, types.Array):
-        return value
-    return place_of(builder, value)
+def to_table(builder: ir.IRBuilder, table: Any, at: int, value: Any) -> None:
+    """Write a number, or the address of an array's description, to the word at a place."""
+    word = builder.gep(table, [_WORD(at)], inbounds=True)
+    builder.store(value, word if value.type == _WORD else builder.bitcast(word, value.type.as_pointer()))
+
+
+def _from_table(builder: ir.IRBuilder, table: Any, at: int, kind: Any, as_value: ir.Type) -> Any:
+    """Read an argument as the value that it is."""
+    word = builder.gep(table, [_WORD(at)], inbounds=True)
+    if isinstance(kind, types.Array):
+        return builder.load(builder.inttoptr(builder.load(word), as_value.as_pointer()))
+    return builder.load(word if as_value == _WORD else builder.bitcast(word, as_value.as_pointer()))

@@ -20,13 +20,13 @@ from numba.core.typing import templates
 from numba.extending import lower_builtin, type_callable
 
 from gradc_runtime import threads
-from gradc_runtime.arrays import called_symbol
+from gradc_runtime.arrays import address_of, called_symbol
 from gradc_runtime.kernel_library import shown_with
 from gradc_runtime.kernel_types import WithText
 from gradc_runtime.opaque import infer_global, opaque
 from gradc_runtime.routines import exported
 from gradc_runtime.simd import prefer_wide_vectors
-from gradc_runtime.task_code import TaskCode, error_type, in_table, task_code
+from gradc_runtime.task_code import TaskCode, error_type, task_code, to_table
 
 MOST = 64  # parts of one loop
 ENOUGH, LONGER = 16, 8  # parts; of more each has so many times the least work: a part has its own costs
@@ -150,34 +150,30 @@ class _RunTasks(templates.AbstractTemplate):
 
 @lower_builtin(run_tasks, _TaskType, types.Integer, types.Integer, types.VarArg(types.Any))
 def _lower_run(context: Any, builder: ir.IRBuilder, called: Any, values: Any) -> Any:
-    """Launch a task over the parts; its arguments lie on the stack of the caller.  A single part is just called."""
+    """Launch a task over the parts; its arguments lie on the stack of the caller."""
     function, _, _, *kinds = called.args
     _, count, work, *arguments = values
     code = function.made.compiled(context, called.args)
     threads.launcher()  # defines the symbol
     word = ir.IntType(64)
-    packed = [count, *(in_table(builder, *given) for given in zip(kinds, arguments, strict=True))]
-    packed += [error_type(builder.function)(None)] * code.may_fail
+    packed = [count]
+    for kind, value in zip(kinds, arguments, strict=True):
+        packed.append(address_of(builder, value) if isinstance(kind, types.Array) else value)
+    packed += [word(0)] * code.may_fail
     with builder.goto_entry_block():  # `alloca_once` would clear it, element by element
-        table = builder.alloca(ir.LiteralStructType([value.type for value in packed]))
+        table = builder.alloca(word, size=word(len(packed)))
     for at, value in enumerate(packed):
-        builder.store(value, cgutils.gep_inbounds(builder, table, 0, at))
+        to_table(builder, table, at, value)
     shown_with(context.active_code_library, function.made.name, code.source)
     entry = code.declared_in(builder.module)
     declared = ir.FunctionType(ir.VoidType(), [word] * 4)
     launch = cgutils.get_or_insert_function(builder.module, declared, "gradc_launch")
     address, place = builder.ptrtoint(entry, word), builder.ptrtoint(table, word)
     patience = builder.add(word(PATIENCE), builder.mul(work, word(PER_OPERATION)))
-    single = builder.icmp_signed("==", count, word(1))
-    with builder.if_else(single, likely=False) as (alone, several):
-        with alone:
-            part = builder.ptrtoint(cgutils.alloca_once_value(builder, word(0)), word)
-            builder.call(entry, [part, word(0), word(0), place])
-        with several:
-            builder.call(launch, [address, count, place, patience])
+    builder.call(launch, [address, count, place, patience])
     if code.may_fail:
-        error = builder.load(cgutils.gep_inbounds(builder, table, 0, len(packed) - 1))
-        with builder.if_then(cgutils.is_not_null(builder, error), likely=False):
-            builder.store(error, builder.function.args[1])
+        error = builder.load(builder.gep(table, [word(len(packed) - 1)], inbounds=True))
+        with builder.if_then(builder.icmp_signed("!=", error, word(0)), likely=False):
+            builder.store(builder.inttoptr(error, error_type(builder.function)), builder.function.args[1])
             builder.ret(callconv.RETCODE_USEREXC)
     return context.get_dummy_value()

@@ -1,6 +1,7 @@
 """Kernels that are emitted from their text compute what the text says, and leave no memory behind."""
 
 import gc
+import re
 import sys
 import threading
 import time
@@ -201,9 +202,9 @@ def test_what_was_written_for_llvm_does_not_outlive_the_compilation(monkeypatch:
 
     def watched(builder: Any, *given: Any) -> Any:
         written.append(weakref.ref(builder.function))
-        return task_code.in_table(builder, *given)
+        return task_code.to_table(builder, *given)
 
-    monkeypatch.setattr(tasks, "in_table", watched)
+    monkeypatch.setattr(tasks, "to_table", watched)
     kernel = compile_kernel(made(f"{LAUNCH}    return y, 2"))
     gc.collect()
     assert written
@@ -395,4 +396,6 @@ def test_long_kernels_are_glue_that_is_not_optimised():
         kernel = compile_kernel(loaded)
         (listing,) = kernel.inspect_llvm().values()
         assert ("optnone" in listing) == long
+        loads = re.findall(r"^ +(%\S+) = load \{", listing, re.MULTILINE)
+        assert all(len(re.findall(rf"{re.escape(load)}\b", listing)) > 1 for load in loads)
         equal(kernel(*inputs()), loaded.function(*inputs()))

@@ -80,6 +80,8 @@ def share_out(kernel: Kernel) -> Kernel:
 
     Requires: `kernel` is valid.  Ensures: the same values, with the sums of such loops in another order.
     """
+    if not any(isinstance(statement, For) for statement in kernel.body):
+        return kernel
     return _Sharing(kernel).kernel()
 
 

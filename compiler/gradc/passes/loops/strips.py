@@ -54,6 +54,8 @@ def in_strips(kernel: Kernel) -> Kernel:
 
     Requires: `kernel` is valid.  Ensures: the same values, with the sums of such loops in another order.
     """
+    if not any(isinstance(statement, Tasks) for statement in kernel.body):
+        return kernel
     names = names_in(kernel.body)
     inside = {name for s in every(kernel.body) if isinstance(s, Tasks) for name in (s.part, s.first, s.many)}
     supply = NameSupply((*names, *inside, *(p.name for p in kernel.parameters), *kernel.results, kernel.name))

@@ -69,6 +69,8 @@ def unroll(kernel: Kernel) -> Kernel:
 
     Requires: `kernel` is valid.  Ensures: the same values, every operation in its order.
     """
+    if not any(isinstance(statement, For) for statement in kernel.body):
+        return kernel
     return _Unrolling(kernel).kernel()
 
 
