@@ -15,6 +15,7 @@ from numba.core.targetconfig import ConfigStack
 from gradc_runtime.kernel_code import emit_kernel, is_long
 from gradc_runtime.kernel_library import build_beside
 from gradc_runtime.kernel_types import Kind, Typed, begin_tasks, read_with_tasks, typed
+from gradc_runtime.machine_code import emitted_later
 from gradc_runtime.numba_function import description, overload
 
 OPTIONS: Any = {"error_model": "numpy", "nogil": True}  # of Numba's, for every kernel
@@ -54,7 +55,8 @@ def compiled(made: Typed, function: Callable[..., Any], arguments: Sequence[Kind
     library = context.codegen().create_library(described.unique_name)
     with global_compiler_lock, ConfigStack().enter(flags), context.push_code_library(library):
         build_beside(library, as_it_stands=is_long(made))
-        begin_tasks(context, made)
+        with emitted_later():
+            begin_tasks(context, made)
         module = library.create_ir_module(described.unique_name)
         context.declare_env_global(module, context.get_env_name(described))
         builder = ir.IRBuilder(context.declare_function(module, described).append_basic_block("entry"))

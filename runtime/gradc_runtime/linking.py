@@ -8,17 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cache
-from typing import Any
+from typing import Any, TypeAlias
 
 import llvmlite.binding as llvm
 from numba.core.compiler_lock import global_compiler_lock
 
-from gradc_runtime.object_code import Building, Ready, codegen, declared_in
+from gradc_runtime.object_code import Building, Later, Ready, codegen, declared_in
 
-_unlinked: dict[str, Building | Ready] = {}  # code that is being made, or was kept, by symbol
+Code: TypeAlias = Building | Later | Ready
+_unlinked: dict[str, Code] = {}  # code that is being made or will be, or was kept, by symbol
 
 
-def announce(symbol: str, made: Building | Ready) -> None:
+def announce(symbol: str, made: Code) -> None:
     """Define a symbol as soon as something needs it."""
     with global_compiler_lock:
         _needs_come_first()
@@ -39,7 +40,7 @@ def address_of(symbol: str) -> int:
 def link_needed(names: Iterable[str]) -> None:
     """Link those of these symbols that are not linked yet, and what they need: wait for code that is being made."""
     with global_compiler_lock:
-        needed: dict[str, Building | Ready] = {}
+        needed: dict[str, Code] = {}
         left = list(names)
         while left:
             name = left.pop()

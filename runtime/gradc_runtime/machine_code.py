@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from importlib import import_module, resources
 from typing import Any
@@ -30,7 +31,7 @@ from gradc_runtime import kernel_library, store
 from gradc_runtime.kernel_library import MachineCode
 from gradc_runtime.linking import announce, is_provided
 from gradc_runtime.numba_function import description, overload
-from gradc_runtime.object_code import Building, Ready, Source, codegen, declared_in, source_of
+from gradc_runtime.object_code import Building, Later, Ready, Source, codegen, declared_in, source_of
 
 Json = Any
 _numba: Any = numba  # Numba's types leave out its configuration
@@ -135,14 +136,39 @@ def provide_emitted(
     It does not go through Numba's front end, which takes a millisecond for every statement; of a body that is
     `straight` see `gradc_runtime.object_code.Source`.
     """
-    with global_compiler_lock:
-        if is_provided(symbol) or provide_kept(symbol):
-            return
+
+    def source() -> Source:
         context = _context().subtarget(enable_nrt=True)
         module = context.codegen()._create_empty_module(symbol)
         builder = ir.IRBuilder(ir.Function(module, kind, symbol).append_basic_block("entry"))
         emit(builder, context)
-        build(source_of(module, straight=straight))
+        return source_of(module, straight=straight)
+
+    with global_compiler_lock:
+        if is_provided(symbol) or provide_kept(symbol):
+            return
+        if _postponed is None:
+            build(source())
+        else:
+            _postponed.append(Later(lambda: _building(source())))
+            announce(symbol, _postponed[-1])
+
+
+_postponed: list[Later] | None = None
+
+
+@contextmanager
+def emitted_later() -> Iterator[None]:
+    """Let threads begin with what needs functions inside before these are emitted."""
+    global _postponed
+    with global_compiler_lock:
+        outer, _postponed = _postponed, []
+        try:
+            yield
+        finally:
+            postponed, _postponed = _postponed, outer
+        for later in postponed:
+            _ = later.made
 
 
 def provide_source(source: Source) -> None:
@@ -155,12 +181,17 @@ def provide_source(source: Source) -> None:
 def build(source: Source) -> None:
     """Define a symbol by the function of a module: a thread makes machine code of it, and keeps that."""
     (symbol,) = source.public
+    announce(symbol, _building(source))
+
+
+def _building(source: Source) -> Building:
+    (symbol,) = source.public
     key = _symbol_key(symbol)
 
     def keep(code: bytes) -> None:
         _keep(key, {"name": symbol, "wrapper": symbol}, MachineCode([code], b"", [symbol], source.needs))
 
-    announce(symbol, Building(source, keep))
+    return Building(source, keep)
 
 
 def provide_kept(symbol: str) -> bool:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from ctypes import string_at
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -165,6 +165,27 @@ class Ready:
     def code(self) -> bytes:
         """It."""
         return self.made
+
+
+class Later:
+    """Machine code whose module is emitted when it is asked for, if it is not begun before."""
+
+    def __init__(self, begin: Callable[[], Building]) -> None:
+        self._begin = begin
+
+    @cached_property
+    def made(self) -> Building:
+        """What it becomes."""
+        return self._begin()
+
+    @property
+    def needs(self) -> Sequence[str]:
+        """The names that it needs from outside."""
+        return self.made.needs
+
+    def code(self) -> bytes:
+        """Wait for the code."""
+        return self.made.code()
 
 
 @cache

@@ -14,7 +14,7 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from gradc_runtime import linking, object_code
-from gradc_runtime.machine_code import provide_emitted
+from gradc_runtime.machine_code import emitted_later, provide_emitted
 from gradc_runtime.object_code import Building, Linked, Source
 
 WORD = ir.IntType(64)
@@ -95,6 +95,40 @@ def test_a_symbol_is_linked_when_it_is_needed_with_what_it_needs():
     call = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)(linking.address_of(names[2]))
     assert call(5) == 8
     assert [bool(llvm.address_of_symbol(name)) for name in names] == [True, True, True, False]
+
+
+def test_functions_are_emitted_behind_what_needs_them_or_when_they_are_asked_for():
+    names, emitted = [f"gradc_test_later_{at}" for at in range(4)], []
+
+    def emit(name: str, *needs: str) -> Any:
+        def noting(builder: ir.IRBuilder, context: Any) -> None:
+            emitted.append(name)
+            for needed in needs:
+                provide_emitted(needed, KIND, emit(needed))
+            emit_calls(needs)(builder, context)
+
+        return noting
+
+    with emitted_later():
+        provide_emitted(names[0], KIND, emit(names[0], names[1]))
+        provide_emitted(names[0], KIND, emit(names[0]))
+        provide_emitted(names[2], KIND, emit(names[2]))
+        assert emitted == []
+        call = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)(linking.address_of(names[2]))
+        assert call(5) == 6
+        assert emitted == [names[2]]
+    assert emitted == [names[2], names[0], names[1]]
+
+    def refused() -> None:
+        with emitted_later():
+            provide_emitted(names[3], KIND, emit(names[3], names[0]))
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        refused()
+    assert emitted[-1] == names[1]
+    call = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)(linking.address_of(names[3]))
+    assert call(5) == 8
 
 
 def test_compiled_code_of_numba_waits_for_the_symbols_that_it_calls():
